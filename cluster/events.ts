@@ -1,0 +1,238 @@
+/**
+ * Everything that can happen to a node, as one closed union: the vocabulary of the ordered log.
+ *
+ * - An event carries all that a machine may know of the outside: time, ids and errnos included.
+ * - Events are JSON; a log of them replays exactly.
+ * - `topicsOf` says who hears an event; a fact (an object, a link) is retained per topic until it is deleted.
+ */
+
+/** A Kubernetes object as watched: managedFields are stripped, nothing else is assumed. */
+export interface KubeObject {
+  apiVersion: string;
+  kind: string;
+  metadata: {
+    name: string;
+    namespace?: string;
+    uid?: string;
+    resourceVersion?: string;
+    labels?: Record<string, string>;
+    annotations?: Record<string, string>;
+    deletionTimestamp?: string;
+  };
+  [field: string]: unknown;
+}
+
+/** Plural resource names, as in the REST path, that the agent watches. */
+export type KubeResource = 'pods' | 'namespaces' | 'nodes' | 'ciliumidentities' | (string & {});
+
+export interface KubeUpserted {
+  type: 'kube.upserted';
+  resource: KubeResource;
+  object: KubeObject;
+}
+export interface KubeDeleted {
+  type: 'kube.deleted';
+  resource: KubeResource;
+  object: KubeObject;
+}
+
+/** What feeds the log. A source that has finished its first list is `synced`; deletes of orphans wait for that. */
+export type Source = 'local' | 'links' | 'kernel' | `kube/${string}`;
+export interface SourceSynced {
+  type: 'source.synced';
+  source: Source;
+}
+
+/** The agent started: its configuration, without secrets, and what this node can do. */
+export interface AgentStarted {
+  type: 'agent.started';
+  config: AgentFacts;
+}
+export interface AgentFacts {
+  nodeName: string;
+  clusterName: string;
+  /** Names of the native devices, or empty: those that carry a default route or the node's own addresses. */
+  devices: string[];
+  ipv4: boolean;
+  ipv6: boolean;
+  masquerade: boolean;
+  /** MTU of pod interfaces; 0: the smallest MTU of the native devices. */
+  mtu: number;
+  /** Content hash of the loaded BPF object: program attachments name it, so a new one replaces the old atomically. */
+  datapathBuild: string;
+}
+
+/** CNI ADD reached the agent. `endpointId` was allocated at the edge (16 bit, unique on the node, survives restarts). */
+export interface CniAdd {
+  type: 'cni.add';
+  requestId: string;
+  containerId: string;
+  netns: string;
+  ifname: string;
+  podNamespace: string;
+  podName: string;
+  podUid: string;
+  endpointId: number;
+}
+export interface CniDel {
+  type: 'cni.del';
+  requestId: string;
+  containerId: string;
+  ifname: string;
+}
+
+/** A link of the node's own namespace exists or changed (rtnetlink). */
+export interface LinkUpserted {
+  type: 'link.upserted';
+  link: LinkFacts;
+}
+export interface LinkFacts {
+  name: string;
+  kind: string;
+  mac: string;
+  mtu: number;
+  up: boolean;
+  /** Global-scope addresses with prefix length, sorted. */
+  addresses: string[];
+  /** A default route of any family leaves through this link. */
+  defaultRoute: boolean;
+}
+export interface LinkDeleted {
+  type: 'link.deleted';
+  name: string;
+}
+
+/** Endpoints that survived in SQLite, read at start before anything else. */
+export interface LocalRestored {
+  type: 'local.restored';
+  endpoints: RestoredEndpoint[];
+}
+export interface RestoredEndpoint {
+  endpointId: number;
+  containerId: string;
+  netns: string;
+  ifname: string;
+  link: string;
+  mac: string;
+  podNamespace: string;
+  podName: string;
+  podUid: string;
+  ipv4: string;
+  ipv6: string;
+  identity: number;
+  labels: string[];
+}
+
+/** A driver reports: one result for each op of a step, in order. */
+export interface OpsDone {
+  type: 'ops.done';
+  results: OpDone[];
+}
+export interface OpDone {
+  table: string;
+  key: string;
+  action: 'put' | 'delete';
+  /** The row's revision that the op was made for; a result for an older revision says nothing of the newer one. */
+  revision: number;
+  error?: OpError;
+}
+/** Why an op failed. `errno` is the symbolic name, or an HTTP status for the API server. */
+export interface OpError {
+  kind: 'kernel' | 'kube' | 'cancelled' | 'invalid';
+  errno: string;
+  message: string;
+  retryable: boolean;
+}
+
+/** A driver dumped what is really there; only differences from the recorded actual state are listed. */
+export interface Observed {
+  type: 'observed';
+  table: string;
+  /** `value: null` says that the row is gone. */
+  changes: { key: string; value: unknown }[];
+}
+
+export interface TimerFired {
+  type: 'timer.fired';
+  key: string;
+}
+
+export type ClusterEvent =
+  | KubeUpserted
+  | KubeDeleted
+  | SourceSynced
+  | AgentStarted
+  | CniAdd
+  | CniDel
+  | LinkUpserted
+  | LinkDeleted
+  | LocalRestored
+  | OpsDone
+  | Observed
+  | TimerFired;
+
+/** One line of the log. `at` is wall-clock milliseconds since the epoch, taken when the event entered the queue. */
+export interface LogEntry {
+  seq: number;
+  at: number;
+  source: string;
+  event: ClusterEvent;
+}
+
+/** `namespace/name`, or `name` for cluster-scoped objects. */
+export function objectKey(object: KubeObject): string {
+  const { namespace, name } = object.metadata;
+  return namespace ? `${namespace}/${name}` : name;
+}
+
+/** The canonical text of a label set: sorted, `source:key=value;` each (the kvstore key form). */
+export function labelsKey(labels: Readonly<Record<string, string>>): string {
+  return Object.keys(labels)
+    .sort()
+    .map((key) => `${key}=${labels[key]};`)
+    .join('');
+}
+
+/** A fact is retained under its topic and handed to machines that subscribe later; an occurrence is heard once. */
+export interface TopicRef {
+  topic: string;
+  /** Identifies the fact within its topic; absent for an occurrence. */
+  fact?: string;
+  /** The fact ended. */
+  gone?: boolean;
+}
+
+/** Who hears this event. */
+export function topicsOf(event: ClusterEvent): TopicRef[] {
+  switch (event.type) {
+    case 'kube.upserted':
+    case 'kube.deleted': {
+      const key = objectKey(event.object);
+      const fact = { fact: `${event.resource}/${key}`, gone: event.type === 'kube.deleted' };
+      const topics: TopicRef[] = [{ topic: `${event.resource}/${key}`, ...fact }];
+      if (event.resource === 'ciliumidentities') {
+        const labels = event.object['security-labels'] as Record<string, string> | undefined;
+        topics.push({ topic: `identity-objects/${labelsKey(labels ?? {})}`, ...fact });
+      }
+      return topics;
+    }
+    case 'agent.started':
+      return [{ topic: 'agent', fact: 'agent' }];
+    case 'cni.add':
+    case 'cni.del':
+      return [{ topic: `container/${event.containerId}/${event.ifname}` }];
+    case 'link.upserted':
+      return [{ topic: `link/${event.link.name}`, fact: event.link.name }];
+    case 'link.deleted':
+      return [{ topic: `link/${event.name}`, fact: event.name, gone: true }];
+    case 'local.restored':
+      return [{ topic: 'local' }];
+    case 'source.synced':
+      return [{ topic: `source/${event.source}`, fact: event.source }];
+    case 'timer.fired':
+      return [{ topic: `timer/${event.key}` }];
+    case 'ops.done':
+    case 'observed':
+      return [];
+  }
+}

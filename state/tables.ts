@@ -1,0 +1,197 @@
+/**
+ * The tables that the outside world is made of: their rows, their order and what may delete from them.
+ *
+ * - A row is `{table, key, value}`; keys are text for people, values plain JSON. Fields of BPF rows bear the
+ *   names of the C struct in camelCase; links are named, never numbered.
+ * - `rank` orders a plan: puts go up the ranks, deletes go down, so a referent exists before and after what refers to it.
+ * - An orphan (actual, but not desired by anyone since the start) is deleted only when all `sources` have synced.
+ */
+
+/** veth pair. Key: name of the end in the node's namespace. */
+export interface LinkRow {
+  kind: 'veth';
+  mac: string;
+  mtu: number;
+  /** `netns` is a path, or empty for the node's own namespace. */
+  peer: { name: string; mac: string; netns: string };
+}
+/** Key: the path under /proc/sys with dots, e.g. `net.ipv4.ip_forward`. Deleting leaves the value as it is. */
+export interface SysctlRow {
+  value: string;
+}
+/** Key: `[netns|]dev|address`, e.g. `cilium_host|10.0.0.1/32`; see `addrKey`. */
+export interface AddrRow {
+  netns: string;
+  dev: string;
+  address: string;
+}
+/** Key: `[netns|]dst`; see `routeKey`. Scope is link without `via`, global with it; `via` is on-link. */
+export interface RouteRow {
+  netns: string;
+  dst: string;
+  dev: string;
+  via: string;
+  src: string;
+  /** 0: the device's. */
+  mtu: number;
+}
+/** `netdevs` map. Key: link name. Addresses are what masquerading uses; empty: none of that family. */
+export interface NetdevRow {
+  ipv4: string;
+  ipv6: string;
+  mac: string;
+  flags: number;
+}
+/** `endpoints` map. Key: address without prefix length. */
+export interface EndpointRow {
+  link: string;
+  identity: number;
+  id: number;
+  flags: number;
+  policyRevision: number;
+  mac: string;
+  hostMac: string;
+}
+/** `ipcache` map. Key: CIDR. `tunnelEndpoint` empty: not behind a tunnel. */
+export interface IpcacheRow {
+  identity: number;
+  tunnelEndpoint: string;
+  encryptKey: number;
+  flags: number;
+}
+/** A program at a hook. Key: `dev/ingress` or `dev/egress`. `build` is the BPF object's content hash. */
+export interface AttachmentRow {
+  dev: string;
+  direction: 'ingress' | 'egress';
+  program: 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev';
+  build: string;
+}
+/** A numeric identity is wanted for a label set (sorted `source:key=value` list). Key: its canonical text. */
+export interface IdentityClaimRow {
+  labels: Record<string, string>;
+  namespace: string;
+}
+/** An object we own on the API server. Key: `resource/[namespace/]name`. */
+export interface KubeObjectRow {
+  apiVersion: string;
+  kind: string;
+  metadata: { name: string; namespace?: string; labels?: Record<string, string>; ownerReferences?: unknown[] };
+  [field: string]: unknown;
+}
+/** An answer to a CNI request. Key: request id. */
+export interface CniReplyRow {
+  result?: unknown;
+  error?: { code: number; msg: string; details: string };
+}
+/** Wakes a machine. Key: `machine key/name`; fires once as `timer.fired`. */
+export interface TimerRow {
+  dueMs: number;
+}
+/** What must survive a restart of an endpoint. Key: `containerId/ifname`. Actual state is SQLite itself. */
+export interface LocalEndpointRow {
+  endpointId: number;
+  containerId: string;
+  netns: string;
+  ifname: string;
+  link: string;
+  mac: string;
+  podNamespace: string;
+  podName: string;
+  podUid: string;
+  ipv4: string;
+  ipv6: string;
+  identity: number;
+  labels: string[];
+}
+
+export interface Tables {
+  'local.endpoints': LocalEndpointRow;
+  sysctls: SysctlRow;
+  links: LinkRow;
+  addrs: AddrRow;
+  routes: RouteRow;
+  'bpf.netdevs': NetdevRow;
+  'bpf.ipcache': IpcacheRow;
+  'bpf.endpoints': EndpointRow;
+  attachments: AttachmentRow;
+  'identity.claims': IdentityClaimRow;
+  'kube.objects': KubeObjectRow;
+  'cni.replies': CniReplyRow;
+  timers: TimerRow;
+}
+export type TableName = keyof Tables;
+
+export type Row = { [T in TableName]: { table: T; key: string; value: Tables[T] } }[TableName];
+
+/** Ops of the kernel lane run one after the other, in plan order; the other lanes run beside it and nothing waits for them. */
+export type Lane = 'kernel' | 'kube' | 'edge';
+
+export interface TableDef {
+  rank: number;
+  lane: Lane;
+  /** Rows survive the agent in the world outside, and so in SQLite. */
+  durable: boolean;
+  /** Orphans are deleted when these have synced. */
+  sources: readonly string[];
+  /** BPF map behind the table, its default capacity, and what the rows are. */
+  map?: { name: string; entriesMax: number };
+  doc: string;
+}
+
+const NODE = ['local', 'links', 'kube/nodes'] as const;
+const ENDPOINTS = ['local'] as const;
+
+export const tables: { readonly [T in TableName]: TableDef } = {
+  'local.endpoints': { rank: 0, lane: 'edge', durable: true, sources: ENDPOINTS, doc: 'endpoints that survive a restart' },
+  sysctls: { rank: 5, lane: 'kernel', durable: true, sources: NODE, doc: 'kernel settings of the node' },
+  links: { rank: 10, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'virtual links of pods and of the node' },
+  addrs: { rank: 20, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'addresses on our links' },
+  routes: { rank: 30, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'routes to pods and inside pods' },
+  'bpf.netdevs': {
+    rank: 40,
+    lane: 'kernel',
+    durable: true,
+    sources: NODE,
+    map: { name: 'netdevs', entriesMax: 512 },
+    doc: 'native devices and the addresses they masquerade with',
+  },
+  'bpf.ipcache': {
+    rank: 42,
+    lane: 'kernel',
+    durable: true,
+    sources: [...ENDPOINTS, ...NODE],
+    map: { name: 'ipcache', entriesMax: 512_000 },
+    doc: 'address to identity',
+  },
+  'bpf.endpoints': {
+    rank: 45,
+    lane: 'kernel',
+    durable: true,
+    sources: ENDPOINTS,
+    map: { name: 'endpoints', entriesMax: 65_536 },
+    doc: 'addresses of this node’s endpoints',
+  },
+  attachments: { rank: 50, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'programs at hooks' },
+  'identity.claims': { rank: 60, lane: 'kube', durable: false, sources: [], doc: 'label sets that want a numeric identity' },
+  'kube.objects': { rank: 70, lane: 'kube', durable: true, sources: ['kube/pods', 'local'], doc: 'objects we own on the API server' },
+  'cni.replies': { rank: 80, lane: 'edge', durable: false, sources: [], doc: 'answers to CNI requests' },
+  timers: { rank: 90, lane: 'edge', durable: false, sources: [], doc: 'wake-ups of machines' },
+};
+
+export const tableNames = Object.keys(tables) as TableName[];
+
+export function isTableName(name: string): name is TableName {
+  return Object.hasOwn(tables, name);
+}
+
+export const addrKey = (row: AddrRow): string => `${row.netns ? `${row.netns}|` : ''}${row.dev}|${row.address}`;
+export const routeKey = (row: RouteRow): string => `${row.netns ? `${row.netns}|` : ''}${row.dst}`;
+
+/** JSON with sorted keys: equal values have equal text. */
+export function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) =>
+    inner !== null && typeof inner === 'object' && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+}
