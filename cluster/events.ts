@@ -121,6 +121,9 @@ export interface RestoredEndpoint {
   ipv6: string;
   identity: number;
   labels: string[];
+  gateway4: string;
+  gateway6: string;
+  mtu: number;
 }
 
 /** A driver reports: one result for each op of a step, in order. */

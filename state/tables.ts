@@ -27,6 +27,8 @@ export interface AddrRow {
 }
 /** Key: `[netns|]dst`; see `routeKey`. Scope is link without `via`, global with it; `via` is on-link. */
 export interface RouteRow {
+  /** `unreachable` answers with an ICMP error and has no `dev`. */
+  type: 'unicast' | 'unreachable';
   netns: string;
   dst: string;
   dev: string;
@@ -102,6 +104,10 @@ export interface LocalEndpointRow {
   ipv6: string;
   identity: number;
   labels: string[];
+  /** As when the endpoint was wired, so that it can be restored without the API server. */
+  gateway4: string;
+  gateway6: string;
+  mtu: number;
 }
 
 export interface Tables {

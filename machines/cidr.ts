@@ -1,0 +1,45 @@
+/** Addresses as offsets in a CIDR, for both families alike. */
+import ipaddr from 'ipaddr.js';
+
+export interface Cidr {
+  base: bigint;
+  prefixLength: number;
+  bits: 32 | 128;
+}
+
+/** Undefined if the text is no CIDR. */
+export function parseCidr(text: string): Cidr | undefined {
+  if (!ipaddr.isValidCIDR(text)) return undefined;
+  const [address, prefixLength] = ipaddr.parseCIDR(text);
+  const bytes = address.toByteArray();
+  const bits = bytes.length === 4 ? 32 : 128;
+  const value = bytes.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+  const hostBits = BigInt(bits - prefixLength);
+  return { base: (value >> hostBits) << hostBits, prefixLength, bits };
+}
+
+export function familyOf(text: string): 4 | 6 {
+  return text.includes(':') ? 6 : 4;
+}
+
+/** Number of addresses, at most 2^53. */
+export function sizeOf(cidr: Cidr): number {
+  return 2 ** Math.min(cidr.bits - cidr.prefixLength, 53);
+}
+
+export function addressAt(cidr: Cidr, offset: number): string {
+  const value = cidr.base + BigInt(offset);
+  const bytes = Array.from({ length: cidr.bits / 8 }, (_, i) => Number((value >> BigInt(cidr.bits - 8 - 8 * i)) & 0xffn));
+  return ipaddr.fromByteArray(bytes).toString();
+}
+
+/** Undefined if the address lies outside. */
+export function offsetOf(cidr: Cidr, address: string): number | undefined {
+  const host = parseCidr(`${address}/${familyOf(address) === 4 ? 32 : 128}`);
+  if (!host || host.bits !== cidr.bits) return undefined;
+  const offset = host.base - cidr.base;
+  return offset >= 0n && offset < 1n << BigInt(cidr.bits - cidr.prefixLength) ? Number(offset) : undefined;
+}
+
+/** `10.0.0.5` -> `10.0.0.5/32`. */
+export const hostCidr = (address: string): string => `${address}/${familyOf(address) === 4 ? 32 : 128}`;

@@ -1,0 +1,142 @@
+/**
+ * The identity of one label set: a number that the whole cluster agrees on.
+ *
+ * - Lives as long as somebody subscribes to its topic `identity/<labels>`.
+ * - The number comes from CiliumIdentity objects; of several with the same labels the lowest wins.
+ * - A single reserved label has a fixed number and needs no object.
+ */
+import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
+import type { KubeObject } from '../cluster/events.ts';
+import type { Row } from '../state/tables.ts';
+import { type Backoff, calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
+import { type Hears, type Kind, recipe, speech } from './machine.ts';
+
+// --- context
+
+interface Context {
+  key: string;
+  /** Canonical text of the label set. */
+  text: string;
+  /** Numbers of the CiliumIdentity objects that bear these labels. */
+  numbers: number[];
+  backoff: Backoff;
+}
+
+/** reference/identities-and-labels.md, section 2. */
+export const reservedIdentities: Readonly<Record<string, number>> = {
+  host: 1,
+  world: 2,
+  unmanaged: 3,
+  health: 4,
+  init: 5,
+  'remote-node': 6,
+  'kube-apiserver': 7,
+  ingress: 8,
+  'world-ipv4': 9,
+  'world-ipv6': 10,
+};
+
+/** What subscribers of the topic hear. */
+export interface IdentityFact {
+  identity: number;
+}
+
+// --- events
+
+type Event = Hears<'kube.upserted' | 'kube.deleted' | 'wanted' | 'unwanted' | 'settled' | 'failed' | 'timer.fired'>;
+
+const numberOf = (object: KubeObject): number => Number(object.metadata.name);
+
+// --- machine
+
+const machine = setup({
+  types: {} as { context: Context; events: Event; input: { key: string } },
+  actions: {
+    ...speech,
+    learn: assign(
+      recipe<Context, Event>((draft, event) => {
+        if (event.type !== 'kube.upserted' && event.type !== 'kube.deleted') return;
+        const number = numberOf(event.object);
+        draft.numbers = draft.numbers.filter((known) => known !== number);
+        if (event.type === 'kube.upserted' && Number.isInteger(number)) draft.numbers.push(number);
+        draft.numbers.sort((a, b) => a - b);
+      }),
+    ),
+    backOff: assign(
+      recipe<Context, Event>((draft, event) => {
+        if (event.type === 'failed') draft.backoff = failedAgain(draft.backoff, event.at, event.error.message);
+      }),
+    ),
+    calm: assign({ backoff: calm }),
+  },
+  guards: {
+    numbered: ({ context }) => context.numbers.length > 0,
+    unnumbered: ({ context }) => context.numbers.length === 0,
+  },
+}).createMachine({
+  id: 'identity',
+  options: { maxIterations: 100 },
+  context: ({ input }) => {
+    const text = input.key.slice('identity/'.length);
+    const fixed = reservedIdentities[text.match(/^reserved:([a-z0-9-]+)=;$/)?.[1] ?? ''];
+    return { key: input.key, text, numbers: fixed === undefined ? [] : [fixed], backoff: calm };
+  },
+  initial: 'unallocated',
+  on: {
+    'kube.upserted': { actions: 'learn' },
+    'kube.deleted': { actions: 'learn' },
+    unwanted: '.released',
+  },
+  states: {
+    unallocated: {
+      always: { target: 'allocated', guard: 'numbered' },
+      on: { failed: { target: 'failing', actions: 'backOff' } },
+    },
+    failing: {
+      always: { target: 'allocated', guard: 'numbered' },
+      on: { 'timer.fired': { target: 'unallocated', actions: { type: 'retry' } } },
+    },
+    allocated: {
+      entry: 'calm',
+      always: { target: 'unallocated', guard: 'unnumbered' },
+    },
+    released: { type: 'final' },
+  },
+});
+
+type Snapshot = SnapshotFrom<typeof machine>;
+
+// --- rows
+
+function labelsOf(text: string): Record<string, string> {
+  const pairs = text.split(';').filter(Boolean);
+  return Object.fromEntries(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]));
+}
+
+function rows(snapshot: Snapshot): Row[] {
+  const { key, text, backoff } = snapshot.context;
+  if (snapshot.value !== 'unallocated' && snapshot.value !== 'failing') return [];
+  const labels = labelsOf(text);
+  const namespace = labels['k8s:io.kubernetes.pod.namespace'] ?? '';
+  const claim: Row = { table: 'identity.claims', key: text, value: { labels, namespace } };
+  return snapshot.value === 'failing' ? [claim, timerRow(key, 'retry', backoff.dueMs)] : [claim];
+}
+
+export const identity: Kind = {
+  name: 'identity',
+  logic: machine,
+  serves: 'identity/',
+  topics: ({ context }: AnyMachineSnapshot) => [
+    `identity-objects/${(context as Context).text}`,
+    timerTopic((context as Context).key, 'retry'),
+  ],
+  facts: (snapshot) => {
+    const { key, numbers } = snapshot.context as Context;
+    const [lowest] = numbers;
+    return snapshot.value === 'allocated' && lowest !== undefined
+      ? [{ topic: key, value: { identity: lowest } satisfies IdentityFact }]
+      : [];
+  },
+  rows: (snapshot) => rows(snapshot as Snapshot),
+};
+
