@@ -139,6 +139,8 @@ export interface TableDef {
   durable: boolean;
   /** Orphans are deleted when these have synced. */
   sources: readonly string[];
+  /** Machines are settled without it and do not hear of its failures, which are tried again at each resync. */
+  unawaited?: true;
   /** BPF map behind the table, its default capacity, and what the rows are. */
   map?: { name: string; entriesMax: number };
   doc: string;
@@ -179,7 +181,7 @@ export const tables: { readonly [T in TableName]: TableDef } = {
   },
   attachments: { rank: 50, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'programs at hooks' },
   'identity.claims': { rank: 60, lane: 'kube', durable: false, sources: [], doc: 'label sets that want a numeric identity' },
-  'kube.objects': { rank: 70, lane: 'kube', durable: true, sources: ['kube/pods', 'local'], doc: 'objects we own on the API server' },
+  'kube.objects': { rank: 70, lane: 'kube', durable: true, unawaited: true, sources: ['kube/pods', 'kube/nodes', 'local'], doc: 'objects we own on the API server' },
   'cni.replies': { rank: 80, lane: 'edge', durable: false, sources: [], doc: 'answers to CNI requests' },
   timers: { rank: 90, lane: 'edge', durable: false, sources: [], doc: 'wake-ups of machines' },
 };

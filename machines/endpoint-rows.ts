@@ -1,0 +1,148 @@
+/** What an endpoint wants the world to be, as a pure function of its snapshot. */
+import { addrKey, type Row, type RouteRow, routeKey } from '../state/tables.ts';
+import { timerRow } from './backoff.ts';
+import { hostCidr } from './cidr.ts';
+import type { EndpointContext, EndpointSnapshot } from './endpoint.ts';
+
+interface Family {
+  address: string;
+  gateway: string;
+  anywhere: string;
+}
+
+function families({ ipv4, ipv6, gateway4, gateway6 }: EndpointContext): Family[] {
+  return [
+    { address: ipv4, gateway: gateway4, anywhere: '0.0.0.0/0' },
+    { address: ipv6, gateway: gateway6, anywhere: '::/0' },
+  ].filter(({ address }) => address !== '');
+}
+
+export function rows({ context, value }: EndpointSnapshot): Row[] {
+  switch (value) {
+    case 'created':
+    case 'identity':
+      return [...refusals(context), ...deadline(context)];
+    case 'addressed':
+      return [...wiring(context), ...refusals(context)];
+    case 'failing':
+      return [...wiring(context), ...refusals(context), timerRow(context.key, 'wake', context.backoff.dueMs)];
+    case 'programmed':
+      return [...wiring(context), ...refusals(context), ...answers(context)];
+    case 'ready':
+      return [...wiring(context), ...refusals(context)];
+    case 'leaving':
+    case 'rejected':
+      return refusals(context);
+    case 'lingering':
+      return [...refusals(context), timerRow(context.key, 'wake', context.backoff.dueMs)];
+    case 'departed':
+      return [...refusals(context), ...context.requests.map((key): Row => ({ table: 'cni.replies', key, value: {} }))];
+    case 'gone':
+      return [];
+  }
+}
+
+function deadline({ key, deadlineMs }: EndpointContext): Row[] {
+  return deadlineMs > 0 ? [timerRow(key, 'wake', deadlineMs)] : [];
+}
+
+function refusals({ refused }: EndpointContext): Row[] {
+  return Object.entries(refused).map(([key, error]) => ({ table: 'cni.replies', key, value: { error } }));
+}
+
+/** The answer to CNI ADD; its shape is `CniAddResult` of `cluster/cni-types.ts`. */
+function answers(context: EndpointContext): Row[] {
+  const { link, mac, hostMac, mtu } = context;
+  const all = families(context);
+  const result = {
+    link,
+    mac,
+    hostMac,
+    mtu,
+    ips: all.map(({ address, gateway }) => ({ address: hostCidr(address), gateway })),
+    routes: all.map(({ anywhere, gateway }) => ({ dst: anywhere, gw: gateway, mtu })),
+  };
+  return context.requests.map((key) => ({ table: 'cni.replies', key, value: { result } }));
+}
+
+/** Link, addresses, routes, map entries and programs; nothing while the datapath is not known. */
+function wiring(context: EndpointContext): Row[] {
+  const { agent, link, mac, hostMac, mtu, netns, ifname } = context;
+  if (!agent) return [];
+  const build = agent.datapathBuild;
+  return [
+    local(context),
+    { table: 'links', key: link, value: { kind: 'veth', mac: hostMac, mtu, peer: { name: ifname, mac, netns } } },
+    ...families(context).flatMap((family) => addressing(context, family)),
+    {
+      table: 'attachments',
+      key: `${link}/ingress`,
+      value: { dev: link, direction: 'ingress', program: 'from_endpoint', build },
+    },
+    {
+      table: 'attachments',
+      key: `${link}/egress`,
+      value: { dev: link, direction: 'egress', program: 'to_endpoint', build },
+    },
+    announcement(context),
+  ];
+}
+
+function addressing(context: EndpointContext, { address, gateway, anywhere }: Family): Row[] {
+  const { netns, ifname, link, mac, hostMac, mtu, identity, endpointId } = context;
+  const addr = { netns, dev: ifname, address: hostCidr(address) };
+  const out: RouteRow = { netns, type: 'unicast', dst: anywhere, dev: ifname, via: gateway, src: '', mtu };
+  const back: RouteRow = { netns: '', type: 'unicast', dst: hostCidr(address), dev: link, via: '', src: '', mtu };
+  return [
+    { table: 'addrs', key: addrKey(addr), value: addr },
+    { table: 'routes', key: routeKey(out), value: out },
+    { table: 'routes', key: routeKey(back), value: back },
+    {
+      table: 'bpf.ipcache',
+      key: hostCidr(address),
+      value: { identity, tunnelEndpoint: '', encryptKey: 0, flags: 0 },
+    },
+    {
+      table: 'bpf.endpoints',
+      key: address,
+      value: { link, identity, id: endpointId, flags: 0, policyRevision: 0, mac, hostMac },
+    },
+  ];
+}
+
+function local(context: EndpointContext): Row {
+  const { endpointId, containerId, netns, ifname, link, mac, podNamespace, podName, podUid } = context;
+  const { ipv4, ipv6, identity, labels, gateway4, gateway6, mtu } = context;
+  const value = { endpointId, containerId, netns, ifname, link, mac, podNamespace, podName, podUid, ipv4, ipv6, identity, labels, gateway4, gateway6, mtu };
+  return { table: 'local.endpoints', key: `${containerId}/${ifname}`, value };
+}
+
+/** The CiliumEndpoint that tells the cluster of this endpoint; it goes with its pod. */
+function announcement(context: EndpointContext): Row {
+  const { podNamespace, podName, podUid, endpointId, identity, labels, ipv4, ipv6, containerId, ifname } = context;
+  const owner = podUid
+    ? { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: podName, uid: podUid }] }
+    : {};
+  return {
+    table: 'kube.objects',
+    key: `ciliumendpoints/${podNamespace}/${podName}`,
+    value: {
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumEndpoint',
+      metadata: { name: podName, namespace: podNamespace, ...owner },
+      status: {
+        id: endpointId,
+        identity: { id: identity, labels },
+        networking: { addressing: [{ ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }) }], node: context.agent?.nodeName ?? '' },
+        'external-identifiers': {
+          'container-id': containerId,
+          'cni-attachment-id': `${containerId}:${ifname}`,
+          'k8s-namespace': podNamespace,
+          'k8s-pod-name': podName,
+          'pod-name': `${podNamespace}/${podName}`,
+        },
+        state: 'ready',
+      },
+    },
+  };
+}

@@ -1,0 +1,9 @@
+/** All kinds of machines, in the order in which they are born of one event. */
+import { device } from './device.ts';
+import { endpoint } from './endpoint.ts';
+import { identity } from './identity.ts';
+import { ipPool } from './ip-pool.ts';
+import type { Kind } from './machine.ts';
+import { node } from './node.ts';
+
+export const kinds: readonly Kind[] = [ipPool, node, device, identity, endpoint];

@@ -1,0 +1,192 @@
+/**
+ * The local node: its forwarding settings, the gateway that its pods see, and what it says of itself to the cluster.
+ *
+ * - The gateway is the first address of each pod CIDR and lives on `cilium_host`.
+ * - Addresses of the pod CIDRs that no endpoint has are unreachable, never sent to the network.
+ */
+import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
+import type { AgentFacts, KubeObject } from '../cluster/events.ts';
+import { addrKey, type Row, type RouteRow, routeKey } from '../state/tables.ts';
+import { type Backoff, calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
+import { hostCidr } from './cidr.ts';
+import type { DeviceFact } from './device.ts';
+import { reservedIdentities } from './identity.ts';
+import { type PoolFact, poolKey } from './ip-pool.ts';
+import { type Hears, type Kind, recipe, speech } from './machine.ts';
+import { macFor } from './naming.ts';
+
+// --- context
+
+interface Context {
+  agent: AgentFacts;
+  object: KubeObject | undefined;
+  pool: PoolFact | undefined;
+  devices: Record<string, DeviceFact>;
+  backoff: Backoff;
+}
+
+export const nodeKey = 'node/local';
+
+/** Published on the node's own topic. */
+export interface NodeFact {
+  gateway4: string;
+  gateway6: string;
+  mtu: number;
+}
+
+const DEFAULT_MTU = 1500;
+
+// --- events
+
+type Event = Hears<'agent.started' | 'kube.upserted' | 'kube.deleted' | 'fact' | 'settled' | 'failed' | 'timer.fired'>;
+
+// --- machine
+
+const machine = setup({
+  types: {} as { context: Context; events: Event; input: { agent: AgentFacts } },
+  actions: {
+    ...speech,
+    learn: assign(
+      recipe<Context, Event>((draft, event) => {
+        if (event.type === 'agent.started') draft.agent = event.config;
+        if (event.type === 'kube.upserted') draft.object = event.object;
+        if (event.type !== 'fact') return;
+        if (event.topic === poolKey) draft.pool = event.value as PoolFact | undefined;
+        else if (event.value === undefined) delete draft.devices[event.from];
+        else draft.devices[event.from] = event.value as DeviceFact;
+      }),
+    ),
+    backOff: assign(
+      recipe<Context, Event>((draft, event) => {
+        if (event.type === 'failed') draft.backoff = failedAgain(draft.backoff, event.at, event.error.message);
+      }),
+    ),
+    calm: assign({ backoff: calm }),
+  },
+  guards: {
+    addressed: ({ context }) => context.pool !== undefined,
+  },
+}).createMachine({
+  id: 'node',
+  options: { maxIterations: 100 },
+  context: ({ input }) => ({ ...input, object: undefined, pool: undefined, devices: {}, backoff: calm }),
+  initial: 'discovering',
+  on: {
+    'agent.started': { actions: 'learn' },
+    'kube.upserted': { actions: 'learn' },
+    fact: { actions: 'learn' },
+  },
+  states: {
+    /** The Node object has no pod CIDR yet, or has not been seen. */
+    discovering: { always: { target: 'addressed', guard: 'addressed' } },
+    addressed: { on: { settled: 'ready', failed: { target: 'failing', actions: 'backOff' } } },
+    ready: { entry: 'calm', on: { failed: { target: 'failing', actions: 'backOff' } } },
+    failing: { on: { 'timer.fired': { target: 'addressed', actions: { type: 'retry' } } } },
+  },
+});
+
+type Snapshot = SnapshotFrom<typeof machine>;
+
+// --- rows
+
+const HOST_LINK = 'cilium_host';
+const NET_LINK = 'cilium_net';
+
+function mtuOf({ agent, devices }: Context): number {
+  const native = Object.values(devices).filter((device) => device.native);
+  return agent.mtu || (native.length > 0 ? Math.min(...native.map((device) => device.mtu)) : DEFAULT_MTU);
+}
+
+function forwarding({ ipv4, ipv6 }: AgentFacts): Row[] {
+  const on = (key: string): Row => ({ table: 'sysctls', key, value: { value: '1' } });
+  return [
+    ...(ipv4 ? [on('net.ipv4.ip_forward')] : []),
+    ...(ipv6 ? [on('net.ipv6.conf.all.forwarding')] : []),
+  ];
+}
+
+function gatewayRows(gateway: string, cidr: string): Row[] {
+  if (!gateway) return [];
+  const addr = { netns: '', dev: HOST_LINK, address: hostCidr(gateway) };
+  const route: RouteRow = { netns: '', type: 'unreachable', dst: cidr, dev: '', via: '', src: '', mtu: 0 };
+  return [
+    { table: 'addrs', key: addrKey(addr), value: addr },
+    { table: 'routes', key: routeKey(route), value: route },
+    {
+      table: 'bpf.ipcache',
+      key: hostCidr(gateway),
+      value: { identity: reservedIdentities.host ?? 0, tunnelEndpoint: '', encryptKey: 0, flags: 0 },
+    },
+  ];
+}
+
+interface NodeStatus {
+  addresses?: { type: string; address: string }[];
+}
+
+/** The CiliumNode that tells other nodes of this one. */
+function announcement({ agent, pool, object }: Context): Row[] {
+  if (!pool || !object) return [];
+  const status = (object.status ?? {}) as NodeStatus;
+  const addresses = (status.addresses ?? [])
+    .filter(({ type }) => type === 'InternalIP' || type === 'ExternalIP')
+    .map(({ type, address }) => ({ type, ip: address }));
+  const gateways = [pool.gateway4, pool.gateway6].filter(Boolean).map((ip) => ({ type: 'CiliumInternalIP', ip }));
+  return [
+    {
+      table: 'kube.objects',
+      key: `ciliumnodes/${agent.nodeName}`,
+      value: {
+        apiVersion: 'cilium.io/v2',
+        kind: 'CiliumNode',
+        metadata: { name: agent.nodeName },
+        spec: {
+          addresses: [...addresses, ...gateways],
+          ipam: { podCIDRs: [pool.cidr4, pool.cidr6].filter(Boolean) },
+        },
+      },
+    },
+  ];
+}
+
+function rows({ context, value }: Snapshot): Row[] {
+  const { agent, pool, backoff } = context;
+  if (!pool) return forwarding(agent);
+  const wanted: Row[] = [
+    ...forwarding(agent),
+    {
+      table: 'links',
+      key: HOST_LINK,
+      value: {
+        kind: 'veth',
+        mac: macFor(`${agent.nodeName}/${HOST_LINK}`),
+        mtu: mtuOf(context),
+        peer: { name: NET_LINK, mac: macFor(`${agent.nodeName}/${NET_LINK}`), netns: '' },
+      },
+    },
+    ...gatewayRows(pool.gateway4, pool.cidr4),
+    ...gatewayRows(pool.gateway6, pool.cidr6),
+    ...announcement(context),
+  ];
+  return value === 'failing' ? [...wanted, timerRow(nodeKey, 'retry', backoff.dueMs)] : wanted;
+}
+
+export const node: Kind = {
+  name: 'node',
+  logic: machine,
+  births: (event) => (event.type === 'agent.started' ? [{ key: nodeKey, input: { agent: event.config } }] : []),
+  topics: ({ context }: AnyMachineSnapshot) => [
+    'agent',
+    'devices',
+    poolKey,
+    `nodes/${(context as Context).agent.nodeName}`,
+    timerTopic(nodeKey, 'retry'),
+  ],
+  facts: (snapshot) => {
+    const { context } = snapshot as Snapshot;
+    const { pool } = context;
+    const fact = pool && { gateway4: pool.gateway4, gateway6: pool.gateway6, mtu: mtuOf(context) };
+    return fact ? [{ topic: nodeKey, value: fact satisfies NodeFact }] : [];
+  },
+  rows: (snapshot) => rows(snapshot as Snapshot),
+};

@@ -1,0 +1,345 @@
+/**
+ * The engine: one event in, a plan out.
+ *
+ *   event → machines (population) → wanted rows (rows) → difference from actual → plan
+ *
+ * Laws:
+ * - `step` is a function of the events so far, and of nothing else: same log, same plans.
+ * - The work of a step is in proportion to what the event changes.
+ * - A row with an op under way gets no other op until the result is in.
+ * - An op that failed is repeated when its row changes, its machine says `retry`, or a dump looked at its table again.
+ * - An orphan is deleted only after all sources of its table have synced.
+ */
+import { Subject } from 'rxjs';
+import { type ClusterEvent, type LogEntry, type OpDone, topicsOf } from '../cluster/events.ts';
+import type { Op } from '../datapath/driver.ts';
+import type { Kind } from '../machines/machine.ts';
+import { isTableName, type Row, type TableName, tables } from '../state/tables.ts';
+import type { RowChange, StoredRow } from '../state/store.ts';
+import type { Cause, EngineStats, Explanation, Inspector, MachineView, OpRecord, RowView, Transition } from './inspect.ts';
+import { plan, type Step } from './plan.ts';
+import { type Machine, nameOf, Population, type RowKeeper } from './population.ts';
+import { decided, type RowEntry, RowIndex, settled, stateOf } from './rows.ts';
+
+/** Where actual rows are kept. */
+export interface ActualStore {
+  rows(): StoredRow[];
+  write(changes: readonly RowChange[]): void;
+}
+
+export class Engine implements Inspector, RowKeeper {
+  readonly transitions$ = new Subject<Transition>();
+  readonly ops$ = new Subject<OpRecord>();
+  readonly #kinds: readonly Kind[];
+  readonly #population: Population;
+  readonly #rows = new RowIndex();
+  readonly #store: ActualStore;
+  readonly #sources = new Set<string>();
+  /** Orphans that wait for their sources. */
+  readonly #heldBack = new Set<RowEntry>();
+  /** Machines that may have become settled in this step. */
+  readonly #restless = new Set<Machine>();
+  readonly #opCounts = new Map<TableName, { ok: number; failed: number }>();
+  #changes: RowChange[] = [];
+  #cause: Cause = { seq: 0, at: 0, source: '', type: 'agent.started', subject: '' };
+  #events = 0;
+  #driftRepaired = 0;
+  #inFlight = 0;
+
+  constructor(kinds: readonly Kind[], store: ActualStore) {
+    this.#kinds = kinds;
+    this.#store = store;
+    this.#population = new Population(kinds, this, (transition) => this.transitions$.next(transition));
+    for (const { table, key, value, op } of store.rows()) {
+      const entry = this.#rows.ensure(table, key);
+      this.#rows.setActual(entry, value);
+      if (op) entry.lastOp = JSON.parse(op) as OpRecord;
+      this.#rows.dirty.add(entry);
+    }
+  }
+
+  /** Takes one event to its end; the returned steps are to be applied in order, and reported by `ops.done`. */
+  step({ seq, at, source, event }: LogEntry): Step[] {
+    this.#cause = { seq, at, source, type: event.type, subject: subjectOf(event) };
+    this.#events++;
+    this.#changes = [];
+    if (event.type === 'ops.done') for (const result of event.results) this.#done(result);
+    else if (event.type === 'observed') this.#observe(event.table, event.changes);
+    else if (event.type === 'source.synced') this.#synced(event.source);
+    this.#population.announce(event, this.#cause);
+    this.#population.run(this.#cause);
+    while (this.#calm()) this.#population.run(this.#cause);
+    const steps = plan(this.#difference());
+    this.#store.write(this.#changes);
+    return steps;
+  }
+
+  // --- machines' wishes (RowKeeper)
+
+  rewrite(machine: Machine, rows: readonly Row[], by: Transition): void {
+    const now = new Set<RowEntry>();
+    for (const row of rows) {
+      const entry = this.#rows.want(row, machine.key, by);
+      now.add(entry);
+      this.#watch(machine, entry);
+    }
+    for (const entry of machine.rows) {
+      if (now.has(entry)) continue;
+      this.#rows.unwant(entry, machine.key);
+      this.#watch(machine, entry);
+    }
+    machine.rows = now;
+    this.#restless.add(machine);
+  }
+
+  retry(machine: Machine): void {
+    for (const entry of machine.unsettled) if (entry.error) this.#rows.touch(entry, 'retry');
+  }
+
+  #watch(machine: Machine, entry: RowEntry): void {
+    if (tables[entry.table].unawaited) {
+      entry.watchers.delete(machine.key);
+      return;
+    }
+    if (settled(entry)) {
+      if (machine.unsettled.delete(entry)) machine.owedSettled = true;
+    } else if (!machine.unsettled.has(entry)) {
+      entry.watchers.add(machine.key);
+      machine.unsettled.add(entry);
+      machine.owedSettled = true;
+    }
+  }
+
+  /** Tells machines that they are settled, and buries those that are over; false when there was nothing to tell. */
+  #calm(): boolean {
+    let told = false;
+    for (const entry of this.#rows.dirty) this.#settle(entry);
+    for (const machine of this.#restless) {
+      if (machine.unsettled.size > 0 || !machine.owedSettled) continue;
+      machine.owedSettled = false;
+      told = true;
+      if (machine.snapshot.status === 'done') this.#population.bury(machine, this.#cause);
+      else this.#population.send(machine.key, { type: 'settled' });
+    }
+    this.#restless.clear();
+    return told;
+  }
+
+  // --- news of the world
+
+  #done({ table, key, revision, action, error }: OpDone): void {
+    const entry = isTableName(table) ? this.#rows.get(table, key) : undefined;
+    const op = entry?.inFlight;
+    if (!entry || !op || op.revision !== revision || op.action !== action) return;
+    entry.inFlight = undefined;
+    this.#inFlight--;
+    const record: OpRecord = { ...op, doneAt: this.#cause.at, ...(error && { error }) };
+    entry.lastOp = record;
+    const counts = this.#opCounts.get(entry.table) ?? { ok: 0, failed: 0 };
+    this.#opCounts.set(entry.table, counts);
+    if (error) counts.failed++;
+    else counts.ok++;
+    if (!error) {
+      this.#rows.setActual(entry, op.action === 'put' ? op.value : undefined);
+      this.#persist(entry, record);
+      if (op.reason === 'drift') this.#driftRepaired++;
+    }
+    this.ops$.next(record);
+    if (error && entry.revision === revision) this.#failed(entry, error);
+    else this.#rows.dirty.add(entry);
+    this.#settle(entry);
+  }
+
+  #failed(entry: RowEntry, error: NonNullable<OpDone['error']>): void {
+    entry.error = error;
+    if (error.kind === 'cancelled') return;
+    for (const key of entry.watchers) {
+      this.#population.send(key, { type: 'failed', table: entry.table, key: entry.key, error });
+    }
+  }
+
+  #settle(entry: RowEntry): void {
+    if (!settled(entry)) return;
+    for (const key of entry.watchers) {
+      const machine = this.#population.machines.get(key);
+      if (machine?.unsettled.delete(entry)) {
+        machine.owedSettled = true;
+        this.#restless.add(machine);
+      }
+      if (!entry.wants.has(key)) entry.watchers.delete(key);
+    }
+    this.#rows.sweep(entry);
+  }
+
+  #observe(table: string, changes: readonly { key: string; value: unknown }[]): void {
+    if (!isTableName(table)) return;
+    for (const { key, value } of changes) {
+      const entry = this.#rows.ensure(table, key);
+      if (entry.inFlight) continue;
+      this.#rows.setActual(entry, value ?? undefined);
+      this.#persist(entry, undefined);
+      this.#rows.touch(entry, 'drift');
+      for (const owner of entry.wants.keys()) {
+        const machine = this.#population.machines.get(owner);
+        if (machine) this.#watch(machine, entry);
+      }
+      this.#settle(entry);
+    }
+    for (const entry of this.#rows.table(table).values()) if (entry.error) this.#rows.touch(entry, 'retry');
+  }
+
+  #synced(source: string): void {
+    this.#sources.add(source);
+    for (const entry of this.#heldBack) this.#rows.dirty.add(entry);
+    this.#heldBack.clear();
+  }
+
+  #persist(entry: RowEntry, op: OpRecord | undefined): void {
+    if (!tables[entry.table].durable) return;
+    const json = entry.actualJson;
+    this.#changes.push({ table: entry.table, key: entry.key, json, op: op && json !== undefined ? JSON.stringify(op) : '' });
+  }
+
+  // --- wanted against actual
+
+  #difference(): Op[] {
+    const ops: Op[] = [];
+    for (const entry of this.#rows.dirty) {
+      const op = this.#opFor(entry);
+      if (op) ops.push(op);
+    }
+    this.#rows.dirty.clear();
+    return ops;
+  }
+
+  #opFor(entry: RowEntry): Op | undefined {
+    if (entry.inFlight || entry.error) return undefined;
+    const wanted = decided(entry)?.want;
+    if (wanted?.json === entry.actualJson) return undefined;
+    if (!wanted && this.#isHeldBack(entry)) {
+      this.#heldBack.add(entry);
+      return undefined;
+    }
+    const owners = wanted ? [...entry.wants.keys()].sort() : [...entry.watchers];
+    const orphan = !wanted && !entry.everWanted;
+    const op: Op = {
+      table: entry.table,
+      action: wanted ? 'put' : 'delete',
+      key: entry.key,
+      value: wanted?.value,
+      before: entry.actual,
+      revision: entry.revision,
+      owners,
+    };
+    const record: OpRecord = { ...op, cause: this.#cause, reason: orphan ? 'orphan' : entry.why, plannedAt: this.#cause.at };
+    entry.inFlight = record;
+    entry.lastOp = record;
+    this.#inFlight++;
+    this.ops$.next(record);
+    return op;
+  }
+
+  #isHeldBack(entry: RowEntry): boolean {
+    return !entry.everWanted && !tables[entry.table].sources.every((source) => this.#sources.has(source));
+  }
+
+  // --- to be looked at (Inspector)
+
+  /** Actual rows of a table, for a dump to be compared with; rows with an op under way are left out. */
+  actual(table: TableName): Map<string, unknown> {
+    const known = new Map<string, unknown>();
+    for (const entry of this.#rows.table(table).values()) {
+      if (entry.actualJson !== undefined) known.set(entry.key, entry.actual);
+    }
+    return known;
+  }
+
+  hasFailed(table: TableName): boolean {
+    for (const entry of this.#rows.table(table).values()) if (entry.error) return true;
+    return false;
+  }
+
+  machines(): MachineView[] {
+    return [...this.#population.machines.values()].map((machine) => this.#view(machine));
+  }
+
+  machine(key: string): (MachineView & { history: Transition[] }) | undefined {
+    const machine = this.#population.machines.get(key);
+    return machine && { ...this.#view(machine), history: machine.history };
+  }
+
+  #view(machine: Machine): MachineView {
+    const last = machine.history.at(-1);
+    return {
+      key: machine.key,
+      kind: machine.kind.name,
+      state: nameOf(machine.snapshot),
+      context: machine.snapshot.context,
+      topics: [...machine.topics],
+      rows: [...machine.rows].map((entry) => ({
+        table: entry.table,
+        key: entry.key,
+        state: stateOf(entry, this.#heldBack.has(entry)),
+      })),
+      ...(last && { last }),
+    };
+  }
+
+  kinds(): { name: string; logic: unknown }[] {
+    return this.#kinds.map(({ name, logic }) => ({ name, logic }));
+  }
+
+  rows(table: TableName): RowView[] {
+    return [...this.#rows.table(table).values()].map((entry) => this.#rowView(entry));
+  }
+
+  #rowView(entry: RowEntry): RowView {
+    const chosen = decided(entry);
+    const others = [...entry.wants.keys()].filter((key) => key !== chosen?.owner).sort();
+    return {
+      table: entry.table,
+      key: entry.key,
+      ...(chosen && { desired: chosen.want.value }),
+      ...(entry.actualJson !== undefined && { actual: entry.actual }),
+      owners: chosen ? [chosen.owner, ...others] : [],
+      revision: entry.revision,
+      state: stateOf(entry, this.#heldBack.has(entry)),
+      ...(entry.error && { error: entry.error }),
+    };
+  }
+
+  explain(table: TableName, key: string): Explanation | undefined {
+    const entry = this.#rows.get(table, key);
+    if (!entry) return undefined;
+    const wanted = decided(entry)?.want.by;
+    return {
+      row: this.#rowView(entry),
+      ...(wanted && { wanted }),
+      ...(entry.lastOp && { op: entry.lastOp }),
+    };
+  }
+
+  stats(): EngineStats {
+    let pending = 0;
+    for (const machine of this.#population.machines.values()) pending += machine.unsettled.size;
+    return {
+      seq: this.#cause.seq,
+      events: this.#events,
+      transitions: this.#population.transitions,
+      machines: this.#population.machines.size,
+      rows: this.#rows.count(),
+      ops: [...this.#opCounts].map(([table, counts]) => ({ table, ...counts })),
+      pending,
+      inFlight: this.#inFlight,
+      driftRepaired: this.#driftRepaired,
+      sources: [...this.#sources],
+    };
+  }
+}
+
+/** What an event is about, in the words of its first topic. */
+function subjectOf(event: ClusterEvent): string {
+  if (event.type === 'observed') return `${event.table} (${event.changes.length} rows)`;
+  if (event.type === 'ops.done') return event.results.length === 1 ? `${event.results[0]?.table} ${event.results[0]?.key}` : `${event.results.length} ops`;
+  return topicsOf(event)[0]?.topic ?? event.type;
+}

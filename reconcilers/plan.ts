@@ -1,0 +1,31 @@
+/**
+ * The order of ops: every prefix of a plan is safe.
+ *
+ * - Puts go first, up the ranks: what is referred to exists before what refers to it.
+ * - Deletes follow, down the ranks: what refers goes before what it refers to.
+ * - Within a rank the order is by table and key, so that a plan is the same on every run.
+ */
+import type { Op } from '../datapath/driver.ts';
+import { type TableName, tables } from '../state/tables.ts';
+
+/** Ops of one table and one action, applied together. */
+export interface Step {
+  table: TableName;
+  action: Op['action'];
+  ops: Op[];
+}
+
+const order = (op: Op): number => (op.action === 'put' ? tables[op.table].rank : 1_000_000 - tables[op.table].rank);
+
+const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+export function plan(ops: readonly Op[]): Step[] {
+  const sorted = [...ops].sort((a, b) => order(a) - order(b) || byName(a.table, b.table) || byName(a.key, b.key));
+  const steps: Step[] = [];
+  for (const op of sorted) {
+    const last = steps.at(-1);
+    if (last && last.table === op.table && last.action === op.action) last.ops.push(op);
+    else steps.push({ table: op.table, action: op.action, ops: [op] });
+  }
+  return steps;
+}

@@ -1,0 +1,228 @@
+/**
+ * The living machines: who hears what, who knows what, and each one's transitions.
+ *
+ * - Messages are delivered in the order in which they were sent; a step ends when none is left.
+ * - A fact is handed to whoever subscribes to its topic later; a fact that did not change is not sent again.
+ * - A machine in its final state lives on until its rows are settled, and then leaves without a trace.
+ */
+import { type AnyMachineSnapshot, initialTransition, transition } from 'xstate';
+import { type ClusterEvent, topicsOf } from '../cluster/events.ts';
+import type { Birth, FactMessage, Kind, Message, Tell } from '../machines/machine.ts';
+import { canonical, type Row } from '../state/tables.ts';
+import type { Cause, Transition } from './inspect.ts';
+import type { RowEntry } from './rows.ts';
+
+const HISTORY_MAX = 50;
+/** Messages that one event may cause; more is a loop between machines, and a defect. */
+const MESSAGES_MAX = 1_000_000;
+
+export interface Machine {
+  readonly key: string;
+  readonly kind: Kind;
+  snapshot: AnyMachineSnapshot;
+  topics: ReadonlySet<string>;
+  facts: Map<string, string>;
+  rows: Set<RowEntry>;
+  /** Rows that are wanted or given up, and not settled. */
+  unsettled: Set<RowEntry>;
+  /** Something happened since it was last told that it is settled. */
+  owedSettled: boolean;
+  history: Transition[];
+}
+
+type Unstamped<M> = M extends unknown ? Omit<M, 'at'> : never;
+type AnyMessage = Unstamped<Message>;
+
+/** What the engine does with a machine's wishes. */
+export interface RowKeeper {
+  /** `rows` is what the machine wants now, after `by`. */
+  rewrite(machine: Machine, rows: readonly Row[], by: Transition): void;
+  retry(machine: Machine): void;
+}
+
+export class Population {
+  readonly machines = new Map<string, Machine>();
+  readonly #subscribers = new Map<string, Set<string>>();
+  readonly #facts = new Map<string, Map<string, AnyMessage>>();
+  readonly #queue: { to: string; message: AnyMessage }[] = [];
+  readonly #kinds: readonly Kind[];
+  readonly #keeper: RowKeeper;
+  readonly #onTransition: (transition: Transition) => void;
+  transitions = 0;
+  /** Words to machines that do not live. */
+  unheard = 0;
+
+  constructor(kinds: readonly Kind[], keeper: RowKeeper, onTransition: (transition: Transition) => void) {
+    this.#kinds = kinds;
+    this.#keeper = keeper;
+    this.#onTransition = onTransition;
+  }
+
+  /** Lets an event be heard; `run` must follow. */
+  announce(event: ClusterEvent, cause: Cause): void {
+    for (const kind of this.#kinds) {
+      for (const birth of kind.births?.(event, cause.at) ?? []) this.#bear(kind, birth, cause);
+    }
+    for (const { topic, fact, gone } of topicsOf(event)) {
+      if (fact !== undefined) this.#retain(topic, fact, gone ? undefined : event);
+      this.#publish(topic, event);
+    }
+  }
+
+  send(to: string, message: AnyMessage): void {
+    this.#queue.push({ to, message });
+  }
+
+  /** Delivers until nobody has anything to say. */
+  run(cause: Cause): void {
+    for (let count = 0; this.#queue.length > 0; count++) {
+      if (count > MESSAGES_MAX) throw new Error(`event ${cause.seq} (${cause.type} ${cause.subject}) keeps machines talking for ever`);
+      const batch = this.#queue.splice(0);
+      for (const { to, message } of batch) this.#deliver(to, message, cause);
+    }
+  }
+
+  #bear(kind: Kind, { key, input }: Birth, cause: Cause): void {
+    if (this.machines.has(key)) return;
+    const [snapshot, actions] = initialTransition(kind.logic, input as never);
+    const machine: Machine = {
+      key,
+      kind,
+      snapshot,
+      topics: new Set(),
+      facts: new Map(),
+      rows: new Set(),
+      unsettled: new Set(),
+      owedSettled: true,
+      history: [],
+    };
+    this.machines.set(key, machine);
+    this.#moved(machine, '', 'born', cause);
+    this.#act(machine, actions);
+    this.#express(machine, cause);
+  }
+
+  #deliver(to: string, message: AnyMessage, cause: Cause): void {
+    const machine = this.machines.get(to);
+    if (!machine) {
+      this.unheard++;
+      return;
+    }
+    const before = machine.snapshot;
+    const from = nameOf(before);
+    const [snapshot, actions] = transition(machine.kind.logic, before, { ...message, at: cause.at } as never);
+    machine.snapshot = snapshot as AnyMachineSnapshot;
+    const changed = machine.snapshot.context !== before.context || nameOf(machine.snapshot) !== from;
+    if (nameOf(machine.snapshot) !== from) {
+      machine.owedSettled = true;
+      this.#moved(machine, from, message.type, cause);
+    }
+    this.#act(machine, actions);
+    if (changed) this.#express(machine, cause, message.type);
+  }
+
+  #moved(machine: Machine, from: string, on: string, cause: Cause): void {
+    this.transitions++;
+    const record: Transition = { machine: machine.key, from, to: nameOf(machine.snapshot), on, cause };
+    machine.history.push(record);
+    if (machine.history.length > HISTORY_MAX) machine.history.shift();
+    this.#onTransition(record);
+  }
+
+  #act(machine: Machine, actions: readonly { type: string; params?: unknown }[]): void {
+    for (const action of actions) {
+      if (action.type === 'tell') {
+        const { to, message } = action.params as Tell;
+        this.send(to, message);
+      } else if (action.type === 'retry') this.#keeper.retry(machine);
+    }
+  }
+
+  /** Brings topics, facts and rows in line with the snapshot. */
+  #express(machine: Machine, cause: Cause, on = 'born'): void {
+    const { kind, snapshot } = machine;
+    const over = snapshot.status === 'done';
+    this.#subscribe(machine, over ? [] : kind.topics(snapshot), cause);
+    this.#state(machine, over ? [] : (kind.facts?.(snapshot) ?? []));
+    const state = nameOf(snapshot);
+    const last = machine.history.at(-1);
+    const by =
+      last && last.cause.seq === cause.seq && last.on === on ? last : { machine: machine.key, from: state, to: state, on, cause };
+    this.#keeper.rewrite(machine, over ? [] : kind.rows(snapshot), by);
+  }
+
+  #subscribe(machine: Machine, topics: readonly string[], cause: Cause): void {
+    const now = new Set(topics);
+    if (now.size === machine.topics.size && topics.every((topic) => machine.topics.has(topic))) return;
+    const before = machine.topics;
+    machine.topics = now;
+    for (const topic of now) {
+      if (before.has(topic)) continue;
+      const subscribers = this.#subscribers.get(topic) ?? new Set();
+      this.#subscribers.set(topic, subscribers.add(machine.key));
+      const server = this.#kinds.find((kind) => kind.serves !== undefined && topic.startsWith(kind.serves));
+      if (server && !this.machines.has(topic)) this.#bear(server, { key: topic, input: { key: topic } }, cause);
+      else if (server && subscribers.size === 1) this.send(topic, { type: 'wanted' });
+      for (const message of this.#facts.get(topic)?.values() ?? []) this.send(machine.key, message);
+    }
+    for (const topic of before) {
+      if (now.has(topic)) continue;
+      const subscribers = this.#subscribers.get(topic);
+      subscribers?.delete(machine.key);
+      if (subscribers?.size !== 0) continue;
+      this.#subscribers.delete(topic);
+      if (this.machines.has(topic)) this.send(topic, { type: 'unwanted' });
+    }
+  }
+
+  #state(machine: Machine, facts: readonly { topic: string; value: unknown }[]): void {
+    const now = new Map(facts.map(({ topic, value }) => [topic, canonical(value)]));
+    for (const topic of machine.facts.keys()) {
+      if (!now.has(topic)) this.#fact(machine, topic, undefined);
+    }
+    for (const { topic, value } of facts) {
+      if (machine.facts.get(topic) !== now.get(topic)) this.#fact(machine, topic, value);
+    }
+    machine.facts = now;
+  }
+
+  #fact(machine: Machine, topic: string, value: unknown): void {
+    const message: Omit<FactMessage, never> = { type: 'fact', topic, from: machine.key, value };
+    this.#retain(topic, machine.key, value === undefined ? undefined : message);
+    this.#publish(topic, message);
+  }
+
+  #retain(topic: string, fact: string, message: AnyMessage | undefined): void {
+    const known = this.#facts.get(topic) ?? new Map<string, AnyMessage>();
+    if (message) this.#facts.set(topic, known.set(fact, message));
+    else if (known.delete(fact) && known.size === 0) this.#facts.delete(topic);
+  }
+
+  #publish(topic: string, message: AnyMessage): void {
+    for (const key of this.#subscribers.get(topic) ?? []) this.send(key, message);
+  }
+
+  /** Takes a machine out that is over and has no rows left. */
+  bury(machine: Machine, cause: Cause): void {
+    this.machines.delete(machine.key);
+    const from = nameOf(machine.snapshot);
+    this.transitions++;
+    this.#onTransition({ machine: machine.key, from, to: '', on: 'buried', cause });
+    // A topic may have found a new subscriber after its machine was told that it is unwanted.
+    const server = this.#subscribers.get(machine.key)?.size ? this.#kinds.find((kind) => kind === machine.kind) : undefined;
+    if (server?.serves) this.#bear(server, { key: machine.key, input: { key: machine.key } }, cause);
+  }
+}
+
+/** `ready`, or `up.ready` where states are nested. */
+export function nameOf(snapshot: AnyMachineSnapshot): string {
+  const parts: string[] = [];
+  let value: unknown = snapshot.value;
+  while (typeof value === 'object' && value !== null) {
+    const [first] = Object.entries(value);
+    if (!first) break;
+    parts.push(first[0]);
+    value = first[1];
+  }
+  return typeof value === 'string' ? [...parts, value].join('.') : parts.join('.');
+}

@@ -1,0 +1,138 @@
+/**
+ * All rows, wanted and actual, and what differs between them.
+ *
+ * - A row is settled when wanted equals actual and no op on it is under way.
+ * - Of several machines that want one row, the one with the smallest key decides its value.
+ * - Each change of what is wanted raises the row's revision; an op's result counts for its own revision only.
+ */
+import type { OpError } from '../cluster/events.ts';
+import { canonical, type Row, type TableName, tables } from '../state/tables.ts';
+import type { OpRecord, RowState, Transition } from './inspect.ts';
+
+interface Want {
+  json: string;
+  value: unknown;
+  /** The transition that gave the row this value. */
+  by: Transition;
+}
+
+export interface RowEntry {
+  readonly table: TableName;
+  readonly key: string;
+  readonly wants: Map<string, Want>;
+  /** Machines that wait for this row to settle: those that want it, and those that gave it up. */
+  readonly watchers: Set<string>;
+  /** Somebody wanted the row since the start; if not, it is an orphan, whose delete waits for the table's sources. */
+  everWanted: boolean;
+  actualJson: string | undefined;
+  actual: unknown;
+  revision: number;
+  inFlight: OpRecord | undefined;
+  error: OpError | undefined;
+  lastOp: OpRecord | undefined;
+  /** Why the next op on this row will be: set when a dump or a retry made it dirty. */
+  why: OpRecord['reason'];
+}
+
+export class RowIndex {
+  readonly #entries = new Map<TableName, Map<string, RowEntry>>(
+    (Object.keys(tables) as TableName[]).map((table) => [table, new Map()]),
+  );
+  /** Rows to look at before the next plan. */
+  readonly dirty = new Set<RowEntry>();
+
+  table(table: TableName): ReadonlyMap<string, RowEntry> {
+    const entries = this.#entries.get(table);
+    if (!entries) throw new Error(`no table ${table}`);
+    return entries;
+  }
+
+  get(table: TableName, key: string): RowEntry | undefined {
+    return this.table(table).get(key);
+  }
+
+  count(): number {
+    let sum = 0;
+    for (const entries of this.#entries.values()) sum += entries.size;
+    return sum;
+  }
+
+  ensure(table: TableName, key: string): RowEntry {
+    const entries = this.#entries.get(table) as Map<string, RowEntry>;
+    let entry = entries.get(key);
+    if (!entry) {
+      entry = {
+        table,
+        key,
+        wants: new Map(),
+        watchers: new Set(),
+        everWanted: false,
+        actualJson: undefined,
+        actual: undefined,
+        revision: 0,
+        inFlight: undefined,
+        error: undefined,
+        lastOp: undefined,
+        why: 'desired',
+      };
+      entries.set(key, entry);
+    }
+    return entry;
+  }
+
+  want(row: Row, machine: string, by: Transition): RowEntry {
+    const entry = this.ensure(row.table, row.key);
+    const json = canonical(row.value);
+    if (entry.wants.get(machine)?.json === json) return entry;
+    entry.wants.set(machine, { json, value: row.value, by });
+    entry.watchers.add(machine);
+    entry.everWanted = true;
+    this.touch(entry, 'desired');
+    return entry;
+  }
+
+  unwant(entry: RowEntry, machine: string): void {
+    if (entry.wants.delete(machine)) this.touch(entry, 'desired');
+  }
+
+  /** The row must be looked at again; earlier failures no longer hold it back. */
+  touch(entry: RowEntry, why: OpRecord['reason']): void {
+    entry.revision++;
+    entry.error = undefined;
+    entry.why = why;
+    this.dirty.add(entry);
+  }
+
+  setActual(entry: RowEntry, value: unknown): void {
+    entry.actual = value;
+    entry.actualJson = value === undefined ? undefined : canonical(value);
+  }
+
+  /** Forgets a row that is neither wanted nor actual. */
+  sweep(entry: RowEntry): void {
+    if (entry.wants.size === 0 && entry.actualJson === undefined && !entry.inFlight && entry.watchers.size === 0) {
+      this.#entries.get(entry.table)?.delete(entry.key);
+    }
+  }
+}
+
+/** The want that decides, and whose it is. */
+export function decided(entry: RowEntry): { owner: string; want: Want } | undefined {
+  if (entry.wants.size === 0) return undefined;
+  if (entry.wants.size === 1) {
+    for (const [owner, want] of entry.wants) return { owner, want };
+  }
+  const owner = [...entry.wants.keys()].sort()[0] as string;
+  return { owner, want: entry.wants.get(owner) as Want };
+}
+
+export const settled = (entry: RowEntry): boolean =>
+  !entry.inFlight && decided(entry)?.want.json === entry.actualJson;
+
+export function stateOf(entry: RowEntry, heldBack: boolean): RowState {
+  if (entry.inFlight) return 'in-flight';
+  if (entry.error) return 'failed';
+  if (settled(entry)) return 'in-sync';
+  if (heldBack) return 'held-back';
+  return entry.wants.size === 0 && !entry.everWanted ? 'orphan' : 'pending';
+}

@@ -1,0 +1,106 @@
+/**
+ * Actual rows in SQLite, and the allocations that must survive a restart.
+ *
+ * - A row is here if and only if an op on it was reported done, or a dump showed it.
+ * - One event's changes are one transaction.
+ */
+import Database from 'better-sqlite3';
+import { isTableName, type TableName } from './tables.ts';
+
+export interface StoredRow {
+  table: TableName;
+  key: string;
+  value: unknown;
+  /** JSON of the op that made the row what it is, for `explain`; '' if a dump found it. */
+  op: string;
+}
+
+export interface RowChange {
+  table: TableName;
+  key: string;
+  /** Canonical JSON, or undefined to forget the row. */
+  json: string | undefined;
+  op: string;
+}
+
+/** Each statement migrates from the version before it; `PRAGMA user_version` is how many were run. */
+const migrations: readonly string[] = [
+  `CREATE TABLE rows (tbl TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, op TEXT NOT NULL, PRIMARY KEY (tbl, key)) WITHOUT ROWID;
+   CREATE TABLE endpoint_ids (id INTEGER PRIMARY KEY, container TEXT NOT NULL UNIQUE);`,
+];
+
+const ENDPOINT_ID_MAX = 65_535;
+
+export class Store {
+  readonly #db: Database.Database;
+  readonly #put: Database.Statement;
+  readonly #forget: Database.Statement;
+  readonly #write: (changes: readonly RowChange[]) => void;
+
+  /** `path` may be `:memory:`. Throws if the file was written by a newer version. */
+  constructor(path: string) {
+    this.#db = new Database(path);
+    this.#db.pragma('journal_mode = WAL');
+    this.#db.pragma('synchronous = NORMAL');
+    this.#migrate(path);
+    this.#put = this.#db.prepare('INSERT OR REPLACE INTO rows (tbl, key, value, op) VALUES (?, ?, ?, ?)');
+    this.#forget = this.#db.prepare('DELETE FROM rows WHERE tbl = ? AND key = ?');
+    this.#write = this.#db.transaction((changes: readonly RowChange[]) => {
+      for (const { table, key, json, op } of changes) {
+        if (json === undefined) this.#forget.run(table, key);
+        else this.#put.run(table, key, json, op);
+      }
+    });
+  }
+
+  #migrate(path: string): void {
+    const version = this.#db.pragma('user_version', { simple: true }) as number;
+    if (version > migrations.length) {
+      throw new Error(`${path} has schema version ${version}, this build knows ${migrations.length}: it was written by a newer axoneme`);
+    }
+    this.#db.transaction(() => {
+      for (const sql of migrations.slice(version)) this.#db.exec(sql);
+      this.#db.pragma(`user_version = ${migrations.length}`);
+    })();
+  }
+
+  rows(): StoredRow[] {
+    const stored = this.#db.prepare('SELECT tbl, key, value, op FROM rows ORDER BY tbl, key').all() as {
+      tbl: string;
+      key: string;
+      value: string;
+      op: string;
+    }[];
+    return stored.flatMap(({ tbl, key, value, op }) =>
+      isTableName(tbl) ? [{ table: tbl, key, value: JSON.parse(value) as unknown, op }] : [],
+    );
+  }
+
+  write(changes: readonly RowChange[]): void {
+    if (changes.length > 0) this.#write(changes);
+  }
+
+  /** The id of a container's interface, or the smallest free one; undefined when all 65,535 are taken. */
+  allocateEndpointId(container: string): number | undefined {
+    const known = this.#db.prepare('SELECT id FROM endpoint_ids WHERE container = ?').pluck().get(container);
+    if (known !== undefined) return known as number;
+    const free = this.#db
+      .prepare(
+        `SELECT 1 AS id WHERE NOT EXISTS (SELECT 1 FROM endpoint_ids WHERE id = 1)
+         UNION SELECT a.id + 1 FROM endpoint_ids a LEFT JOIN endpoint_ids b ON b.id = a.id + 1 WHERE b.id IS NULL ORDER BY id LIMIT 1`,
+      )
+      .pluck()
+      .get() as number;
+    if (free > ENDPOINT_ID_MAX) return undefined;
+    this.#db.prepare('INSERT INTO endpoint_ids (id, container) VALUES (?, ?)').run(free, container);
+    return free;
+  }
+
+  releaseEndpointId(container: string): void {
+    this.#db.prepare('DELETE FROM endpoint_ids WHERE container = ?').run(container);
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+}
