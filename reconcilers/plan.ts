@@ -15,7 +15,12 @@ export interface Step {
   ops: Op[];
 }
 
-const order = (op: Op): number => (op.action === 'put' ? tables[op.table].rank : 1_000_000 - tables[op.table].rank);
+const AFTER_ALL_PUTS = 1_000_000;
+
+function order({ table, action }: Op): number {
+  const { rank, deleteRank = rank } = tables[table];
+  return action === 'put' ? rank : AFTER_ALL_PUTS - deleteRank;
+}
 
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 

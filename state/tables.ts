@@ -4,6 +4,7 @@
  * - A row is `{table, key, value}`; keys are text for people, values plain JSON. Fields of BPF rows bear the
  *   names of the C struct in camelCase; links are named, never numbered.
  * - `rank` orders a plan: puts go up the ranks, deletes go down, so a referent exists before and after what refers to it.
+ *   A `deleteRank` departs from that where the kernel itself takes the row along with its referent.
  * - An orphan (actual, but not desired by anyone since the start) is deleted only when all `sources` have synced.
  */
 
@@ -114,12 +115,12 @@ export interface Tables {
   'local.endpoints': LocalEndpointRow;
   sysctls: SysctlRow;
   links: LinkRow;
+  attachments: AttachmentRow;
   addrs: AddrRow;
   routes: RouteRow;
   'bpf.netdevs': NetdevRow;
   'bpf.ipcache': IpcacheRow;
   'bpf.endpoints': EndpointRow;
-  attachments: AttachmentRow;
   'identity.claims': IdentityClaimRow;
   'kube.objects': KubeObjectRow;
   'cni.replies': CniReplyRow;
@@ -134,6 +135,7 @@ export type Lane = 'kernel' | 'kube' | 'edge';
 
 export interface TableDef {
   rank: number;
+  deleteRank?: number;
   lane: Lane;
   /** Rows survive the agent in the world outside, and so in SQLite. */
   durable: boolean;
@@ -153,6 +155,15 @@ export const tables: { readonly [T in TableName]: TableDef } = {
   'local.endpoints': { rank: 0, lane: 'edge', durable: true, sources: ENDPOINTS, doc: 'endpoints that survive a restart' },
   sysctls: { rank: 5, lane: 'kernel', durable: true, sources: NODE, doc: 'kernel settings of the node' },
   links: { rank: 10, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'virtual links of pods and of the node' },
+  attachments: {
+    rank: 12,
+    // A pod's link is never there without its programs: they are attached before it has addresses, and it goes before they do.
+    deleteRank: 8,
+    lane: 'kernel',
+    durable: true,
+    sources: [...ENDPOINTS, ...NODE],
+    doc: 'programs at hooks',
+  },
   addrs: { rank: 20, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'addresses on our links' },
   routes: { rank: 30, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'routes to pods and inside pods' },
   'bpf.netdevs': {
@@ -179,7 +190,6 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     map: { name: 'endpoints', entriesMax: 65_536 },
     doc: 'addresses of this node’s endpoints',
   },
-  attachments: { rank: 50, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'programs at hooks' },
   'identity.claims': { rank: 60, lane: 'kube', durable: false, sources: [], doc: 'label sets that want a numeric identity' },
   'kube.objects': { rank: 70, lane: 'kube', durable: true, unawaited: true, sources: ['kube/pods', 'kube/nodes', 'local'], doc: 'objects we own on the API server' },
   'cni.replies': { rank: 80, lane: 'edge', durable: false, sources: [], doc: 'answers to CNI requests' },
