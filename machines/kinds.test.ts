@@ -1,0 +1,220 @@
+/** What every machine must be: pure, JSON all through, without clocks or children, and without unreachable states. */
+import { describe, expect, it } from 'vitest';
+import { type AnyMachineSnapshot, initialTransition, transition } from 'xstate';
+import { canonical, type LocalEndpointRow } from '../state/tables.ts';
+import { kinds } from './kinds.ts';
+import type { Kind, Message } from './machine.ts';
+
+const at = 1_000;
+const agent = {
+  type: 'agent.started' as const,
+  at,
+  config: {
+    nodeName: 'n1',
+    clusterName: 'default',
+    devices: [],
+    ipv4: true,
+    ipv6: true,
+    masquerade: true,
+    mtu: 0,
+    datapathBuild: 'b1',
+  },
+};
+const object = (kind: string, name: string, more: object, namespace?: string) => ({
+  apiVersion: 'v1',
+  kind,
+  metadata: { name, ...(namespace && { namespace }), ...more },
+});
+const upserted = (resource: string, o: object) =>
+  ({ type: 'kube.upserted', resource, object: o, at }) as unknown as Message;
+const link = {
+  name: 'eth0',
+  kind: '',
+  mac: '02:00:00:00:00:01',
+  mtu: 1500,
+  up: true,
+  addresses: ['192.0.2.1/24', '2001:db8::1/64'],
+  defaultRoute: true,
+};
+const add = {
+  type: 'cni.add' as const,
+  at,
+  requestId: 'r1',
+  containerId: 'c1',
+  netns: '/run/netns/p',
+  ifname: 'eth0',
+  podNamespace: 'demo',
+  podName: 'web',
+  podUid: 'u1',
+  endpointId: 7,
+};
+const del = { type: 'cni.del' as const, at, requestId: 'r2', containerId: 'c1', ifname: 'eth0' };
+const node = {
+  ...object('Node', 'n1', {}),
+  spec: { podCIDRs: ['10.244.0.0/29', 'fd00:244::/64'] },
+  status: { addresses: [{ type: 'InternalIP', address: '192.0.2.1' }] },
+};
+const failed = (retryable: boolean): Message => ({
+  type: 'failed',
+  at,
+  table: 'links',
+  key: 'lxc1',
+  error: { kind: 'kernel', errno: 'EBUSY', message: 'links lxc1: busy', retryable },
+});
+const restored: LocalEndpointRow = {
+  ...{ endpointId: 9, containerId: 'c9', netns: '/run/netns/q', ifname: 'eth0', link: 'lxc9', mac: '02:00:00:00:00:09' },
+  ...{ podNamespace: 'demo', podName: 'old', podUid: 'u9', ipv4: '10.244.0.5', ipv6: 'fd00:244::5', identity: 300 },
+  ...{ labels: [], gateway4: '10.244.0.1', gateway6: 'fd00:244::1', mtu: 1500 },
+};
+const labels = 'k8s:io.cilium.k8s.policy.cluster=default;k8s:io.kubernetes.pod.namespace=demo;';
+
+/** For each kind: births, and an alphabet rich enough to reach every state. */
+const worlds: Record<string, { inputs: unknown[]; alphabet: Message[] }> = {
+  'ip-pool': {
+    inputs: [{ nodeName: 'n1', ipv4: true, ipv6: true }],
+    alphabet: [
+      { type: 'local.restored', at, endpoints: [restored] },
+      upserted('nodes', node),
+      { type: 'address.request', at, owner: 'endpoint/a' },
+      { type: 'address.request', at, owner: 'endpoint/b' },
+      { type: 'address.release', at, owner: 'endpoint/a' },
+    ],
+  },
+  node: {
+    inputs: [{ agent: agent.config }],
+    alphabet: [
+      upserted('nodes', node),
+      {
+        type: 'fact',
+        at,
+        topic: 'ip-pool/default',
+        from: 'ip-pool/default',
+        value: { cidr4: '10.244.0.0/24', cidr6: '', gateway4: '10.244.0.1', gateway6: '' },
+      },
+      { type: 'settled', at },
+      failed(true),
+      { type: 'timer.fired', at, key: 'node/local/retry' },
+    ],
+  },
+  device: {
+    inputs: [{ key: 'device/eth0', link }],
+    alphabet: [
+      agent,
+      { type: 'link.upserted', at, link: { ...link, defaultRoute: false } },
+      { type: 'settled', at },
+      failed(true),
+      { type: 'timer.fired', at, key: 'device/eth0/retry' },
+      { type: 'link.deleted', at, name: 'eth0' },
+    ],
+  },
+  identity: {
+    inputs: [{ key: `identity/${labels}` }, { key: 'identity/reserved:health=;' }],
+    alphabet: [
+      upserted('ciliumidentities', object('CiliumIdentity', '300', {})),
+      { type: 'kube.deleted', at, resource: 'ciliumidentities', object: object('CiliumIdentity', '300', {}) },
+      failed(true),
+      { type: 'timer.fired', at, key: 'x' },
+      { type: 'unwanted', at },
+    ],
+  },
+  endpoint: {
+    inputs: [
+      { key: 'endpoint/c1/eth0', why: 'add', request: add, at },
+      { key: 'endpoint/c1/eth0', why: 'del', request: del },
+      { key: 'endpoint/c9/eth0', why: 'restored', row: restored },
+    ],
+    alphabet: [
+      agent,
+      upserted('pods', object('Pod', 'web', { uid: 'u1' }, 'demo')),
+      upserted('namespaces', object('Namespace', 'demo', {})),
+      {
+        type: 'fact',
+        at,
+        topic: 'node/local',
+        from: 'node/local',
+        value: { gateway4: '10.244.0.1', gateway6: 'fd00:244::1', mtu: 1500 },
+      },
+      { type: 'fact', at, topic: `identity/${labels}`, from: `identity/${labels}`, value: { identity: 301 } },
+      { type: 'address.granted', at, ipv4: '10.244.0.2', ipv6: 'fd00:244::2' },
+      { type: 'address.refused', at, reason: 'exhausted' },
+      { type: 'settled', at },
+      failed(true),
+      failed(false),
+      { type: 'timer.fired', at: at + 60_000, key: 'endpoint/c1/eth0/wake' },
+      { ...add, requestId: 'r9' },
+      del,
+    ],
+  },
+};
+
+const text = (snapshot: AnyMachineSnapshot): string => canonical([snapshot.value, snapshot.context]);
+
+/** Every snapshot within reach, found breadth first; contexts that grow without end are cut at `limit`. */
+function explore(kind: Kind, limit = 3_000): Map<string, AnyMachineSnapshot> {
+  const { inputs, alphabet } = worlds[kind.name] as (typeof worlds)[string];
+  const seen = new Map<string, AnyMachineSnapshot>();
+  const queue = inputs.map((input) => initialTransition(kind.logic, input as never)[0]);
+  for (let snapshot = queue.shift(); snapshot && seen.size < limit; snapshot = queue.shift()) {
+    if (seen.has(text(snapshot))) continue;
+    seen.set(text(snapshot), snapshot);
+    if (snapshot.status === 'done') continue;
+    for (const message of alphabet) queue.push(transition(kind.logic, snapshot, message as never)[0]);
+  }
+  return seen;
+}
+
+describe.each(kinds.map((kind) => [kind.name, kind] as const))('machine %s', (name, kind) => {
+  const reached = explore(kind);
+
+  it('reaches every one of its states', () => {
+    const states = Object.keys(kind.logic.states as object);
+    const visited = new Set([...reached.values()].map((snapshot) => String(snapshot.value)));
+    expect([...visited].sort()).toEqual(states.sort());
+  });
+
+  it('does the same twice, leaves its input alone, and survives JSON', () => {
+    for (const snapshot of reached.values()) {
+      if (snapshot.status === 'done') continue;
+      for (const message of worlds[name]?.alphabet ?? []) {
+        const before = text(snapshot);
+        const once = transition(kind.logic, snapshot, message as never)[0];
+        const again = transition(kind.logic, snapshot, message as never)[0];
+        expect(text(again)).toBe(text(once));
+        expect(text(snapshot)).toBe(before);
+        const revived = kind.logic.resolveState({
+          value: JSON.parse(JSON.stringify(snapshot.value)),
+          context: JSON.parse(JSON.stringify(snapshot.context)),
+          status: snapshot.status,
+        });
+        expect(text(transition(kind.logic, revived, message as never)[0])).toBe(text(once));
+      }
+    }
+  });
+
+  it('has rows, topics and facts that are functions of the snapshot, with one row for each key', () => {
+    for (const snapshot of reached.values()) {
+      const rows = kind.rows(snapshot);
+      expect(JSON.stringify(kind.rows(snapshot))).toBe(JSON.stringify(rows));
+      const keys = rows.map((row) => `${row.table} ${row.key}`);
+      expect(new Set(keys).size).toBe(keys.length);
+      if (snapshot.status === 'done') expect(rows).toEqual([]);
+      expect(new Set(kind.topics(snapshot)).size).toBe(kind.topics(snapshot).length);
+    }
+  });
+
+  it('invokes nothing, spawns nothing, delays nothing, and limits its microsteps', () => {
+    const definition = JSON.stringify(kind.logic.definition);
+    expect(definition).not.toMatch(/"invoke":\[\{/);
+    expect(definition).not.toMatch(/xstate\.(after|raise|spawn|sendTo|cancel)/);
+    expect(kind.logic.options?.maxIterations).toBeGreaterThan(0);
+  });
+});
+
+it('a transition that is not pure would be seen', () => {
+  const [first] = kinds;
+  if (!first) throw new Error('no kinds');
+  let calls = 0;
+  const impure: Kind = { ...first, rows: () => [{ table: 'timers', key: String(calls++), value: { dueMs: 0 } }] };
+  const [snapshot] = initialTransition(first.logic, worlds[first.name]?.inputs[0] as never);
+  expect(JSON.stringify(impure.rows(snapshot))).not.toBe(JSON.stringify(impure.rows(snapshot)));
+});
