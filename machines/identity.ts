@@ -19,6 +19,8 @@ interface Context {
   text: string;
   /** Numbers of the CiliumIdentity objects that bear these labels. */
   numbers: number[];
+  /** All CiliumIdentity objects have been listed: before that, one with these labels may exist unseen. */
+  listed: boolean;
   backoff: Backoff;
 }
 
@@ -43,7 +45,7 @@ export interface IdentityFact {
 
 // --- events
 
-type Event = Hears<'kube.upserted' | 'kube.deleted' | 'wanted' | 'unwanted' | 'settled' | 'failed' | 'timer.fired'>;
+type Event = Hears<'source.synced' | 'kube.upserted' | 'kube.deleted' | 'wanted' | 'unwanted' | 'settled' | 'failed' | 'timer.fired'>;
 
 const numberOf = (object: KubeObject): number => Number(object.metadata.name);
 
@@ -55,6 +57,7 @@ const machine = setup({
     ...speech,
     learn: assign(
       recipe<Context, Event>((draft, event) => {
+        if (event.type === 'source.synced') draft.listed = true;
         if (event.type !== 'kube.upserted' && event.type !== 'kube.deleted') return;
         const number = numberOf(event.object);
         draft.numbers = draft.numbers.filter((known) => known !== number);
@@ -79,10 +82,11 @@ const machine = setup({
   context: ({ input }) => {
     const text = input.key.slice('identity/'.length);
     const fixed = reservedIdentities[text.match(/^reserved:([a-z0-9-]+)=;$/)?.[1] ?? ''];
-    return { key: input.key, text, numbers: fixed === undefined ? [] : [fixed], backoff: calm };
+    return { key: input.key, text, numbers: fixed === undefined ? [] : [fixed], listed: false, backoff: calm };
   },
   initial: 'unallocated',
   on: {
+    'source.synced': { actions: 'learn' },
     'kube.upserted': { actions: 'learn' },
     'kube.deleted': { actions: 'learn' },
     unwanted: '.released',
@@ -114,7 +118,8 @@ function labelsOf(text: string): Record<string, string> {
 }
 
 function rows(snapshot: Snapshot): Row[] {
-  const { key, text, backoff } = snapshot.context;
+  const { key, text, listed, backoff } = snapshot.context;
+  if (!listed) return [];
   if (snapshot.value !== 'unallocated' && snapshot.value !== 'failing') return [];
   const labels = labelsOf(text);
   const namespace = labels['k8s:io.kubernetes.pod.namespace'] ?? '';
@@ -127,6 +132,7 @@ export const identity: Kind = {
   logic: machine,
   serves: 'identity/',
   topics: ({ context }: AnyMachineSnapshot) => [
+    'source/kube/ciliumidentities',
     `identity-objects/${(context as Context).text}`,
     timerTopic((context as Context).key, 'retry'),
   ],

@@ -110,6 +110,7 @@ const worlds: Record<string, { inputs: unknown[]; alphabet: Message[] }> = {
   identity: {
     inputs: [{ key: `identity/${labels}` }, { key: 'identity/reserved:health=;' }],
     alphabet: [
+      { type: 'source.synced', at, source: 'kube/ciliumidentities' },
       upserted('ciliumidentities', object('CiliumIdentity', '300', {})),
       { type: 'kube.deleted', at, resource: 'ciliumidentities', object: object('CiliumIdentity', '300', {}) },
       failed(true),

@@ -3,6 +3,8 @@
  *
  *   event → machines (population) → wanted rows (rows) → difference from actual → plan
  *
+ * The engine starts with nothing actual; what is there at the start is told to it by `observed`, as later drift is.
+ *
  * Laws:
  * - `step` is a function of the events so far, and of nothing else: same log, same plans.
  * - The work of a step is in proportion to what the event changes.
@@ -39,6 +41,8 @@ export class Engine implements Inspector, RowKeeper {
   readonly #heldBack = new Set<RowEntry>();
   /** Machines that may have become settled in this step. */
   readonly #restless = new Set<Machine>();
+  /** Ops of earlier runs, as JSON, to explain rows that were there at the start. */
+  readonly #pastOps = new Map<string, string>();
   readonly #opCounts = new Map<TableName, { ok: number; failed: number }>();
   #changes: RowChange[] = [];
   #cause: Cause = { seq: 0, at: 0, source: '', type: 'agent.started', subject: '' };
@@ -50,12 +54,7 @@ export class Engine implements Inspector, RowKeeper {
     this.#kinds = kinds;
     this.#store = store;
     this.#population = new Population(kinds, this, (transition) => this.transitions$.next(transition));
-    for (const { table, key, value, op } of store.rows()) {
-      const entry = this.#rows.ensure(table, key);
-      this.#rows.setActual(entry, value);
-      if (op) entry.lastOp = JSON.parse(op) as OpRecord;
-      this.#rows.dirty.add(entry);
-    }
+    for (const { table, key, op } of store.rows()) if (op) this.#pastOps.set(`${table} ${key}`, op);
   }
 
   /** Takes one event to its end; the returned steps are to be applied in order, and reported by `ops.done`. */
@@ -176,8 +175,9 @@ export class Engine implements Inspector, RowKeeper {
     for (const { key, value } of changes) {
       const entry = this.#rows.ensure(table, key);
       if (entry.inFlight) continue;
+      this.#recall(entry);
       this.#rows.setActual(entry, value ?? undefined);
-      this.#persist(entry, undefined);
+      this.#persist(entry, entry.lastOp);
       this.#rows.touch(entry, 'drift');
       for (const owner of entry.wants.keys()) {
         const machine = this.#population.machines.get(owner);
@@ -186,6 +186,14 @@ export class Engine implements Inspector, RowKeeper {
       this.#settle(entry);
     }
     for (const entry of this.#rows.table(table).values()) if (entry.error) this.#rows.touch(entry, 'retry');
+  }
+
+  #recall(entry: RowEntry): void {
+    const name = `${entry.table} ${entry.key}`;
+    const past = this.#pastOps.get(name);
+    if (past === undefined) return;
+    this.#pastOps.delete(name);
+    entry.lastOp ??= JSON.parse(past) as OpRecord;
   }
 
   #synced(source: string): void {

@@ -5,10 +5,11 @@
  * - The kernel lane applies plans one after the other; a step's failure cancels what its owners have left in that plan.
  * - The kube and edge lanes run beside it: no kernel op waits for the API server.
  */
-import { Observable, type Subscription } from 'rxjs';
+import type { Observable, Subscription } from 'rxjs';
 import type { ClusterEvent, LogEntry, OpDone } from '../cluster/events.ts';
 import type { Driver, Op, OpResult } from '../datapath/driver.ts';
 import { canonical, type TableName, tableNames, tables } from '../state/tables.ts';
+import type { StoredRow } from '../state/store.ts';
 import type { Engine } from './engine.ts';
 import type { Step } from './plan.ts';
 
@@ -126,6 +127,22 @@ export class Loop {
       ([{ table, key, action, revision }, error]): OpDone => ({ table, key, action, revision, ...(error && { error }) }),
     );
     this.push(`driver/${first[0].table}`, { type: 'ops.done', results });
+  }
+
+  /**
+   * Tells the engine what is there at the start: what drivers dump, and for tables without a dump what was stored.
+   * Rows that were stored and are no longer there are forgotten.
+   */
+  async takeStock(stored: readonly StoredRow[]): Promise<void> {
+    for (const table of tableNames) {
+      const known = new Map(stored.filter((row) => row.table === table).map(({ key, value }) => [key, value]));
+      const driver = this.#drivers.get(table);
+      if (!tables[table].durable) continue;
+      const there = driver?.dump ? await driver.dump(table, known) : known;
+      const changes = [...differences(new Map(), there), ...differences(known, there).filter(({ value }) => value === null)];
+      if (changes.length > 0) this.push(`dump/${table}`, { type: 'observed', table, changes });
+    }
+    this.push('dump', { type: 'source.synced', source: 'kernel' });
   }
 
   /** Compares what is really there with what is believed to be; differences enter the log as `observed`. */
