@@ -58,7 +58,7 @@ export type CniError = NonNullable<CniReplyRow['error']>;
 export interface CniHandlers {
   add(request: CniAddRequest): Promise<CniReply>;
   del(request: CniDelRequest): Promise<CniReply>;
-  /** `result` is the `CniAddResult` of the endpoint as it is now. */
+  /** An error when anything that ADD promised is missing, in the agent's mind or in the kernel. */
   check(request: CniCheckRequest): Promise<CniReply>;
   gc(request: CniGcRequest): Promise<CniReply>;
   status(): CniStatus;

@@ -74,13 +74,6 @@ function run(command: string, config: unknown = {}, env: Record<string, string> 
 
 beforeAll(() => {
   ip('netns', 'add', netns);
-  ip('-n', netns, 'link', 'add', 'eth0', 'address', wired.mac, 'type', 'veth', 'peer', 'name', 'other');
-  ip('-n', netns, 'link', 'set', 'other', 'up');
-  ip('-n', netns, 'link', 'set', 'eth0', 'up');
-  for (const { address, gateway } of wired.ips) {
-    ip('-n', netns, 'address', 'add', address, 'dev', 'eth0', ...(address.includes(':') ? ['nodad'] : []));
-    ip('-n', netns, 'route', 'add', 'default', 'via', gateway, 'dev', 'eth0', 'onlink');
-  }
 });
 afterAll(() => {
   ip('netns', 'delete', netns);
@@ -222,32 +215,20 @@ describe('DEL', () => {
 });
 
 describe('CHECK', () => {
-  const promised = async () => (await run('ADD')).out;
-  test('passes when all is as ADD left it', async () => {
+  test('asks the agent for what ADD promised', async () => {
     await start();
-    expect(await run('CHECK', { prevResult: await promised() })).toEqual({ exit: 0, out: undefined });
+    const prevResult = (await run('ADD')).out;
+    calls = [];
+    expect(await run('CHECK', { prevResult })).toEqual({ exit: 0, out: undefined });
+    expect(calls).toEqual([
+      { containerId: 'c0ffee', ifname: 'eth0', netns: netnsPath, addresses: ['10.0.0.5/32', 'fd00::5/128'] },
+    ]);
   });
-  test('fails when the agent does not know the address', async () => {
+  test('fails as the agent says', async () => {
     await start();
-    const prevResult = await promised();
-    reply = { result: { ...wired, ips: wired.ips.slice(0, 1) } };
-    expect((await run('CHECK', { prevResult })).out).toMatchObject({
-      code: 110,
-      msg: 'address fd00::5/128 is missing',
-    });
-  });
-  test('fails when the route is gone from the pod', async () => {
-    await start();
-    const prevResult = await promised();
-    ip('-n', netns, 'route', 'delete', 'default', 'via', 'fd00::1');
-    try {
-      expect((await run('CHECK', { prevResult })).out).toMatchObject({
-        code: 110,
-        msg: 'route to ::/0 via fd00::1 is missing',
-      });
-    } finally {
-      ip('-n', netns, 'route', 'add', 'default', 'via', 'fd00::1', 'dev', 'eth0', 'onlink');
-    }
+    const prevResult = (await run('ADD')).out;
+    reply = { error: { code: 5, msg: 'missing: routes 10.0.0.5/32', details: '' } };
+    expect((await run('CHECK', { prevResult })).out).toMatchObject({ code: 5, msg: 'missing: routes 10.0.0.5/32' });
   });
 });
 

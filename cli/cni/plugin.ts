@@ -7,10 +7,10 @@
 import { deleteQueueOf, dequeueDelete, enqueueDelete } from '../../cluster/cni-delete-queue.ts';
 import { type CniAddResult, type CniReply, type CniStatus, cniCodes } from '../../cluster/cni-types.ts';
 import { ask, askPatiently, type Outcome } from './agent-client.ts';
-import { promisedBy, requireEndpoint, requireInterface } from './check.ts';
 import { type NetworkConfig, parseConfig, supportedVersions } from './config.ts';
 import { type Environment, parseEnvironment } from './environment.ts';
 import { CniFailure, fail } from './failure.ts';
+import { promisedAddresses } from './previous-result.ts';
 import { addResult } from './result.ts';
 
 /** How long an agent may take to restart before ADD gives up. */
@@ -31,11 +31,9 @@ async function run(env: Environment, config: NetworkConfig): Promise<unknown> {
     case 'DEL':
       return del(config.socket, { containerId, ifname });
     case 'CHECK': {
-      const promised = promisedBy(config.prevResult ?? {}, ifname);
-      const request = { containerId, ifname, netns, addresses: promised.addresses };
-      const reply = replyOf(await ask(config.socket, 'POST', '/v1/cni/check', request));
-      requireEndpoint(promised, reply.result as CniAddResult);
-      return requireInterface(promised, netns);
+      const addresses = promisedAddresses(config.prevResult ?? {}, ifname);
+      replyOf(await ask(config.socket, 'POST', '/v1/cni/check', { containerId, ifname, netns, addresses }));
+      return undefined;
     }
     case 'GC': {
       const { validAttachments } = config;
