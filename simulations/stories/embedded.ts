@@ -157,7 +157,7 @@ export function run(command: string, args: string[]): Promise<{ code: number; st
 /** Whatever of a cluster of this name is left on the machine. */
 export async function leftovers(name: string): Promise<string[]> {
   const { stdout } = await run('ip', ['netns', 'list']);
-  const netns = stdout.split('\n').filter((line) => line.includes(`axo-${name}-`));
+  const netns = stdout.split('\n').filter((line) => line.includes(`axo-${name}.`));
   const places = [`/sys/fs/bpf/axoneme/${name}`, `/run/axoneme/${name}`].filter((path) => existsSync(path));
   const links = (await run('ip', ['-o', 'link'])).stdout.split('\n').filter((line) => line.includes(name));
   const processes = readdirSync('/proc')
