@@ -4,8 +4,8 @@
 /** One property in which a pinned map differs from the map the object file declares. */
 export interface MapDifference {
   readonly property: 'type' | 'keySize' | 'valueSize' | 'maxEntries' | 'flags' | 'inner';
-  readonly pinned: number | string;
-  readonly wanted: number | string;
+  readonly pinned: string;
+  readonly wanted: string;
 }
 
 export interface NativeErrorFields {
