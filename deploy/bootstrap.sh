@@ -35,7 +35,7 @@ packages='clang-19 llvm-19 libbpf-dev libelf-dev zlib1g-dev make g++ pkg-config 
   tcpdump netcat-openbsd procps util-linux ca-certificates'
 # Only where no kubectl is on PATH: other packages that bring one conflict with Debian's.
 command -v kubectl >/dev/null || packages="$packages kubernetes-client"
-[ "${1:-}" != --lab ] || packages="$packages qemu-system-x86 qemu-system-common xz-utils busybox-static cpio"
+[ "${1:-}" != --lab ] || packages="$packages qemu-system-x86 qemu-system-common kmod xz-utils busybox-static"
 
 missing=
 # shellcheck disable=SC2086 # a list of words
