@@ -114,6 +114,10 @@ class Json {
  private:
   const char* name(const btf_type* type) const { return btf__name_by_offset(types_, type->name_off); }
 
+  std::string tagged(const char* tag, const btf_type* type) const {
+    return *name(type) ? std::string(tag) + " " + name(type) : tag;
+  }
+
   uint32_t resolved(uint32_t id) const {
     for (const btf_type* type; id != 0 && isAlias(type = btf__type_by_id(types_, id));) id = type->type;
     return id;
@@ -133,12 +137,12 @@ class Json {
       case BTF_KIND_ARRAY:
         return written(btf_array(type)->type) + "[" + std::to_string(btf_array(type)->nelems) + "]";
       case BTF_KIND_STRUCT:
-        return std::string("struct ") + name(type);
+        return tagged("struct", type);
       case BTF_KIND_UNION:
-        return std::string("union ") + name(type);
+        return tagged("union", type);
       case BTF_KIND_ENUM:
       case BTF_KIND_ENUM64:
-        return std::string("enum ") + name(type);
+        return tagged("enum", type);
       default:
         return name(type);
     }

@@ -95,7 +95,8 @@ Napi::Value errorValue(Napi::Env env, const Failure& failure) {
 void fail(Napi::Env env, const Failure& failure) { throw Napi::Error(env, errorValue(env, failure)); }
 
 void fail(Napi::Env env, const char* syscall, int code, const std::string& object, const std::string& detail) {
-  fail(env, {.syscall = syscall, .code = code, .object = object, .detail = detail});
+  // libbpf's numbers of its own all say that the file is no good.
+  fail(env, {.syscall = syscall, .code = code >= __LIBBPF_ERRNO__START ? ENOEXEC : code, .object = object, .detail = detail});
 }
 
 }  // namespace axoneme

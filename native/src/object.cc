@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Object files: open, set variables and sizes, use pinned maps again, load.
 #include "btf_json.h"
+#include "layout.h"
 #include "map.h"
 
 #include <bpf/bpf.h>
@@ -19,6 +20,7 @@ struct Object {
   bool loaded = false;
   bool wantLog = false;
   std::map<std::string, std::string> pins;  // by map name
+  std::map<std::string, Fd> templates;      // inner maps of another size than declared, by outer map name
   ~Object() { bpf_object__close(object); }
 };
 
@@ -71,14 +73,28 @@ Napi::Value objectSetData(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+// libbpf 1.1 cannot resize the inner map it declares, but takes a template map in its stead.
+void setInnerMaxEntries(const Napi::CallbackInfo& info, Object& object, const std::string& name, uint32_t maxEntries) {
+  bpf_map* map = mapOf(info, object, name);
+  const bpf_map* inner = bpf_map__inner_map(map);
+  if (!inner) fail(info.Env(), "bpf_map__inner_map", EINVAL, "map " + name, "the map declares no inner map");
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = bpf_map__map_flags(inner));
+  Fd created(bpf_map_create(bpf_map__type(inner), "inner", bpf_map__key_size(inner), bpf_map__value_size(inner), maxEntries, &options));
+  if (!created.valid()) fail(info.Env(), "bpf(BPF_MAP_CREATE)", errno, "inner map of " + name);
+  const int code = bpf_map__set_inner_map_fd(map, created.get());
+  if (code < 0) fail(info.Env(), "bpf_map__set_inner_map_fd", -code, "map " + name);
+  object.templates[name] = std::move(created);
+}
+
 Napi::Value objectSetMaxEntries(const Napi::CallbackInfo& info) {
   Object& object = objectOf(info);
   const std::string name = textOf(info[1]);
-  bpf_map* map = mapOf(info, object, name);
-  if (info[3].As<Napi::Boolean>().Value()) map = bpf_map__inner_map(map);
-  if (!map) fail(info.Env(), "bpf_map__inner_map", EINVAL, "map " + name, "the map holds no maps");
-  const int code = bpf_map__set_max_entries(map, u32Of(info[2]));
-  if (code < 0) fail(info.Env(), "bpf_map__set_max_entries", -code, "map " + name);
+  const uint32_t maxEntries = u32Of(info[2]);
+  if (info[3].As<Napi::Boolean>().Value()) {
+    setInnerMaxEntries(info, object, name, maxEntries);
+  } else if (const int code = bpf_map__set_max_entries(mapOf(info, object, name), maxEntries); code < 0) {
+    fail(info.Env(), "bpf_map__set_max_entries", -code, "map " + name);
+  }
   return info.Env().Undefined();
 }
 
@@ -104,31 +120,6 @@ Napi::Value objectSetAutoload(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// Compares what a map is with what the object file wants; an inner map is seen only through an entry.
-std::vector<Difference> compareMaps(Napi::Env env, int pinnedFd, const bpf_map* wanted) {
-  const bpf_map_info pinned = readMapInfo(env, pinnedFd);
-  std::vector<Difference> differences;
-  const auto compare = [&](const char* property, uint32_t is, uint32_t want) {
-    if (is != want) differences.push_back({property, std::to_string(is), std::to_string(want)});
-  };
-  if (pinned.type != bpf_map__type(wanted)) differences.push_back({"type", mapTypeName(pinned.type), mapTypeName(bpf_map__type(wanted))});
-  compare("keySize", pinned.key_size, bpf_map__key_size(wanted));
-  compare("valueSize", pinned.value_size, bpf_map__value_size(wanted));
-  compare("maxEntries", pinned.max_entries, bpf_map__max_entries(wanted));
-  compare("flags", pinned.map_flags, bpf_map__map_flags(wanted));
-  const bpf_map* inner = bpf_map__inner_map(const_cast<bpf_map*>(wanted));
-  std::vector<uint8_t> key(pinned.key_size);
-  uint32_t innerId = 0;
-  if (inner && differences.empty() && bpf_map_get_next_key(pinnedFd, nullptr, key.data()) == 0 &&
-      bpf_map_lookup_elem(pinnedFd, key.data(), &innerId) == 0) {
-    const Fd innerFd(bpf_map_get_fd_by_id(innerId));
-    if (innerFd.valid())
-      for (const Difference& difference : compareMaps(env, innerFd.get(), inner))
-        differences.push_back({"inner", std::string(difference.property) + " " + difference.pinned, std::string(difference.property) + " " + difference.wanted});
-  }
-  return differences;
-}
-
 // Takes over maps that are pinned already; returns the names of those still to be pinned.
 std::vector<std::string> reusePinned(const Napi::CallbackInfo& info, Object& object) {
   const Napi::Env env = info.Env();
@@ -141,14 +132,11 @@ std::vector<std::string> reusePinned(const Napi::CallbackInfo& info, Object& obj
       continue;
     }
     bpf_map* map = mapOf(info, object, name);
-    const auto differences = compareMaps(env, pinned.get(), map);
-    if (!differences.empty()) {
-      std::string detail = "the pinned map has another layout:";
-      for (const Difference& difference : differences)
-        detail += std::string(" ") + difference.property + " " + difference.pinned + ", wanted " + difference.wanted + ";";
-      detail.pop_back();
-      fail(env, {.syscall = "bpf_map__reuse_fd", .code = EEXIST, .object = "map " + name + " at " + path, .detail = detail, .differences = differences});
-    }
+    const auto resized = object.templates.find(name);
+    const auto inner = resized != object.templates.end() ? layoutOf(readMapInfo(env, resized->second.get())) : layoutOf(bpf_map__inner_map(map));
+    const auto differences = compareMaps(env, pinned.get(), *layoutOf(map), inner);
+    if (!differences.empty())
+      fail(env, {.syscall = "bpf_map__reuse_fd", .code = EEXIST, .object = "map " + name + " at " + path, .detail = describe(differences), .differences = differences});
     const int code = bpf_map__reuse_fd(map, pinned.get());
     if (code < 0) fail(env, "bpf_map__reuse_fd", -code, "map " + name + " at " + path);
   }
@@ -163,7 +151,7 @@ Napi::Value objectLoad(const Napi::CallbackInfo& info) {
   LibbpfLog log(object.wantLog);
   const int code = bpf_object__load(object.object);
   if (code < 0)
-    fail(env, {.syscall = "bpf_object__load", .code = -code, .object = object.path, .detail = log.firstLine(), .verifierLog = log.verifierLog()});
+    fail(env, {.syscall = "bpf_object__load", .code = -code >= __LIBBPF_ERRNO__START ? ENOEXEC : -code, .object = object.path, .detail = log.firstLine(), .verifierLog = log.verifierLog()});
   object.loaded = true;
   for (const std::string& name : unpinned) {
     const std::string& path = object.pins[name];
