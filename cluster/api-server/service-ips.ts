@@ -1,0 +1,165 @@
+/**
+ * Allocates cluster addresses and node ports for services.
+ *
+ * - What is taken is read from the stored services, so there is nothing to release and nothing to leak.
+ * - The first addresses of a range are for static use: the search starts after them and returns to them last.
+ */
+import ipaddr from 'ipaddr.js';
+import { duplicate, invalidValue, notSupported } from './errors.ts';
+import { isAddress } from './names.ts';
+import { arrayAt, type ApiObject, type Cause, fieldAt, isRecord, type ServiceAllocator, stringAt } from './types.ts';
+
+type Family = 'IPv4' | 'IPv6';
+
+/** Addresses tried from a range; more services than this share no embedded cluster. */
+const searchMax = 65_536;
+/** Reserved for services that ask for a certain address, such as the DNS service at .10. */
+const staticMax = 16;
+export const nodePortRange = { first: 30_000, last: 32_767 };
+
+export interface ServiceRange {
+  family: Family;
+  network: bigint;
+  size: bigint;
+  text: string;
+}
+
+export function parseServiceRange(text: string): ServiceRange {
+  const [address, length] = ipaddr.parseCIDR(text);
+  const bits = address.kind() === 'ipv4' ? 32 : 128;
+  const host = BigInt(bits - length);
+  const network = (toBigInt(address.toByteArray()) >> host) << host;
+  return { family: address.kind() === 'ipv4' ? 'IPv4' : 'IPv6', network, size: 1n << host, text };
+}
+
+/** The first address of the range: the `kubernetes` service. */
+export function firstAddress(range: ServiceRange): string {
+  return addressText(range, 1n);
+}
+
+export function serviceAllocator(ranges: readonly ServiceRange[], services: () => readonly ApiObject[]): ServiceAllocator {
+  return {
+    allocate(service, old) {
+      const spec = service.spec as Record<string, unknown>;
+      const others = services().filter((other) => other.metadata.uid !== (old ?? service).metadata.uid);
+      const causes: Cause[] = [];
+      if (spec.type === 'ExternalName') {
+        for (const field of ['clusterIP', 'clusterIPs', 'ipFamilies', 'ipFamilyPolicy']) delete spec[field];
+        return causes;
+      }
+      causes.push(...families(spec, old, ranges));
+      if (causes.length === 0) causes.push(...clusterIps(spec, old, ranges, others));
+      causes.push(...nodePorts(spec, old, others));
+      return causes;
+    },
+  };
+}
+
+function families(spec: Record<string, unknown>, old: ApiObject | undefined, ranges: readonly ServiceRange[]): Cause[] {
+  const served = ranges.map((range) => range.family);
+  const wanted = Array.isArray(spec.ipFamilies) ? (spec.ipFamilies as Family[]) : undefined;
+  const policies = ['SingleStack', 'PreferDualStack', 'RequireDualStack'];
+  const policy = String(spec.ipFamilyPolicy ?? stringAt(old, 'spec', 'ipFamilyPolicy') ?? '') || (wanted && wanted.length > 1 ? 'RequireDualStack' : 'SingleStack');
+  if (!policies.includes(policy)) return [notSupported('spec.ipFamilyPolicy', policy, policies)];
+  for (const [i, family] of (wanted ?? []).entries()) if (!served.includes(family)) return [invalidValue(`spec.ipFamilies[${i}]`, family, `not configured on this cluster, which has ${served.join(', ')}`)];
+  if (policy === 'RequireDualStack' && served.length < 2) return [invalidValue('spec.ipFamilyPolicy', policy, 'this cluster is not configured for dual-stack services')];
+  const requested = String(spec.clusterIP ?? '');
+  const first = wanted?.[0] ?? (fieldAt(old, 'spec', 'ipFamilies', 0) as Family | undefined) ?? (isAddress(requested) ? (requested.includes(':') ? 'IPv6' : 'IPv4') : served[0]);
+  const rest = policy === 'SingleStack' ? [] : served.filter((family) => family !== first);
+  spec.ipFamilyPolicy = policy;
+  spec.ipFamilies = [first, ...rest];
+  return [];
+}
+
+function clusterIps(spec: Record<string, unknown>, old: ApiObject | undefined, ranges: readonly ServiceRange[], others: readonly ApiObject[]): Cause[] {
+  if (spec.clusterIP === 'None') {
+    spec.clusterIPs = ['None'];
+    return [];
+  }
+  const taken = new Set(others.flatMap((other) => arrayAt(other, 'spec', 'clusterIPs').map(String)));
+  const before = arrayAt(old, 'spec', 'clusterIPs').map(String);
+  const requested = arrayAt(spec, 'clusterIPs').map(String);
+  if (typeof spec.clusterIP === 'string' && spec.clusterIP !== '') requested[0] = spec.clusterIP;
+  const assigned: string[] = [];
+  for (const [i, family] of (spec.ipFamilies as Family[]).entries()) {
+    const range = ranges.find((candidate) => candidate.family === family);
+    if (!range) continue;
+    const wish = requested[i] || before[i] || '';
+    if (wish !== '') {
+      if (!isAddress(wish) || !contains(range, wish)) return [invalidValue(`spec.clusterIPs[${i}]`, wish, `failed to allocate IP: the provided IP is not in the valid range ${range.text}`)];
+      if (taken.has(wish)) return [invalidValue(`spec.clusterIPs[${i}]`, wish, 'failed to allocate IP: provided IP is already allocated')];
+      assigned.push(wish);
+      continue;
+    }
+    const free = freeAddress(range, taken);
+    if (!free) return [invalidValue(`spec.clusterIPs[${i}]`, '', `failed to allocate IP: range ${range.text} is full`)];
+    assigned.push(free);
+  }
+  spec.clusterIPs = assigned;
+  spec.clusterIP = assigned[0];
+  return [];
+}
+
+function nodePorts(spec: Record<string, unknown>, old: ApiObject | undefined, others: readonly ApiObject[]): Cause[] {
+  const wanted = spec.type === 'NodePort' || (spec.type === 'LoadBalancer' && spec.allocateLoadBalancerNodePorts !== false);
+  const portKey = (port: unknown): string => `${Number(fieldAt(port, 'nodePort') ?? 0)}/${stringAt(port, 'protocol')}`;
+  const taken = new Set(others.flatMap((other) => arrayAt(other, 'spec', 'ports').map(portKey)));
+  const causes: Cause[] = [];
+  arrayAt(spec, 'ports').forEach((port, i) => {
+    if (!isRecord(port)) return;
+    if (!wanted && spec.type === 'ClusterIP') {
+      if (arrayAt(old, 'spec', 'ports').some((before) => portKey(before) === portKey(port))) delete port.nodePort;
+      return;
+    }
+    if (!wanted) return;
+    const same = arrayAt(old, 'spec', 'ports').find((before) => fieldAt(before, 'port') === port.port && fieldAt(before, 'protocol') === port.protocol);
+    const wish = Number(port.nodePort || fieldAt(same, 'nodePort') || 0);
+    if (wish !== 0) {
+      if (wish < nodePortRange.first || wish > nodePortRange.last) causes.push(invalidValue(`spec.ports[${i}].nodePort`, wish, `provided port is not in the valid range. The range of valid ports is ${nodePortRange.first}-${nodePortRange.last}`));
+      else if (taken.has(`${wish}/${String(port.protocol)}`)) causes.push(duplicate(`spec.ports[${i}].nodePort`, wish));
+      port.nodePort = wish;
+    } else {
+      const free = freePort(String(port.protocol), taken);
+      if (free === undefined) causes.push(invalidValue(`spec.ports[${i}].nodePort`, 0, 'failed to allocate a nodePort: range is full'));
+      else port.nodePort = free;
+    }
+    taken.add(portKey(port));
+  });
+  return causes;
+}
+
+/** One number for all protocols, so that a DNS-like service can have TCP and UDP on the same one. */
+function freePort(protocol: string, taken: ReadonlySet<string>): number | undefined {
+  for (let port = nodePortRange.first; port <= nodePortRange.last; port++) if (!taken.has(`${port}/${protocol}`)) return port;
+  return undefined;
+}
+
+function freeAddress(range: ServiceRange, taken: ReadonlySet<string>): string | undefined {
+  // IPv4 leaves out the broadcast address.
+  const usable = Number(range.size - (range.family === 'IPv4' ? 2n : 1n) < BigInt(searchMax) ? range.size - (range.family === 'IPv4' ? 2n : 1n) : BigInt(searchMax));
+  const skipped = Math.min(staticMax, usable >> 1);
+  for (let i = 0; i < usable; i++) {
+    const address = addressText(range, BigInt(((i + skipped) % usable) + 1));
+    if (!taken.has(address)) return address;
+  }
+  return undefined;
+}
+
+function contains(range: ServiceRange, text: string): boolean {
+  const address = ipaddr.parse(text);
+  if ((address.kind() === 'ipv4' ? 'IPv4' : 'IPv6') !== range.family) return false;
+  const offset = toBigInt(address.toByteArray()) - range.network;
+  return offset > 0n && offset < range.size;
+}
+
+function addressText(range: ServiceRange, offset: bigint): string {
+  const bytes: number[] = [];
+  let value = range.network + offset;
+  for (let i = 0; i < (range.family === 'IPv4' ? 4 : 16); i++) {
+    bytes.unshift(Number(value & 255n));
+    value >>= 8n;
+  }
+  return ipaddr.fromByteArray(bytes).toString();
+}
+
+const toBigInt = (bytes: readonly number[]): bigint => bytes.reduce((value, byte) => (value << 8n) | BigInt(byte), 0n);
