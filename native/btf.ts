@@ -22,13 +22,39 @@ export interface BtfMember extends BtfRef {
 
 export type BtfType =
   | { readonly kind: 'void'; readonly id: number }
-  | { readonly kind: 'int'; readonly id: number; readonly name: string; readonly size: number; readonly signed: boolean; readonly bool: boolean; readonly char: boolean }
+  | {
+      readonly kind: 'int';
+      readonly id: number;
+      readonly name: string;
+      readonly size: number;
+      readonly signed: boolean;
+      readonly bool: boolean;
+      readonly char: boolean;
+    }
   | { readonly kind: 'float'; readonly id: number; readonly name: string; readonly size: number }
   | { readonly kind: 'ptr'; readonly id: number; readonly to: BtfRef }
   | { readonly kind: 'array'; readonly id: number; readonly of: BtfRef; readonly count: number; readonly size: number }
-  | { readonly kind: 'struct' | 'union'; readonly id: number; readonly name: string; readonly size: number; readonly members: readonly BtfMember[] }
-  | { readonly kind: 'enum'; readonly id: number; readonly name: string; readonly size: number; readonly signed: boolean; readonly values: readonly { readonly name: string; readonly value: number }[] }
-  | { readonly kind: 'typedef' | 'const' | 'volatile' | 'restrict' | 'typeTag'; readonly id: number; readonly name: string; readonly to: BtfRef }
+  | {
+      readonly kind: 'struct' | 'union';
+      readonly id: number;
+      readonly name: string;
+      readonly size: number;
+      readonly members: readonly BtfMember[];
+    }
+  | {
+      readonly kind: 'enum';
+      readonly id: number;
+      readonly name: string;
+      readonly size: number;
+      readonly signed: boolean;
+      readonly values: readonly { readonly name: string; readonly value: number }[];
+    }
+  | {
+      readonly kind: 'typedef' | 'const' | 'volatile' | 'restrict' | 'typeTag';
+      readonly id: number;
+      readonly name: string;
+      readonly to: BtfRef;
+    }
   | { readonly kind: 'other'; readonly id: number; readonly name: string };
 
 /** A global variable: where it lies in its section, as `BpfObject.setRodata` writes it. */
@@ -66,7 +92,8 @@ export function btfOfObject(path: string): Btf {
 
 /** Finds a struct or union by its C name. */
 export function btfStruct(btf: Btf, name: string): Extract<BtfType, { kind: 'struct' | 'union' }> | undefined {
-  for (const type of btf.types) if ((type.kind === 'struct' || type.kind === 'union') && type.name === name) return type;
+  for (const type of btf.types)
+    if ((type.kind === 'struct' || type.kind === 'union') && type.name === name) return type;
   return undefined;
 }
 

@@ -25,7 +25,16 @@ export interface NativeErrorFields {
 }
 
 /** Errors that may pass by themselves: the same call can succeed later without anything else having changed. */
-const retryableCodes: ReadonlySet<string> = new Set(['EAGAIN', 'EINTR', 'EBUSY', 'ENOMEM', 'ENOBUFS', 'ENFILE', 'EMFILE', 'ETIMEDOUT']);
+const retryableCodes: ReadonlySet<string> = new Set([
+  'EAGAIN',
+  'EINTR',
+  'EBUSY',
+  'ENOMEM',
+  'ENOBUFS',
+  'ENFILE',
+  'EMFILE',
+  'ETIMEDOUT',
+]);
 
 export class NativeError extends Error {
   override readonly name = 'NativeError';

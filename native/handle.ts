@@ -22,7 +22,8 @@ export abstract class Handle {
   }
 
   get fd(): number {
-    if (this.#fd < 0) throw new NativeError({ syscall: 'fd', errno: 9, code: 'EBADF', detail: 'used after close', object: this.label });
+    if (this.#fd < 0)
+      throw new NativeError({ syscall: 'fd', errno: 9, code: 'EBADF', detail: 'used after close', object: this.label });
     return this.#fd;
   }
 

@@ -3,8 +3,21 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import {
-  attachCgroup, attachRawTracepoint, attachTc, attachTcx, attachTracepoint, attachXdp, type BpfObject, detachTc, ifNameToIndex, openObject, openPinnedLink,
-  queryTc, queryTcx, supportsTcx, withNetns,
+  attachCgroup,
+  attachRawTracepoint,
+  attachTc,
+  attachTcx,
+  attachTracepoint,
+  attachXdp,
+  type BpfObject,
+  detachTc,
+  ifNameToIndex,
+  openObject,
+  openPinnedLink,
+  queryTc,
+  queryTcx,
+  supportsTcx,
+  withNetns,
 } from './index.ts';
 import { createPair, pinRoot, prefix, probeObject, removePins, run, sumCounters, u32 } from './testdata/setup.ts';
 
@@ -25,7 +38,8 @@ const counted = (slot: number) => sumCounters(object.map('counters').get(u32(slo
 
 /** Three datagrams from `one` to `two`; nobody needs to answer. */
 function sendThree(): void {
-  const script = "import('node:dgram').then(({ createSocket }) => { const s = createSocket('udp4'); let n = 3; for (let i = 0; i < 3; i++) s.send('x', 9, '192.0.2.2', () => --n || s.close()); })";
+  const script =
+    "import('node:dgram').then(({ createSocket }) => { const s = createSocket('udp4'); let n = 3; for (let i = 0; i < 3; i++) s.send('x', 9, '192.0.2.2', () => --n || s.close()); })";
   withNetns(pair.one, () => execFileSync(process.execPath, ['-e', script]));
 }
 
@@ -36,7 +50,13 @@ test.runIf(supportsTcx())('tcx counts packets, is replaced atomically, and survi
   sendThree();
   expect(counted(0) - before).toBeGreaterThanOrEqual(3);
   const ifindex = ifNameToIndex('two', pair.two);
-  expect(link.info).toEqual({ id: link.info.id, type: 'tcx', progId: object.program('count_one').info.id, ifindex, attachType: 46 });
+  expect(link.info).toEqual({
+    id: link.info.id,
+    type: 'tcx',
+    progId: object.program('count_one').info.id,
+    ifindex,
+    attachType: 46,
+  });
 
   link.update(object.program('count_two'));
   const [first, second] = [counted(0), counted(1)];
@@ -57,7 +77,9 @@ test.runIf(supportsTcx())('tcx counts packets, is replaced atomically, and survi
 test.runIf(supportsTcx())('several tcx programs run in order, and closing an unpinned link detaches it', () => {
   const place = { link: 'two', direction: 'egress', netns: pair.two } as const;
   const links = ['count_one', 'count_two'].map((name) => attachTcx({ ...place, program: object.program(name) }));
-  expect(queryTcx(place).map((entry) => entry.progId)).toEqual(['count_one', 'count_two'].map((name) => object.program(name).info.id));
+  expect(queryTcx(place).map((entry) => entry.progId)).toEqual(
+    ['count_one', 'count_two'].map((name) => object.program(name).info.id),
+  );
   for (const link of links) link.close();
   expect(queryTcx(place)).toEqual([]);
 });
@@ -90,14 +112,20 @@ test.each(['generic', 'native'] as const)('xdp in %s mode', (mode) => {
 });
 
 test('a cgroup program refuses connects of the processes in it', () => {
-  const mounts = run('cat /proc/mounts').split('\n').map((line) => line.split(' '));
+  const mounts = run('cat /proc/mounts')
+    .split('\n')
+    .map((line) => line.split(' '));
   const root = mounts.find((mount) => mount[2] === 'cgroup2')?.[1];
   if (root === undefined) throw new Error('no cgroup2 mounted');
   const cgroupPath = `${root}/${prefix}-link`;
   mkdirSync(cgroupPath);
   try {
     const link = attachCgroup({ program: object.program('refuse_connect'), type: 'cgroup/connect4', cgroupPath });
-    expect(link.info).toMatchObject({ type: 'cgroup', attachType: 10, progId: object.program('refuse_connect').info.id });
+    expect(link.info).toMatchObject({
+      type: 'cgroup',
+      attachType: 10,
+      progId: object.program('refuse_connect').info.id,
+    });
     link.close();
   } finally {
     rmdirSync(cgroupPath);
@@ -114,9 +142,19 @@ test('a raw tracepoint program sees system calls', () => {
 });
 
 test('errors name the place', () => {
-  expect(() => attachTcx({ link: 'absent', direction: 'ingress', program: object.program('count_one') })).toThrow(/ENODEV.*link absent/);
-  expect(() => attachTc({ ifindex: 999_999, direction: 'ingress', program: object.program('count_one') })).toThrow(/clsact ingress of ifindex 999999/);
-  expect(() => attachTcx({ ifindex: 1, direction: 'ingress', netns: '/run/netns/absent', program: object.program('count_one') })).toThrow(/ENOENT.*netns/);
-  expect(() => attachCgroup({ program: object.program('refuse_connect'), type: 'cgroup/connect4', cgroupPath: '/absent' })).toThrow(/ENOENT/);
-  expect(() => attachTracepoint({ program: object.program('count_one'), category: 'absent', name: 'event' })).toThrow(/tracepoint absent\/event/);
+  expect(() => attachTcx({ link: 'absent', direction: 'ingress', program: object.program('count_one') })).toThrow(
+    /ENODEV.*link absent/,
+  );
+  expect(() => attachTc({ ifindex: 999_999, direction: 'ingress', program: object.program('count_one') })).toThrow(
+    /clsact ingress of ifindex 999999/,
+  );
+  expect(() =>
+    attachTcx({ ifindex: 1, direction: 'ingress', netns: '/run/netns/absent', program: object.program('count_one') }),
+  ).toThrow(/ENOENT.*netns/);
+  expect(() =>
+    attachCgroup({ program: object.program('refuse_connect'), type: 'cgroup/connect4', cgroupPath: '/absent' }),
+  ).toThrow(/ENOENT/);
+  expect(() => attachTracepoint({ program: object.program('count_one'), category: 'absent', name: 'event' })).toThrow(
+    /tracepoint absent\/event/,
+  );
 });

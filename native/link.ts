@@ -53,12 +53,16 @@ export function openPinnedLink(path: string): BpfLink {
 }
 
 /** Appends a program to a link's tcx list. EINVAL before Linux 6.6: ask `supportsTcx` first. */
-export function attachTcx(options: NetTarget & { readonly program: BpfProgram; readonly direction: Direction }): BpfLink {
+export function attachTcx(
+  options: NetTarget & { readonly program: BpfProgram; readonly direction: Direction },
+): BpfLink {
   return new BpfLink(addon().attachTcx(options.program.fd, target(options), options.direction, options.netns));
 }
 
 /** What is attached, in order of execution; linkId 0 means attached without a link. */
-export function queryTcx(options: NetTarget & { readonly direction: Direction }): Array<{ readonly progId: number; readonly linkId: number }> {
+export function queryTcx(
+  options: NetTarget & { readonly direction: Direction },
+): Array<{ readonly progId: number; readonly linkId: number }> {
   return addon().queryTcx(target(options), options.direction, options.netns);
 }
 
@@ -81,24 +85,49 @@ export function queryTc(options: NetTarget & { readonly direction: Direction }):
   return addon().queryTc(target(options), options.direction, options.netns);
 }
 
-export function attachXdp(options: NetTarget & { readonly program: BpfProgram; readonly mode: 'native' | 'generic' }): BpfLink {
+export function attachXdp(
+  options: NetTarget & { readonly program: BpfProgram; readonly mode: 'native' | 'generic' },
+): BpfLink {
   return new BpfLink(addon().attachXdp(options.program.fd, target(options), options.mode === 'generic', options.netns));
 }
 
 /** Attach points of cgroup programs, named as libbpf sections name them. */
 export type CgroupAttachType =
-  | 'cgroup_skb/ingress' | 'cgroup_skb/egress' | 'cgroup/sock_create' | 'cgroup/sock_release' | 'cgroup/post_bind4' | 'cgroup/post_bind6'
-  | 'cgroup/bind4' | 'cgroup/bind6' | 'cgroup/connect4' | 'cgroup/connect6' | 'cgroup/sendmsg4' | 'cgroup/sendmsg6'
-  | 'cgroup/recvmsg4' | 'cgroup/recvmsg6' | 'cgroup/getpeername4' | 'cgroup/getpeername6' | 'cgroup/getsockname4' | 'cgroup/getsockname6'
+  | 'cgroup_skb/ingress'
+  | 'cgroup_skb/egress'
+  | 'cgroup/sock_create'
+  | 'cgroup/sock_release'
+  | 'cgroup/post_bind4'
+  | 'cgroup/post_bind6'
+  | 'cgroup/bind4'
+  | 'cgroup/bind6'
+  | 'cgroup/connect4'
+  | 'cgroup/connect6'
+  | 'cgroup/sendmsg4'
+  | 'cgroup/sendmsg6'
+  | 'cgroup/recvmsg4'
+  | 'cgroup/recvmsg6'
+  | 'cgroup/getpeername4'
+  | 'cgroup/getpeername6'
+  | 'cgroup/getsockname4'
+  | 'cgroup/getsockname6'
   | 'sockops';
 
 /** Attaches to a cgroup (v2); several programs may share one. */
-export function attachCgroup(options: { readonly program: BpfProgram; readonly type: CgroupAttachType; readonly cgroupPath: string }): BpfLink {
+export function attachCgroup(options: {
+  readonly program: BpfProgram;
+  readonly type: CgroupAttachType;
+  readonly cgroupPath: string;
+}): BpfLink {
   return new BpfLink(addon().attachCgroup(options.program.fd, options.type, options.cgroupPath));
 }
 
 /** Attaches to a kernel tracepoint, `category` and `name` as under /sys/kernel/tracing/events (Linux 5.15). */
-export function attachTracepoint(options: { readonly program: BpfProgram; readonly category: string; readonly name: string }): BpfLink {
+export function attachTracepoint(options: {
+  readonly program: BpfProgram;
+  readonly category: string;
+  readonly name: string;
+}): BpfLink {
   return new BpfLink(addon().attachTracepoint(options.program.fd, options.category, options.name));
 }
 

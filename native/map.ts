@@ -6,10 +6,39 @@ import { Handle } from './handle.ts';
 
 /** Names as bpftool prints them. */
 export type MapType =
-  | 'hash' | 'array' | 'prog_array' | 'perf_event_array' | 'percpu_hash' | 'percpu_array' | 'stack_trace' | 'cgroup_array'
-  | 'lru_hash' | 'lru_percpu_hash' | 'lpm_trie' | 'array_of_maps' | 'hash_of_maps' | 'devmap' | 'sockmap' | 'cpumap' | 'xskmap'
-  | 'sockhash' | 'cgroup_storage' | 'reuseport_sockarray' | 'percpu_cgroup_storage' | 'queue' | 'stack' | 'sk_storage'
-  | 'devmap_hash' | 'struct_ops' | 'ringbuf' | 'inode_storage' | 'task_storage' | 'bloom_filter' | 'user_ringbuf' | 'cgrp_storage' | 'unknown';
+  | 'hash'
+  | 'array'
+  | 'prog_array'
+  | 'perf_event_array'
+  | 'percpu_hash'
+  | 'percpu_array'
+  | 'stack_trace'
+  | 'cgroup_array'
+  | 'lru_hash'
+  | 'lru_percpu_hash'
+  | 'lpm_trie'
+  | 'array_of_maps'
+  | 'hash_of_maps'
+  | 'devmap'
+  | 'sockmap'
+  | 'cpumap'
+  | 'xskmap'
+  | 'sockhash'
+  | 'cgroup_storage'
+  | 'reuseport_sockarray'
+  | 'percpu_cgroup_storage'
+  | 'queue'
+  | 'stack'
+  | 'sk_storage'
+  | 'devmap_hash'
+  | 'struct_ops'
+  | 'ringbuf'
+  | 'inode_storage'
+  | 'task_storage'
+  | 'bloom_filter'
+  | 'user_ringbuf'
+  | 'cgrp_storage'
+  | 'unknown';
 
 export interface MapInfo {
   readonly id: number;
@@ -89,7 +118,10 @@ export class BpfMap extends Handle {
     const { keySize, valueBytes } = this.info;
     const result = new Array<[Buffer, Buffer]>(count);
     for (let i = 0; i < count; i++) {
-      result[i] = [keys.subarray(i * keySize, (i + 1) * keySize), values.subarray(i * valueBytes, (i + 1) * valueBytes)];
+      result[i] = [
+        keys.subarray(i * keySize, (i + 1) * keySize),
+        values.subarray(i * valueBytes, (i + 1) * valueBytes),
+      ];
     }
     return result;
   }
@@ -149,7 +181,13 @@ export class BpfMap extends Handle {
   }
 
   #wrongSize(what: string, got: number, wanted: number): NativeError {
-    return new NativeError({ syscall: 'map', errno: 22, code: 'EINVAL', detail: `${what} has ${got} bytes, not ${wanted}`, object: this.label });
+    return new NativeError({
+      syscall: 'map',
+      errno: 22,
+      code: 'EINVAL',
+      detail: `${what} has ${got} bytes, not ${wanted}`,
+      object: this.label,
+    });
   }
 }
 

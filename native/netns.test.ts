@@ -43,7 +43,11 @@ test('withNetns returns home, also after a throw and when nested', () => {
   });
   expect(inside).toEqual(netnsId(path));
   expect(netnsId()).toEqual(home);
-  expect(() => withNetns(path, () => { throw new Error('inside'); })).toThrow('inside');
+  expect(() =>
+    withNetns(path, () => {
+      throw new Error('inside');
+    }),
+  ).toThrow('inside');
   expect(netnsId()).toEqual(home);
   expect(() => withNetns('/run/netns/absent', () => 0)).toThrow(/ENOENT.*netns \/run\/netns\/absent/);
   expect(() => withNetns(import.meta.filename, () => 0)).toThrow(/setns: EINVAL/);
@@ -54,7 +58,11 @@ test('withNetns refuses promises, before running an async function', () => {
   createNetns(path);
   const home = netnsId();
   let ran = false;
-  expect(() => withNetns(path, async () => { ran = true; })).toThrow(TypeError);
+  expect(() =>
+    withNetns(path, async () => {
+      ran = true;
+    }),
+  ).toThrow(TypeError);
   expect(ran).toBe(false);
   expect(() => withNetns(path, () => Promise.resolve(1))).toThrow(TypeError);
   expect(netnsId()).toEqual(home);

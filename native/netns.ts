@@ -10,7 +10,8 @@ import { addon } from './addon.ts';
  * do child processes spawned inside. Node's own sockets resolve on other threads or later: use `sockets.ts` for them.
  */
 export function withNetns<T>(path: string, fn: () => T): T {
-  if (fn.constructor.name === 'AsyncFunction') throw new TypeError('withNetns: an async function would go on outside the namespace');
+  if (fn.constructor.name === 'AsyncFunction')
+    throw new TypeError('withNetns: an async function would go on outside the namespace');
   const previous = addon().netnsEnter(path);
   let result: T;
   try {

@@ -23,7 +23,13 @@ test('an object lists its maps and programs before and after loading', () => {
   expect(object.programs()).toContainEqual({ name: 'count_two', section: 'tcx/ingress' });
   expect(errorOf(() => object.map('endpoints')).code).toBe('EBADF');
   object.load();
-  expect(object.map('ipcache').info).toMatchObject({ type: 'lpm_trie', keySize: 20, valueSize: 24, maxEntries: 1024, flags: 1 });
+  expect(object.map('ipcache').info).toMatchObject({
+    type: 'lpm_trie',
+    keySize: 20,
+    valueSize: 24,
+    maxEntries: 1024,
+    flags: 1,
+  });
   expect(object.program('count_two').info).toMatchObject({ type: 'sched_cls', name: 'count_two' });
   expect(errorOf(() => object.map('absent')).code).toBe('ENOENT');
   object.close();
@@ -41,17 +47,25 @@ test('read-only data set by variable name is what the program sees', () => {
 
 test('unknown variables and too many bytes are refused by name', () => {
   const object = openObject(probeObject);
-  expect(errorOf(() => object.setRodata('absent', u32(1)))).toMatchObject({ code: 'ENOENT', object: 'variable absent' });
+  expect(errorOf(() => object.setRodata('absent', u32(1)))).toMatchObject({
+    code: 'ENOENT',
+    object: 'variable absent',
+  });
   expect(errorOf(() => object.setRodata('config', Buffer.alloc(9)))).toMatchObject({ code: 'E2BIG' });
   object.close();
 });
 
 test('only the named programs are loaded, and sizes change before loading', () => {
-  const object = openObject(probeObject, { programs: ['count_one'], maps: { endpoints: { maxEntries: 7 }, policy: { innerMaxEntries: 5 } } });
+  const object = openObject(probeObject, {
+    programs: ['count_one'],
+    maps: { endpoints: { maxEntries: 7 }, policy: { innerMaxEntries: 5 } },
+  });
   object.load();
   expect(object.map('endpoints').info.maxEntries).toBe(7);
   expect(errorOf(() => object.program('report')).code).toBe('EBADF');
-  using(createMap({ type: 'hash', name: 'five', keySize: 4, valueSize: 4, maxEntries: 5 }), (five) => object.map('policy').put(u32(1), five));
+  using(createMap({ type: 'hash', name: 'five', keySize: 4, valueSize: 4, maxEntries: 5 }), (five) =>
+    object.map('policy').put(u32(1), five),
+  );
   object.close();
 });
 
@@ -72,7 +86,9 @@ test('a pinned map is used again and keeps its entries', () => {
 });
 
 test('a pinned map of another layout is refused with every difference', () => {
-  using(createMap({ type: 'hash', name: 'endpoints', keySize: 16, valueSize: 8, maxEntries: 10 }), (map) => map.pin(pinPath));
+  using(createMap({ type: 'hash', name: 'endpoints', keySize: 16, valueSize: 8, maxEntries: 10 }), (map) =>
+    map.pin(pinPath),
+  );
   const object = openObject(probeObject, { maps: { endpoints: { pinPath } } });
   const error = errorOf(() => object.load());
   expect(error).toMatchObject({ code: 'EEXIST', object: `map endpoints at ${pinPath}`, retryable: false });
@@ -86,11 +102,20 @@ test('a pinned map of another layout is refused with every difference', () => {
 test('a pinned map-in-map whose inner maps differ is refused', () => {
   const path = `${pinRoot}/maps/policy`;
   const inner = createMap({ type: 'hash', name: 'inner', keySize: 8, valueSize: 4, maxEntries: 16 });
-  const outer = createMap({ type: 'hash_of_maps', name: 'policy', keySize: 4, valueSize: 4, maxEntries: 64, innerMapFd: inner.fd });
+  const outer = createMap({
+    type: 'hash_of_maps',
+    name: 'policy',
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 64,
+    innerMapFd: inner.fd,
+  });
   outer.put(u32(1), inner);
   outer.pin(path);
   const object = openObject(probeObject, { maps: { policy: { pinPath: path } } });
-  expect(errorOf(() => object.load()).differences).toEqual([{ property: 'inner', pinned: 'keySize 8', wanted: 'keySize 4' }]);
+  expect(errorOf(() => object.load()).differences).toEqual([
+    { property: 'inner', pinned: 'keySize 8', wanted: 'keySize 4' },
+  ]);
   for (const handle of [object, inner, outer]) handle.close();
 });
 
@@ -110,7 +135,12 @@ test('the verifier log of a good load is there when asked for', () => {
 });
 
 test('a file that is no object is refused', () => {
-  expect(isErrno(errorOf(() => openObject('/nonexistent.o')), 'ENOENT')).toBe(true);
+  expect(
+    isErrno(
+      errorOf(() => openObject('/nonexistent.o')),
+      'ENOENT',
+    ),
+  ).toBe(true);
   expect(errorOf(() => openObject(import.meta.filename)).syscall).toBe('bpf_object__open_file');
 });
 

@@ -51,7 +51,8 @@ export class BpfObject {
     for (const [name, bytes] of Object.entries(options.rodata ?? {})) this.setRodata(name, bytes);
     for (const [name, map] of Object.entries(options.maps ?? {})) {
       if (map.maxEntries !== undefined) addon().objectSetMaxEntries(this.#pointer, name, map.maxEntries, false);
-      if (map.innerMaxEntries !== undefined) addon().objectSetMaxEntries(this.#pointer, name, map.innerMaxEntries, true);
+      if (map.innerMaxEntries !== undefined)
+        addon().objectSetMaxEntries(this.#pointer, name, map.innerMaxEntries, true);
       if (map.pinPath !== undefined) addon().objectSetPin(this.#pointer, name, map.pinPath);
     }
     if (options.programs !== undefined) addon().objectSetAutoload(this.#pointer, options.programs);

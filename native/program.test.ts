@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type BpfObject, createMap, openObject, openPinnedMap, openPinnedProgram, openProgramById, readSkbContext, skbContext } from './index.ts';
+import {
+  type BpfObject,
+  createMap,
+  openObject,
+  openPinnedMap,
+  openPinnedProgram,
+  openProgramById,
+  readSkbContext,
+  skbContext,
+} from './index.ts';
 import { pinRoot, probeObject, removePins, sumCounters, u32 } from './testdata/setup.ts';
 
 let object: BpfObject;
@@ -13,7 +22,9 @@ afterEach(removePins);
 
 test('a test run returns verdict, packet, context and duration', () => {
   const data = Buffer.alloc(100, 3);
-  const result = object.program('count_one').testRun({ data, ctx: skbContext({ mark: 1, cb: [5, 6], priority: 9 }), repeat: 100 });
+  const result = object
+    .program('count_one')
+    .testRun({ data, ctx: skbContext({ mark: 1, cb: [5, 6], priority: 9 }), repeat: 100 });
   expect(result.retval).toBe(0);
   expect(result.data).toEqual(data);
   expect(result.durationNs).toBeGreaterThan(0);
@@ -24,7 +35,8 @@ test('a test run returns verdict, packet, context and duration', () => {
 test('negative verdicts stay negative', () => {
   const inner = createMap({ type: 'hash', name: 'inner', keySize: 4, valueSize: 4, maxEntries: 16 });
   object.map('policy').put(u32(3), inner);
-  const ask = (mark: number) => object.program('ask_policy').testRun({ data: Buffer.alloc(64), ctx: skbContext({ mark }) }).retval;
+  const ask = (mark: number) =>
+    object.program('ask_policy').testRun({ data: Buffer.alloc(64), ctx: skbContext({ mark }) }).retval;
   expect(ask(3)).toBe(-1);
   inner.put(u32(1), u32(5));
   expect(ask(3)).toBe(5);
@@ -42,7 +54,9 @@ test('tail calls follow what was put into the program array', () => {
 
 test('too short a packet and a full out buffer are errors', () => {
   expect(() => object.program('count_one').testRun({ data: Buffer.alloc(4) })).toThrow(/EINVAL/);
-  expect(() => object.program('count_one').testRun({ data: Buffer.alloc(100), outSize: 50 })).toThrow(/ENOSPC.*outSize/);
+  expect(() => object.program('count_one').testRun({ data: Buffer.alloc(100), outSize: 50 })).toThrow(
+    /ENOSPC.*outSize/,
+  );
 });
 
 test('xdp programs run on a packet too', () => {

@@ -14,7 +14,8 @@ afterEach(() => {
   object.close();
 });
 
-const produce = (count: number, mark = 0) => object.program('report').testRun({ data: Buffer.alloc(80), repeat: count, ctx: skbContext({ mark }) });
+const produce = (count: number, mark = 0) =>
+  object.program('report').testRun({ data: Buffer.alloc(80), repeat: count, ctx: skbContext({ mark }) });
 
 test('records arrive in order, in batches, woken by the event loop', async () => {
   const batches: number[] = [];

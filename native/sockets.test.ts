@@ -25,7 +25,13 @@ async function echoServer(address: string): Promise<{ port: number; close: () =>
 test('one process serves in one namespace and dials from another', async () => {
   const home = netnsId();
   const server = await echoServer('192.0.2.2');
-  const socket = await dialTcp({ netns: pair.one, address: '192.0.2.2', port: server.port, sourceAddress: '192.0.2.1', timeoutMs: 3000 });
+  const socket = await dialTcp({
+    netns: pair.one,
+    address: '192.0.2.2',
+    port: server.port,
+    sourceAddress: '192.0.2.1',
+    timeoutMs: 3000,
+  });
   socket.write('hello');
   expect(String((await once(socket, 'data'))[0])).toBe('hello');
   expect(socket.remoteAddress).toBe('192.0.2.2');
@@ -44,10 +50,21 @@ test('a connecting descriptor serves a plain net.Socket', async () => {
 });
 
 test('dialing tells refusal, silence and nonsense apart', async () => {
-  await expect(dialTcp({ netns: pair.one, address: '192.0.2.2', port: 1 })).rejects.toMatchObject({ code: 'ECONNREFUSED', syscall: 'connect' });
-  await expect(dialTcp({ netns: pair.one, address: '192.0.2.9', port: 1, timeoutMs: 50 })).rejects.toMatchObject({ code: 'ETIMEDOUT', retryable: true });
-  await expect(dialTcp({ netns: pair.one, address: '203.0.113.1', port: 1 })).rejects.toMatchObject({ code: 'ENETUNREACH' });
-  await expect(dialTcp({ address: 'example', port: 1 })).rejects.toMatchObject({ code: 'EINVAL', syscall: 'getaddrinfo' });
+  await expect(dialTcp({ netns: pair.one, address: '192.0.2.2', port: 1 })).rejects.toMatchObject({
+    code: 'ECONNREFUSED',
+    syscall: 'connect',
+  });
+  await expect(dialTcp({ netns: pair.one, address: '192.0.2.9', port: 1, timeoutMs: 50 })).rejects.toMatchObject({
+    code: 'ETIMEDOUT',
+    retryable: true,
+  });
+  await expect(dialTcp({ netns: pair.one, address: '203.0.113.1', port: 1 })).rejects.toMatchObject({
+    code: 'ENETUNREACH',
+  });
+  await expect(dialTcp({ address: 'example', port: 1 })).rejects.toMatchObject({
+    code: 'EINVAL',
+    syscall: 'getaddrinfo',
+  });
 });
 
 test('UDP sockets of two namespaces talk', async () => {
@@ -82,7 +99,11 @@ test('peerCredentials tells who is at the other end of a Unix socket', async () 
     await once(server, 'listening');
     const client = connect(path);
     const [socket] = (await once(server, 'connection')) as [Socket & { _handle: { fd: number } }];
-    expect(peerCredentials(socket._handle.fd)).toEqual({ pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() });
+    expect(peerCredentials(socket._handle.fd)).toEqual({
+      pid: process.pid,
+      uid: process.getuid?.(),
+      gid: process.getgid?.(),
+    });
     client.destroy();
     socket.destroy();
   } finally {

@@ -55,7 +55,15 @@ export function dialTcp(options: ConnectOptions & { readonly timeoutMs?: number 
     if (options.timeoutMs !== undefined) {
       timer = setTimeout(() => {
         addon().watchClose(watch);
-        fail(new NativeError({ syscall: 'connect', errno: 110, code: 'ETIMEDOUT', detail: `no answer in ${options.timeoutMs} ms`, object }));
+        fail(
+          new NativeError({
+            syscall: 'connect',
+            errno: 110,
+            code: 'ETIMEDOUT',
+            detail: `no answer in ${options.timeoutMs} ms`,
+            object,
+          }),
+        );
       }, options.timeoutMs);
     }
   });

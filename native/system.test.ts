@@ -5,7 +5,15 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
-import { bootClock, createMap, monotonicNs, mountBpffs, openObject, openProgramById, setRlimitMemlock } from './index.ts';
+import {
+  bootClock,
+  createMap,
+  monotonicNs,
+  mountBpffs,
+  openObject,
+  openProgramById,
+  setRlimitMemlock,
+} from './index.ts';
 import { probeObject, u32, until } from './testdata/setup.ts';
 
 const capSysResource = 24n;

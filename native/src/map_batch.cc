@@ -66,8 +66,6 @@ int scanBatches(int fd, const bpf_map_info& map, Entries& entries) {
     if (code == ENOENT) return 0;
     first = false;
     cursor.swap(next);
-    // A trie walk begins anew when its cursor was deleted; the number of steps bounds it.
-    if (entries.count == 0 && ++interrupted > kInterruptedMax) return 0;
   }
 }
 

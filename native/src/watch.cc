@@ -29,8 +29,15 @@ struct PollHandle {
   Watch* watch;
   uv_poll_s* poll;
   napi_async_cleanup_hook_handle hook = nullptr;
+  int events = 0;
 
   uv_handle_s* handle() const { return reinterpret_cast<uv_handle_s*>(poll); }
+  // libuv stops a poll at POLLERR, which for netlink only means that messages were lost: it goes on.
+  static void onPoll(uv_poll_s* ready, int status, int) {
+    PollHandle* handle = PollHandle::of(ready);
+    if (handle->watch) handle->watch->dispatch();
+    if (status < 0 && handle->watch) uv_poll_start(ready, handle->events, onPoll);
+  }
   static PollHandle* of(const void* poll) { return static_cast<PollHandle*>(uv_handle_get_data(static_cast<const uv_handle_s*>(poll))); }
 };
 
@@ -55,9 +62,8 @@ Napi::Value Watch::start(int fd, int events, const char* name) {
   napi_add_async_cleanup_hook(
       env_, [](napi_async_cleanup_hook_handle, void* data) { if (auto* handle = static_cast<PollHandle*>(data); handle->watch) handle->watch->close(); },
       poll_, &poll_->hook);
-  code = uv_poll_start(poll, events, [](uv_poll_s* ready, int, int) {
-    if (PollHandle* handle = PollHandle::of(ready); handle->watch) handle->watch->dispatch();
-  });
+  poll_->events = events;
+  code = uv_poll_start(poll, events, PollHandle::onPoll);
   if (code < 0) {
     close();
     fail(env_, "uv_poll_start", -code, name);
