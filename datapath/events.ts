@@ -1,0 +1,48 @@
+/** Events of the BPF programs, drops, traces and policy verdicts, as an Observable of decoded records. */
+import { Observable, share } from 'rxjs';
+import { type BpfMap, type Btf, ringBuffer } from '../native/index.ts';
+import { Codecs } from './codec.ts';
+
+/** `struct event` of bpf/lib/structs.h, where every field is explained. */
+export interface DatapathEvent {
+  /** Nanoseconds of CLOCK_MONOTONIC. */
+  timestamp: bigint;
+  type: number;
+  subtype: number;
+  direction: number;
+  ctState: number;
+  proto: number;
+  tcpFlags: number;
+  policyMatch: number;
+  reason: number;
+  endpointId: number;
+  ifindex: number;
+  srcIdentity: number;
+  dstIdentity: number;
+  flowHash: number;
+  policyCookie: number;
+  lenOrig: number;
+  lenCap: number;
+  sourceFile: number;
+  sourceLine: number;
+  origPort: number;
+  origAddr: string;
+  /** The captured bytes, from the Ethernet header on; a view that is valid for as long as it is kept. */
+  data: Buffer;
+}
+
+/** Hot while there is a subscriber, and one ring buffer for all of them: each record reaches every one. */
+export function datapathEvents(map: BpfMap, btf: Btf): Observable<DatapathEvent> {
+  const codec = new Codecs(btf).struct('event');
+  return new Observable<DatapathEvent>((subscriber) => {
+    const ring = ringBuffer(map, (records) => {
+      for (const record of records) {
+        if (record.length < codec.size) continue;
+        const event = codec.read(record, 0) as unknown as DatapathEvent;
+        event.data = event.data.subarray(0, event.lenCap);
+        subscriber.next(event);
+      }
+    });
+    return () => ring.close();
+  }).pipe(share());
+}

@@ -1,0 +1,127 @@
+/**
+ * The programs and maps of a node, loaded once and pinned, so that they outlive the agent.
+ *
+ * - Programs of a build are pinned under `programs/<build>`; a restart with the same build loads nothing anew.
+ * - Nothing is detached here, neither on load nor on close: what is attached runs on until its attachment is put.
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { release } from 'node:os';
+import { join } from 'node:path';
+import {
+  type BpfMap,
+  type BpfProgram,
+  type Btf,
+  btfOfObject,
+  mountBpffs,
+  openMapById,
+  openObject,
+  openPinnedMap,
+  openPinnedProgram,
+  setRlimitMemlock,
+} from '../native/index.ts';
+import { isAtLeast } from './features.ts';
+import { type MapPlan, PinnedMaps } from './pinned-maps.ts';
+import { type DatapathConfig, POLICY_ENTRIES, type Runtime, runtimeOf } from './runtime-config.ts';
+
+const OBJECT = join(import.meta.dirname, '../bpf/build/datapath.o');
+const BPFFS = '/sys/fs/bpf';
+const STALE = '-stale';
+const NEXT = '-next';
+
+export interface Loaded {
+  readonly btf: Btf;
+  readonly runtime: Runtime;
+  readonly maps: ReadonlyMap<string, BpfMap>;
+  readonly programs: ReadonlyMap<string, BpfProgram>;
+  /** What an operator should know of the load: maps that were resized or start empty. */
+  readonly notices: readonly string[];
+  close(): void;
+}
+
+export const linksFolder = (pinRoot: string): string => join(pinRoot, 'links');
+export const programsFolder = (pinRoot: string): string => join(pinRoot, 'programs');
+const mapsFolder = (pinRoot: string): string => join(pinRoot, 'maps');
+
+export function loadDatapath(config: DatapathConfig, hz: number): Loaded {
+  const { pinRoot } = config;
+  if (pinRoot.includes('.')) throw new TypeError(`config pinRoot is ${pinRoot}: names on a bpffs have no dots`);
+  if (!pinRoot.startsWith(`${BPFFS}/`)) throw new TypeError(`config pinRoot is ${pinRoot}: expected a path below ${BPFFS}`);
+  // Later kernels charge maps to the cgroup, and refuse the call where CAP_SYS_RESOURCE is missing.
+  if (!isAtLeast(release(), '5.11')) setRlimitMemlock();
+  mountBpffs(BPFFS);
+  for (const folder of [mapsFolder, linksFolder, programsFolder]) mkdirSync(folder(pinRoot), { recursive: true });
+
+  const btf = btfOfObject(OBJECT);
+  const runtime = runtimeOf(config, readFileSync(OBJECT), btf, hz);
+  const pinned = new PinnedMaps(mapsFolder(pinRoot), btf);
+  const plans = pinned.plan(runtime.capacities);
+  const folder = join(programsFolder(pinRoot), runtime.build);
+  if (!isUsable(folder, plans)) {
+    load(runtime, plans, folder);
+    pinned.finish(plans);
+  }
+  const maps = new Map(plans.map(({ name, pinPath }) => [name, openPinnedMap(pinPath)]));
+  const programs = new Map(readdirSync(folder).map((name) => [name, openPinnedProgram(join(folder, name))]));
+  return {
+    btf,
+    runtime,
+    maps,
+    programs,
+    notices: plans.flatMap(({ notice }) => notice ?? []),
+    close() {
+      for (const handle of [...maps.values(), ...programs.values()]) handle.close();
+    },
+  };
+}
+
+/** Are the programs of this build there, and do they work on the maps that are pinned now? */
+function isUsable(folder: string, plans: readonly MapPlan[]): boolean {
+  if (!existsSync(folder)) return false;
+  if (plans.some(({ fate, pinPath }) => fate !== 'same' || !existsSync(pinPath))) return false;
+  const pinnedIds = new Set(plans.map(({ pinPath }) => idOf(pinPath)));
+  return readdirSync(folder).every((name) => {
+    const program = openPinnedProgram(join(folder, name));
+    const strangers = program.info.mapIds.filter((id) => !pinnedIds.has(id) && !isInternal(id));
+    program.close();
+    return strangers.length === 0;
+  });
+}
+
+function idOf(pinPath: string): number {
+  const map = openPinnedMap(pinPath);
+  map.close();
+  return map.info.id;
+}
+
+/** `.rodata` and the like, which each load has of its own. */
+function isInternal(id: number): boolean {
+  const map = openMapById(id);
+  map.close();
+  return map.info.name.includes('.');
+}
+
+function load({ rodata, capacities }: Runtime, plans: readonly MapPlan[], folder: string): void {
+  const innerMaxEntries = capacities[POLICY_ENTRIES];
+  const maps = Object.fromEntries(
+    plans.map(({ name, loadPath }) => {
+      const maxEntries = capacities[name];
+      const inner = name === 'policy' && innerMaxEntries !== undefined ? { innerMaxEntries } : {};
+      return [name, { pinPath: loadPath, ...(maxEntries !== undefined && { maxEntries }), ...inner }];
+    }),
+  );
+  const object = openObject(OBJECT, { rodata: { config: rodata }, maps });
+  try {
+    object.load();
+    const next = `${folder}${NEXT}`;
+    rmSync(next, { recursive: true, force: true });
+    for (const { name } of object.programs()) object.program(name).pin(join(next, name));
+    // Programs of this very build on maps that are gone: what is attached of them must not be taken for this load.
+    if (existsSync(folder)) {
+      rmSync(`${folder}${STALE}`, { recursive: true, force: true });
+      renameSync(folder, `${folder}${STALE}`);
+    }
+    renameSync(next, folder);
+  } finally {
+    object.close();
+  }
+}

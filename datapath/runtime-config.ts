@@ -1,0 +1,115 @@
+/**
+ * The configuration of the datapath: what becomes `.rodata` of the programs and capacity of the maps.
+ *
+ * - Defaults are those of the compiled object: `config` in bpf/lib/maps.h, max_entries there, and `state/tables.ts`.
+ * - The build names object and configuration together: the same build, the same behaviour.
+ */
+import { createHash } from 'node:crypto';
+import type { Btf, BtfMap } from '../native/index.ts';
+import { tables } from '../state/tables.ts';
+import { familyOf, parsePrefix } from './address.ts';
+import { Codecs, encode } from './codec.ts';
+import { elfSection } from './elf.ts';
+
+const BUILD_DIGITS = 16;
+const aggregations = ['none', 'low', 'medium'] as const;
+
+/** A part of the agent's configuration; what is absent is as compiled. */
+export interface DatapathConfig {
+  /** Folder on a bpffs; no dots in its names, the kernel reserves them. */
+  pinRoot: string;
+  ipv4: boolean;
+  ipv6: boolean;
+  masquerade: boolean;
+  ipv4NativeRoutingCIDR: string;
+  ipv6NativeRoutingCIDR: string;
+  /** Capacities by map name; `policy_entries` is that of one endpoint's policy. */
+  maps: Record<string, number>;
+  timeoutsS?: { tcpSyn?: number; tcpEstablished?: number; tcpClosing?: number; any?: number };
+  natPorts?: { min: number; max: number };
+  trace?: { aggregation?: (typeof aggregations)[number]; intervalS?: number };
+}
+
+export interface Runtime {
+  build: string;
+  /** `config` as the programs will see it. */
+  rodata: Buffer;
+  /** The same, readable. */
+  values: Readonly<Record<string, unknown>>;
+  capacities: Readonly<Record<string, number>>;
+}
+
+/** The inner maps of `policy` have a capacity of their own. */
+export const POLICY_ENTRIES = 'policy_entries';
+
+/** Maps that C names; the object's `.rodata` and the like are maps too. */
+export const namedMaps = (btf: Btf): BtfMap[] => btf.maps.filter(({ name }) => !name.includes('.'));
+
+/** Throws a TypeError that names the field of the configuration. */
+export function runtimeOf(config: DatapathConfig, object: Buffer, btf: Btf, hz: number): Runtime {
+  const codec = new Codecs(btf).struct('config');
+  const variable = btf.variables.find(({ name }) => name === 'config');
+  const section = variable && elfSection(object, variable.section);
+  if (!variable || !section) throw new TypeError('the BPF object has no variable config');
+  const values = {
+    ...codec.read(section, variable.offset),
+    ...defined({
+      hz,
+      ipv4: Number(config.ipv4),
+      ipv6: Number(config.ipv6),
+      masqueradeIpv4: Number(config.masquerade && config.ipv4),
+      masqueradeIpv6: Number(config.masquerade && config.ipv6),
+      nativeRoutingIpv4: cidr('ipv4NativeRoutingCIDR', config.ipv4NativeRoutingCIDR, 4),
+      nativeRoutingIpv6: cidr('ipv6NativeRoutingCIDR', config.ipv6NativeRoutingCIDR, 6),
+      timeoutTcpSyn: config.timeoutsS?.tcpSyn,
+      timeoutTcpEstablished: config.timeoutsS?.tcpEstablished,
+      timeoutTcpClosing: config.timeoutsS?.tcpClosing,
+      timeoutAny: config.timeoutsS?.any,
+      natPortMin: config.natPorts?.min,
+      natPortMax: config.natPorts?.max,
+      traceAggregation: config.trace?.aggregation && aggregations.indexOf(config.trace.aggregation),
+      traceInterval: config.trace?.intervalS,
+    }),
+  };
+  if (config.natPorts && config.natPorts.min > config.natPorts.max) {
+    throw new TypeError(`config natPorts: min ${config.natPorts.min} is above max ${config.natPorts.max}`);
+  }
+  const rodata = encode(codec, values);
+  const capacities = capacitiesOf(config, btf);
+  const hash = createHash('sha256').update(object).update(rodata).update(JSON.stringify(capacities));
+  return { build: hash.digest('hex').slice(0, BUILD_DIGITS), rodata, values, capacities };
+}
+
+function capacitiesOf({ maps }: DatapathConfig, btf: Btf): Record<string, number> {
+  const capacities: Record<string, number> = {};
+  for (const { name, maxEntries, inner, type } of namedMaps(btf)) {
+    if (type === 'percpu_array') continue; // its size is part of the C source
+    capacities[name] = maxEntries;
+    if (inner) capacities[POLICY_ENTRIES] = inner.maxEntries;
+  }
+  for (const { map } of Object.values(tables)) if (map) capacities[map.name] = map.entriesMax;
+  for (const [name, capacity] of Object.entries(maps)) {
+    if (!Object.hasOwn(capacities, name)) {
+      throw new TypeError(`config maps: there is no map ${name}; known are ${Object.keys(capacities).sort().join(', ')}`);
+    }
+    if (!Number.isInteger(capacity) || capacity < 1 || capacity > 2 ** 31) {
+      throw new TypeError(`config maps: ${name} is ${capacity}, expected a number of entries`);
+    }
+    capacities[name] = capacity;
+  }
+  return capacities;
+}
+
+function cidr(field: string, text: string, family: 4 | 6): string {
+  if (text === '') return '';
+  try {
+    const { length } = parsePrefix(text);
+    if (familyOf(text) !== family || length === 0) throw new TypeError(`expected an IPv${family} prefix`);
+    return text;
+  } catch (error) {
+    throw new TypeError(`config ${field} is ${JSON.stringify(text)}: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+const defined = (values: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
