@@ -1,0 +1,30 @@
+/** Debian's kernels take the addon and the programs, and pods talk through them. One boot for each kernel and question. */
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { bootAndRun } from './boot.ts';
+import { kernelOf, labSeries } from './kernels.ts';
+
+const root = join(import.meta.dirname, '../..');
+const node = 'node_modules/node/bin/node --disable-warning=ExperimentalWarning';
+
+describe.each(labSeries)('Linux %s', (series) => {
+  const inGuest = async (command: string, timeoutMs = 300_000) => {
+    const outcome = await bootAndRun(kernelOf(series), { folder: root, command, timeoutMs });
+    expect(outcome.code, `${outcome.output}\n${outcome.console}`).toBe(0);
+    return outcome.output;
+  };
+
+  test('boots with this checkout and loads the addon', async () => {
+    const script = `import('./native/index.ts').then((native) => console.log(native.supportsTcx(), native.kernelHasBtf()))`;
+    const [release, native] = (await inGuest(`uname -r; ${node} -e "${script}"`)).trim().split('\n');
+    expect(release).toMatch(new RegExp(`^${series.replace('.', '\\.')}\\.`));
+    expect(native).toBe(series === '6.1' ? 'false true' : 'true true');
+  });
+
+  test('loads our programs, and two pods talk through them', async () => {
+    const found = JSON.parse((await inGuest(`${node} simulations/lab/pod-to-pod.ts`)).trim());
+    expect(found).toMatchObject({ ipv4: 'hello', ipv6: 'hello', tcx: series !== '6.1' });
+    expect(found.programs).toEqual(['from_endpoint', 'to_endpoint', 'from_netdev', 'to_netdev']);
+    expect(found.connections).toBe(2);
+  });
+});
