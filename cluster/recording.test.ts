@@ -38,7 +38,9 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 async function read(path = directory): Promise<RecordingItem[]> {
-  return Array.fromAsync(readRecording(path));
+  const items: RecordingItem[] = [];
+  for await (const item of readRecording(path)) items.push(item);
+  return items;
 }
 const seqs = (items: RecordingItem[]): (number | string)[] =>
   items.map((item) => (item.kind === 'entry' ? item.entry.seq : item.kind));
