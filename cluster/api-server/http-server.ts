@@ -7,6 +7,8 @@ import { discovery, versionInfo } from './discovery.ts';
 import { ApiError, badRequest, pathNotFound, tooLarge, unauthorized, unsupportedMediaType } from './errors.ts';
 import { type Answer, handleResource } from './handlers.ts';
 import type { OpenApi } from './openapi.ts';
+import { ProtobufError } from './protobuf.ts';
+import { protobufMediaType, readProtobufBody } from './protobuf-bodies.ts';
 import { resourcePath } from './request-info.ts';
 import type { Store } from './store.ts';
 
@@ -79,8 +81,17 @@ async function readBody(request: IncomingMessage, contentType: string): Promise<
   }
   if (size === 0) return undefined;
   const media = contentType.split(';')[0]?.trim() ?? '';
+  const bytes = Buffer.concat(chunks);
+  if (media === protobufMediaType) {
+    try {
+      return readProtobufBody(bytes);
+    } catch (error) {
+      if (error instanceof ProtobufError) throw unsupportedMediaType(`${media}: ${error.message}`, readable);
+      throw error;
+    }
+  }
   if (media !== '' && !readable.includes(media)) throw unsupportedMediaType(media, readable);
-  const text = Buffer.concat(chunks).toString('utf8');
+  const text = bytes.toString('utf8');
   try {
     return media.endsWith('yaml') ? parseYaml(text) : JSON.parse(text);
   } catch (error) {

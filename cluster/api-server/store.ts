@@ -10,6 +10,7 @@ import { deletionOf, type DeleteOptions, endsNow } from './deletion.ts';
 import { alreadyExists, badRequest, conflict, forbidden, invalid, modifiedMeanwhile, notFound, required } from './errors.ts';
 import { dnsLabel, dnsSubdomain, validateMetadata } from './names.ts';
 import type { Registry } from './registry.ts';
+import { ResourceHandle } from './resource-handle.ts';
 import { apply, type ApplyOptions, trackUpdate } from './server-side-apply.ts';
 import type { Storage } from './storage.ts';
 import { apiVersionOf, type ApiObject, isRecord, type JsonRecord, type ResourceType, sameJson, type StrategyContext } from './types.ts';
@@ -38,6 +39,11 @@ export class Store {
     this.#context = context;
     this.storage = context.storage;
     this.registry = context.registry;
+  }
+
+  /** By plural, `plural.group` or kind. */
+  resource(name: string): ResourceHandle {
+    return new ResourceHandle(this, this.registry.named(name));
   }
 
   get(type: ResourceType, namespace: string, name: string): ApiObject {
