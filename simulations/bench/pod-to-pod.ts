@@ -1,0 +1,195 @@
+/**
+ * Pod to pod on one node: ours against the least that eBPF can do (the floor), a bare veth, and host routing with conntrack.
+ *
+ *   node simulations/bench/pod-to-pod.ts [--rounds N] [--seconds S] [--patience S] [--json FILE]
+ *
+ * - All paths in one run, taken in turn in a new order each round: the machine's speed swings more than they differ.
+ * - Ratios compare the best round of each path, because a shared machine only takes speed away.
+ * - Before each turn it waits until the machine is otherwise idle, `patience` seconds in all.
+ * - Client on CPU 0, server on CPU 1, both polling. Exit code 1 when a target is missed.
+ */
+import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { parseArgs } from 'node:util';
+import { withNetns } from '../../native/index.ts';
+import { axoneme, directVeth, floor, hostRouting, type Path } from './pod-to-pod-paths.ts';
+import { QuietMachine } from './quiet-machine.ts';
+
+interface Measure {
+  title: string;
+  mode: 'rr' | 'crr' | 'udp' | 'stream';
+  /** Which word of bbnet's output. */
+  value: 'p50' | 'rate' | 'gbps';
+  unit: string;
+  scale: number;
+  better: 'more' | 'less';
+  family: 'ipv4' | 'ipv6';
+  /** Bound of ours against the floor, from the issue. */
+  target?: number;
+}
+
+const measures: readonly Measure[] = [
+  {
+    title: 'TCP stream',
+    mode: 'stream',
+    value: 'gbps',
+    unit: 'Gbit/s',
+    scale: 1,
+    better: 'more',
+    family: 'ipv4',
+    target: 0.95,
+  },
+  { title: 'RR p50', mode: 'rr', value: 'p50', unit: 'us', scale: 1, better: 'less', family: 'ipv4', target: 1.1 },
+  {
+    title: 'UDP 64 B',
+    mode: 'udp',
+    value: 'rate',
+    unit: 'kpps',
+    scale: 1e-3,
+    better: 'more',
+    family: 'ipv4',
+    target: 0.85,
+  },
+  { title: 'CRR p50', mode: 'crr', value: 'p50', unit: 'us', scale: 1, better: 'less', family: 'ipv4' },
+  { title: 'RR p50, IPv6', mode: 'rr', value: 'p50', unit: 'us', scale: 1, better: 'less', family: 'ipv6' },
+];
+
+const { values: flags } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '1' },
+    patience: { type: 'string', default: '120' },
+    json: { type: 'string' },
+  },
+});
+const rounds = positive('--rounds', flags.rounds);
+const seconds = positive('--seconds', flags.seconds);
+const quiet = new QuietMachine(positive('--patience', flags.patience) * 1000);
+const bbnet = join(import.meta.dirname, 'build/bbnet');
+const port = 9000;
+type Server = ChildProcessByStdio<Writable, Readable, null>;
+
+const paths: Path[] = [];
+const servers: Server[] = [];
+try {
+  execFileSync('make', ['--silent', '-C', import.meta.dirname], { stdio: ['ignore', 'ignore', 'inherit'] });
+  paths.push(floor(), directVeth(), hostRouting(), axoneme(join(import.meta.dirname, '../../bpf/build/datapath.o')));
+  const results = await measureAll();
+  const missed = report(results);
+  if (flags.json !== undefined) writeFileSync(flags.json, `${JSON.stringify(results, undefined, 1)}\n`);
+  process.exitCode = missed.length > 0 ? 1 : 0;
+} finally {
+  for (const server of servers) server.kill('SIGKILL');
+  for (const path of paths) path.close();
+}
+
+/** Values of all rounds, by measure and path. */
+type Results = Record<string, Record<string, number[]>>;
+
+async function measureAll(): Promise<Results> {
+  const results: Results = {};
+  for (let round = 0; round < rounds; round += 1) {
+    for (const path of rotated(paths, round)) {
+      await quiet.wait();
+      const server = await serve(path);
+      for (const measure of measures) {
+        if (!path.families.includes(measure.family)) continue;
+        const value = await run(path, measure);
+        add(results, measure.title, path.name, value);
+      }
+      await stop(server);
+    }
+    process.stderr.write(`\rround ${round + 1} of ${rounds}`);
+  }
+  process.stderr.write('\n');
+  return results;
+}
+
+function add(results: Results, title: string, path: string, value: number): void {
+  const ofTitle = results[title] ?? {};
+  results[title] = { ...ofTitle, [path]: [...(ofTitle[path] ?? []), value] };
+}
+
+/** One server at a time: two would share CPU 1. */
+async function serve(path: Path): Promise<Server> {
+  // Port reuse by thousands of short connections would meet the closed ones.
+  withNetns(path.server.netns, () => writeFileSync('/proc/sys/net/ipv4/tcp_max_tw_buckets', '0'));
+  const server = spawn(bbnet, ['server', path.server.netns, '1', String(port)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  servers.push(server);
+  await Promise.race([
+    once(server.stdout, 'data'),
+    once(server, 'exit').then(() => Promise.reject(new Error('bbnet server ended'))),
+  ]);
+  return server;
+}
+
+async function stop(server: Server): Promise<void> {
+  server.stdin.end();
+  await once(server, 'exit');
+  servers.splice(servers.indexOf(server), 1);
+}
+
+async function run(path: Path, { mode, family, value, scale }: Measure): Promise<number> {
+  const address = family === 'ipv4' ? `::ffff:${path.server.ipv4}` : path.server.ipv6;
+  const client = spawn(bbnet, ['client', path.client, '0', address, String(port), mode, String(seconds)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let output = '';
+  client.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+  });
+  const [code] = await once(client, 'close');
+  const found = new RegExp(`\\b${value}=(\\S+)`).exec(output)?.[1];
+  if (code !== 0 || found === undefined)
+    throw new Error(`${path.name}, ${mode} over ${family}: bbnet ended with ${code}: ${output}`);
+  return Number(found) * scale;
+}
+
+/** Prints the table and returns the titles of missed targets. */
+function report(results: Results): string[] {
+  const missed: string[] = [];
+  const best = ({ title, better }: Measure, path: string) => {
+    const values = results[title]?.[path];
+    return values && (better === 'more' ? Math.max(...values) : Math.min(...values));
+  };
+  console.log(`pod to pod on one node, best of ${rounds} rounds (range), ratio to the floor`);
+  for (const measure of measures) {
+    console.log(`${measure.title}, ${measure.unit}, ${measure.better} is better`);
+    // IPv6 has no floor: the plain program is IPv4 only.
+    const base = best(measure, 'floor') ?? best(measure, 'direct veth');
+    for (const { name } of paths) {
+      const values = results[measure.title]?.[name];
+      const value = best(measure, name);
+      if (values === undefined || value === undefined || base === undefined) continue;
+      const ratio = value / base;
+      const range = `${Math.min(...values).toFixed(1)}–${Math.max(...values).toFixed(1)}`;
+      let judgement = '';
+      if (name === 'axoneme' && measure.target !== undefined) {
+        const met = measure.better === 'more' ? ratio >= measure.target : ratio <= measure.target;
+        judgement = `  target ${measure.better === 'more' ? '≥' : '≤'} ${measure.target.toFixed(2)}: ${met ? 'met' : 'MISSED'}`;
+        if (!met) missed.push(measure.title);
+      }
+      console.log(
+        `  ${name.padEnd(20)} ${value.toFixed(1).padStart(8)} ${`(${range})`.padEnd(16)} ${ratio.toFixed(2)}${judgement}`,
+      );
+    }
+  }
+  if (quiet.disturbed) console.log('Others used the processors meanwhile: these figures are not to be trusted.');
+  return missed;
+}
+
+function rotated<T>(items: readonly T[], by: number): T[] {
+  const start = by % items.length;
+  const order = [...items.slice(start), ...items.slice(0, start)];
+  // Every other turn backwards, so that no path always follows the same one.
+  return Math.floor(by / items.length) % 2 === 0 ? order : order.reverse();
+}
+
+function positive(flag: string, text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new Error(`${flag} wants a positive number, not '${text}'`);
+  return value;
+}
