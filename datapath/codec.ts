@@ -6,7 +6,7 @@
  * - `ifindex` is field `link` with the link's name; the number of a link that is gone reads `#12`.
  * - `__be16` and `__be32` are numbers in host order; 64-bit integers are bigint; longer byte arrays are bytes.
  */
-import type { Btf, BtfMember, BtfRef, BtfType } from '../native/index.ts';
+import { type Btf, type BtfMember, type BtfRef, type BtfType, btfStruct } from '../native/index.ts';
 import { formatMac, parseMac, readMapped, readMappedPrefix, writeMapped, writeMappedPrefix } from './address.ts';
 
 export interface Codec<T = unknown> {
@@ -46,9 +46,20 @@ export class Codecs {
   }
 
   struct(name: string): Codec<Fields> {
-    const type = this.#btf.types.find((candidate) => isStruct(candidate) && candidate.name === name);
+    return this.#fields(this.#named(name));
+  }
+
+  /** Bytes before a field, by its C name: for code that reads one field of many entries. */
+  offsetOf(struct: string, field: string): number {
+    const member = this.#named(struct).members.find(({ name }) => name === field);
+    if (!member) throw new TypeError(`struct ${struct} of the BPF object has no field ${field}`);
+    return member.bitOffset / 8;
+  }
+
+  #named(name: string): Struct {
+    const type = btfStruct(this.#btf, name);
     if (!type) throw new TypeError(`the BPF object has no struct ${name}`);
-    return this.#fields(type as Struct);
+    return type;
   }
 
   /** Of a map's key and value. */
@@ -136,7 +147,6 @@ export class Codecs {
   }
 }
 
-const isStruct = (type: BtfType): type is Struct => type.kind === 'struct' || type.kind === 'union';
 const camelCase = (name: string): string => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 function integer(size: number, signed: boolean, typeName: string): Codec {

@@ -42,7 +42,7 @@ export const linksFolder = (pinRoot: string): string => join(pinRoot, 'links');
 export const programsFolder = (pinRoot: string): string => join(pinRoot, 'programs');
 const mapsFolder = (pinRoot: string): string => join(pinRoot, 'maps');
 
-export function loadDatapath(config: DatapathConfig, hz: number): Loaded {
+export function loadDatapath(config: DatapathConfig, hz: number, path = OBJECT): Loaded {
   const { pinRoot } = config;
   if (pinRoot.includes('.')) throw new TypeError(`config pinRoot is ${pinRoot}: names on a bpffs have no dots`);
   if (!pinRoot.startsWith(`${BPFFS}/`)) throw new TypeError(`config pinRoot is ${pinRoot}: expected a path below ${BPFFS}`);
@@ -51,13 +51,13 @@ export function loadDatapath(config: DatapathConfig, hz: number): Loaded {
   mountBpffs(BPFFS);
   for (const folder of [mapsFolder, linksFolder, programsFolder]) mkdirSync(folder(pinRoot), { recursive: true });
 
-  const btf = btfOfObject(OBJECT);
-  const runtime = runtimeOf(config, readFileSync(OBJECT), btf, hz);
+  const btf = btfOfObject(path);
+  const runtime = runtimeOf(config, readFileSync(path), btf, hz);
   const pinned = new PinnedMaps(mapsFolder(pinRoot), btf);
   const plans = pinned.plan(runtime.capacities);
   const folder = join(programsFolder(pinRoot), runtime.build);
   if (!isUsable(folder, plans)) {
-    load(runtime, plans, folder);
+    load(path, runtime, plans, folder);
     pinned.finish(plans);
   }
   const maps = new Map(plans.map(({ name, pinPath }) => [name, openPinnedMap(pinPath)]));
@@ -100,7 +100,7 @@ function isInternal(id: number): boolean {
   return map.info.name.includes('.');
 }
 
-function load({ rodata, capacities }: Runtime, plans: readonly MapPlan[], folder: string): void {
+function load(path: string, { rodata, capacities }: Runtime, plans: readonly MapPlan[], folder: string): void {
   const innerMaxEntries = capacities[POLICY_ENTRIES];
   const maps = Object.fromEntries(
     plans.map(({ name, loadPath }) => {
@@ -109,7 +109,7 @@ function load({ rodata, capacities }: Runtime, plans: readonly MapPlan[], folder
       return [name, { pinPath: loadPath, ...(maxEntries !== undefined && { maxEntries }), ...inner }];
     }),
   );
-  const object = openObject(OBJECT, { rodata: { config: rodata }, maps });
+  const object = openObject(path, { rodata: { config: rodata }, maps });
   try {
     object.load();
     const next = `${folder}${NEXT}`;

@@ -131,6 +131,19 @@ export class BpfMap extends Handle {
     return addon().mapScan(this.fd, this.label);
   }
 
+  /**
+   * The entries of a hash map in blocks of about `entries`, so that a walk can pause: what is added or removed meanwhile may or may
+   * not appear.
+   */
+  *chunks(entries: number): Generator<{ readonly keys: Buffer; readonly values: Buffer; readonly count: number }> {
+    let cursor: Buffer | undefined;
+    do {
+      const chunk = addon().mapScanChunk(this.fd, cursor, entries, this.label);
+      cursor = chunk.next;
+      if (chunk.count > 0) yield chunk;
+    } while (cursor !== undefined);
+  }
+
   keys(): Buffer[] {
     return this.entries().map(([key]) => key);
   }

@@ -38,9 +38,11 @@ export class BpfTablesDriver implements Driver {
     this.#options = new Map(options.map((option) => [option.table, option]));
   }
 
-  /** Entries of the table's map, undefined before the first dump. */
-  entries(table: BpfTable): number | undefined {
-    return this.#entries.get(table);
+  /** Entries of the table's map. */
+  entries(table: BpfTable): number {
+    const counted = this.#entries.get(table) ?? this.#of(table).map.scan().count;
+    this.#entries.set(table, counted);
+    return counted;
   }
 
   apply(ops: readonly Op[]): OpResult[] {

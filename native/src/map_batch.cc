@@ -110,6 +110,32 @@ Napi::Value mapScan(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// One step of a walk through a hash map: the entries of the next buckets, and the cursor that goes on from there.
+Napi::Value mapScanChunk(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int fd = intOf(info[0]);
+  const bpf_map_info map = readMapInfo(env, fd);
+  std::vector<uint8_t> cursor(std::max<size_t>(map.key_size, 8)), next(cursor.size()), keys, values;
+  const bool first = info[1].IsUndefined();
+  if (!first) memcpy(cursor.data(), bytesOf(info[1]).data, std::min(bytesOf(info[1]).size, cursor.size()));
+  const size_t valueSize = valueBytes(map);
+  int code = ENOSPC;
+  uint32_t count = 0;
+  for (uint32_t room = std::max(u32Of(info[2]), 1u); code == ENOSPC; room *= 2) {  // a bucket may hold more than there is room for
+    keys.resize(static_cast<size_t>(room) * map.key_size);
+    values.resize(room * valueSize);
+    count = room;
+    code = bpf_map_lookup_batch(fd, first ? nullptr : cursor.data(), next.data(), keys.data(), values.data(), &count, nullptr) < 0 ? errno : 0;
+  }
+  if (code != 0 && code != ENOENT) fail(env, "bpf(BPF_MAP_LOOKUP_BATCH)", code, textOf(info[3]));
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("keys", Napi::Buffer<uint8_t>::Copy(env, keys.data(), static_cast<size_t>(count) * map.key_size));
+  result.Set("values", Napi::Buffer<uint8_t>::Copy(env, values.data(), count * valueSize));
+  result.Set("count", count);
+  if (code == 0) result.Set("next", Napi::Buffer<uint8_t>::Copy(env, next.data(), next.size()));
+  return result;
+}
+
 Napi::Value mapUpdateBatch(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int fd = intOf(info[0]);
@@ -162,6 +188,7 @@ Napi::Value mapDeleteBatch(const Napi::CallbackInfo& info) {
 
 void defineMapBatch(Napi::Object exports) {
   define(exports, "mapScan", mapScan);
+  define(exports, "mapScanChunk", mapScanChunk);
   define(exports, "mapUpdateBatch", mapUpdateBatch);
   define(exports, "mapDeleteBatch", mapDeleteBatch);
 }

@@ -1,0 +1,187 @@
+/**
+ * Removes what is over from `conntrack` and `nat`.
+ *
+ * - A connection is over when the BPF clock has passed its `expires`.
+ * - A masqueraded flow is over when its connection is not there and it was not used for a while; flows of the node itself
+ *   have no connection and go by age alone. Both halves of a flow go together.
+ * - A sweep works in chunks with turns of the event loop between them.
+ * - The next sweep comes the sooner, the more of a map was over or in use.
+ */
+import { setImmediate } from 'node:timers/promises';
+import type { BpfMap, Btf } from '../native/index.ts';
+import { Codecs } from './codec.ts';
+import { FlowKeys } from './flow-keys.ts';
+
+/** About 5 ms of work. */
+const CHUNK_ENTRIES = 2048;
+const TCP = 6;
+
+export interface ConntrackGcOptions {
+  conntrack: BpfMap;
+  nat: BpfMap;
+  btf: Btf;
+  /** Seconds of the conntrack clock. */
+  nowS: () => number;
+  timeoutTcpEstablishedS: number;
+  timeoutAnyS: number;
+  onError: (error: unknown) => void;
+  intervalMs?: Intervals;
+}
+
+export interface Intervals {
+  min: number;
+  start: number;
+  max: number;
+}
+const defaultIntervals: Intervals = { min: 10_000, start: 300_000, max: 12 * 3_600_000 };
+
+/** Since the start; entries as of the last sweep. */
+export interface GcCounters {
+  sweeps: number;
+  conntrackDeleted: number;
+  natDeleted: number;
+  conntrackEntries: number;
+  natEntries: number;
+  lastSweepMs: number;
+  /** The longest time that the event loop had to wait for a chunk. */
+  longestChunkMs: number;
+  nextSweepMs: number;
+}
+
+export class ConntrackGc {
+  readonly #options: ConntrackGcOptions;
+  readonly #intervals: Intervals;
+  readonly #keys: FlowKeys;
+  readonly #expiresAt: number;
+  readonly #nat: { created: number; verified: number };
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> | undefined;
+  #stopped = true;
+  readonly #counters: GcCounters;
+
+  constructor(options: ConntrackGcOptions) {
+    this.#options = options;
+    this.#intervals = options.intervalMs ?? defaultIntervals;
+    this.#keys = new FlowKeys(options.btf);
+    const codecs = new Codecs(options.btf);
+    this.#expiresAt = codecs.offsetOf('ct_entry', 'expires');
+    this.#nat = { created: codecs.offsetOf('nat_entry', 'created'), verified: codecs.offsetOf('nat_entry', 'verified') };
+    this.#counters = {
+      sweeps: 0,
+      conntrackDeleted: 0,
+      natDeleted: 0,
+      conntrackEntries: 0,
+      natEntries: 0,
+      lastSweepMs: 0,
+      longestChunkMs: 0,
+      nextSweepMs: this.#intervals.start,
+    };
+  }
+
+  get counters(): Readonly<GcCounters> {
+    return this.#counters;
+  }
+
+  start(): void {
+    this.#stopped = false;
+    this.#schedule();
+  }
+
+  /** Resolves when a sweep under way has ended. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  #schedule(): void {
+    if (this.#stopped) return;
+    this.#timer = setTimeout(() => {
+      this.#running = this.sweep().then(
+        () => this.#schedule(),
+        (error: unknown) => {
+          this.#options.onError(error);
+          this.#schedule();
+        },
+      );
+    }, this.#counters.nextSweepMs);
+    this.#timer.unref();
+  }
+
+  async sweep(): Promise<Readonly<GcCounters>> {
+    const start = performance.now();
+    const { conntrack, nat } = this.#options;
+    const overCt = await this.#walk(conntrack, (key, value, nowS) =>
+      value.readUInt32LE(this.#expiresAt) <= nowS ? [key] : [],
+    );
+    const overNat = await this.#walk(nat, (key, value, nowS) => this.#orphan(key, value, nowS));
+    const counters = this.#counters;
+    counters.sweeps++;
+    counters.conntrackDeleted += overCt.deleted;
+    counters.natDeleted += overNat.deleted;
+    counters.conntrackEntries = overCt.seen - overCt.deleted;
+    counters.natEntries = Math.max(0, overNat.seen - overNat.deleted);
+    counters.lastSweepMs = performance.now() - start;
+    counters.nextSweepMs = nextInterval(counters.nextSweepMs, this.#intervals, [
+      { ...overCt, capacity: conntrack.info.maxEntries },
+      { ...overNat, capacity: nat.info.maxEntries },
+    ]);
+    return counters;
+  }
+
+  /** Deletes the keys that `over` names for an entry. */
+  async #walk(
+    map: BpfMap,
+    over: (key: Buffer, value: Buffer, nowS: number) => Buffer[],
+  ): Promise<{ seen: number; deleted: number }> {
+    const { keySize, valueBytes } = map.info;
+    let seen = 0;
+    let deleted = 0;
+    let start = performance.now();
+    for (const { keys, values, count } of map.chunks(CHUNK_ENTRIES)) {
+      seen += count;
+      const nowS = this.#options.nowS();
+      const doomed: Buffer[] = [];
+      for (let i = 0; i < count; i++) {
+        const key = keys.subarray(i * keySize, (i + 1) * keySize);
+        for (const dead of over(key, values.subarray(i * valueBytes, (i + 1) * valueBytes), nowS)) doomed.push(dead);
+      }
+      if (doomed.length > 0) deleted += map.deleteBatch(Buffer.concat(doomed), doomed.length);
+      this.#counters.longestChunkMs = Math.max(this.#counters.longestChunkMs, performance.now() - start);
+      await setImmediate();
+      if (this.#stopped && this.#running) break;
+      start = performance.now();
+    }
+    return { seen, deleted };
+  }
+
+  /** The keys to delete for a `nat` entry, none while its flow may live. */
+  #orphan(key: Buffer, value: Buffer, nowS: number): Buffer[] {
+    const { conntrack, nat, timeoutAnyS, timeoutTcpEstablishedS } = this.#options;
+    const flow = this.#keys.flowOf(key, value);
+    const connection = flow.ofNode ? undefined : conntrack.get(flow.conntrackKey);
+    if (connection && connection.readUInt32LE(this.#expiresAt) > nowS) return [];
+    const egress = flow.isEgress ? value : nat.get(flow.egressKey);
+    const used = Math.max(this.#usedAt(value), egress ? this.#usedAt(egress) : 0);
+    // An evicted connection whose packets still flow makes a new entry within a moment.
+    const patience = flow.ofNode && flow.proto === TCP ? timeoutTcpEstablishedS : timeoutAnyS;
+    if (nowS - used <= patience) return [];
+    return flow.isEgress ? [key, flow.ingressKey] : [key];
+  }
+
+  #usedAt(value: Buffer): number {
+    return Math.max(value.readUInt32LE(this.#nat.created), value.readUInt32LE(this.#nat.verified));
+  }
+}
+
+/** After a sweep in which much was over, or with a map filling up, sooner; else later. */
+export function nextInterval(
+  current: number,
+  { min, max }: Intervals,
+  maps: readonly { seen: number; deleted: number; capacity: number }[],
+): number {
+  const garbage = Math.max(...maps.map(({ seen, capacity, deleted }) => deleted / Math.max(seen, capacity / 100, 1)));
+  const fill = Math.max(...maps.map(({ seen, deleted, capacity }) => (seen - deleted) / capacity));
+  const factor = fill > 0.75 || garbage > 0.25 ? 0.5 : fill > 0.5 || garbage > 0.05 ? 1 : 1.5;
+  return Math.min(max, Math.max(min, Math.round(current * factor)));
+}

@@ -1,0 +1,170 @@
+/**
+ * The datapath of one node, put together: programs and maps loaded, the drivers of its tables, its events and its counters.
+ *
+ * - Closing lets go of handles only: programs, maps and links live on by their pins.
+ */
+import type { Observable } from 'rxjs';
+import type { ClusterEvent } from '../cluster/events.ts';
+import type { BpfMap } from '../native/index.ts';
+import { BpfClock } from './clock.ts';
+import { Codecs, type Fields } from './codec.ts';
+import { ConntrackGc, type GcCounters, type Intervals } from './conntrack-gc.ts';
+import type { Driver } from './driver.ts';
+import { AddrsDriver } from './drivers/addrs.ts';
+import { AttachmentsDriver } from './drivers/attachments.ts';
+import { BpfTablesDriver } from './drivers/bpf-tables.ts';
+import { LinksDriver } from './drivers/links.ts';
+import { RoutesDriver } from './drivers/routes.ts';
+import { SysctlsDriver } from './drivers/sysctls.ts';
+import { type DatapathEvent, datapathEvents } from './events.ts';
+import { type Features, probeFeatures } from './features.ts';
+import { linkNames } from './link-names.ts';
+import { watchLinks } from './link-watch.ts';
+import { linksFolder, loadDatapath, type Loaded, programsFolder } from './loader.ts';
+import { type MapPressure, type PacketCount, packetCounts, pressureOf } from './metrics.ts';
+import type { DatapathConfig } from './runtime-config.ts';
+
+export interface DatapathOptions {
+  /** Path of the node's namespace when it is not the process's own. */
+  netns?: string;
+  /** A compiled object other than bpf/build/datapath.o. */
+  object?: string;
+  gcIntervalMs?: Intervals;
+  /** Failures of what runs by itself, such as a sweep. */
+  onError?: (error: unknown) => void;
+}
+
+export interface FlowEntry {
+  key: Fields;
+  value: Fields;
+}
+
+export interface Datapath {
+  /** Names object and configuration; attachment rows carry it. */
+  readonly build: string;
+  readonly features: Features;
+  /** What happened to pinned maps at the start: resized, or emptied since their layout changed. */
+  readonly notices: readonly string[];
+  /** Of tables sysctls, links, attachments, addrs, routes and all of BPF maps. */
+  readonly drivers: readonly Driver[];
+  readonly linkEvents$: Observable<ClusterEvent>;
+  readonly flowEvents$: Observable<DatapathEvent>;
+  readonly gc: { start(): void; stop(): Promise<void>; sweep(): Promise<Readonly<GcCounters>>; counters: Readonly<GcCounters> };
+  /** `struct config` as the programs see it. */
+  readonly runtimeConfig: Readonly<Fields>;
+  metrics(): PacketCount[];
+  /** Of every map that can fill up. Reads `policy` and `fragments`; the others are as of their last dump or sweep. */
+  mapPressure(): MapPressure[];
+  maps(name: string): BpfMap;
+  /** At most `limit` entries, all by default. */
+  dumpConntrack(limit?: number): FlowEntry[];
+  dumpNat(limit?: number): FlowEntry[];
+  /** Seconds of the conntrack clock, to which `expires` and `created` of entries relate. */
+  conntrackNow(): number;
+  close(): Promise<void>;
+}
+
+const DUMP_CHUNK = 1024;
+
+export async function openDatapath(config: DatapathConfig, options: DatapathOptions = {}): Promise<Datapath> {
+  const features = probeFeatures();
+  const clock = new BpfClock();
+  let loaded: Loaded;
+  let hz: number;
+  try {
+    hz = await clock.hz();
+    loaded = loadDatapath(config, hz, options.object);
+  } catch (error) {
+    clock.close();
+    throw error;
+  }
+  const { btf, runtime } = loaded;
+  const maps = (name: string): BpfMap => {
+    const map = loaded.maps.get(name);
+    if (!map) throw new TypeError(`there is no map ${name}; known are ${[...loaded.maps.keys()].join(', ')}`);
+    return map;
+  };
+  const netns = options.netns === undefined ? {} : { netns: options.netns };
+  const links = linkNames(options.netns);
+  const codecs = new Codecs(btf, links);
+  const tables = new BpfTablesDriver([
+    { table: 'bpf.endpoints', map: maps('endpoints'), ...codecs.map('endpoints') },
+    { table: 'bpf.ipcache', map: maps('ipcache'), ...codecs.map('ipcache') },
+    { table: 'bpf.netdevs', map: maps('netdevs'), value: codecs.map('netdevs').value, key: codecs.link() },
+  ]);
+  const attachments = new AttachmentsDriver({
+    ...netns,
+    build: runtime.build,
+    programs: loaded.programs,
+    linksFolder: linksFolder(config.pinRoot),
+    programsFolder: programsFolder(config.pinRoot),
+    links,
+    tcx: features.has.tcx,
+  });
+  const conntrackNow = (): number => clock.seconds(hz);
+  const gc = new ConntrackGc({
+    conntrack: maps('conntrack'),
+    nat: maps('nat'),
+    btf,
+    nowS: conntrackNow,
+    timeoutTcpEstablishedS: Number(runtime.values['timeoutTcpEstablished']),
+    timeoutAnyS: Number(runtime.values['timeoutAny']),
+    onError: options.onError ?? ((error) => process.emitWarning(error instanceof Error ? error : String(error))),
+    ...(options.gcIntervalMs && { intervalMs: options.gcIntervalMs }),
+  });
+  const dump = (name: string, limit: number): FlowEntry[] => dumpFlows(maps(name), new Codecs(btf).map(name), limit);
+
+  return {
+    build: runtime.build,
+    features,
+    notices: loaded.notices,
+    drivers: [
+      new SysctlsDriver(options.netns),
+      new LinksDriver(options.netns),
+      attachments,
+      new AddrsDriver(options.netns),
+      new RoutesDriver(options.netns),
+      tables,
+    ],
+    linkEvents$: watchLinks(netns),
+    flowEvents$: datapathEvents(maps('events'), btf),
+    gc,
+    runtimeConfig: runtime.values,
+    metrics: () => packetCounts(maps('metrics'), btf),
+    mapPressure: () => pressures(maps, tables, gc.counters),
+    maps,
+    dumpConntrack: (limit = Number.POSITIVE_INFINITY) => dump('conntrack', limit),
+    dumpNat: (limit = Number.POSITIVE_INFINITY) => dump('nat', limit),
+    conntrackNow,
+    async close() {
+      await gc.stop();
+      loaded.close();
+      clock.close();
+    },
+  };
+}
+
+function dumpFlows(map: BpfMap, { key, value }: ReturnType<Codecs['map']>, limit: number): FlowEntry[] {
+  const { keySize, valueBytes } = map.info;
+  const entries: FlowEntry[] = [];
+  for (const { keys, values, count } of map.chunks(DUMP_CHUNK)) {
+    for (let i = 0; i < count; i++) {
+      if (entries.length >= limit) return entries;
+      entries.push({ key: key.read(keys, i * keySize) as Fields, value: value.read(values, i * valueBytes) as Fields });
+    }
+  }
+  return entries;
+}
+
+function pressures(maps: (name: string) => BpfMap, tables: BpfTablesDriver, counters: GcCounters): MapPressure[] {
+  const entries: [string, number][] = [
+    ['endpoints', tables.entries('bpf.endpoints')],
+    ['ipcache', tables.entries('bpf.ipcache')],
+    ['netdevs', tables.entries('bpf.netdevs')],
+    ['policy', maps('policy').scan().count],
+    ['conntrack', counters.conntrackEntries],
+    ['nat', counters.natEntries],
+    ['fragments', maps('fragments').scan().count],
+  ];
+  return entries.map(([name, count]) => pressureOf(name, count, maps(name).info.maxEntries));
+}
