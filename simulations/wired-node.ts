@@ -119,11 +119,7 @@ export function attachDatapath(node: WiredNode, objectPath: string): Datapath {
   const links: BpfLink[] = [];
   try {
     object.load();
-    const codecs = new Codecs(object.btf(), linkNames(node.netns));
-    const put = (name: string, key: unknown, value: Fields) => {
-      const { key: keyCodec, value: valueCodec } = codecs.map(name);
-      object.map(name).put(encode(keyCodec, key), encode(valueCodec, value));
-    };
+    const put = (map: string, key: unknown, value: Fields) => putRow(object, node.netns, map, key, value);
     node.pods.forEach((pod, index) => {
       const identity = 1000 + index;
       for (const address of [pod.ipv4, pod.ipv6]) {
@@ -152,6 +148,14 @@ export function attachDatapath(node: WiredNode, objectPath: string): Datapath {
       object.close();
     },
   };
+}
+
+/** As a row of the agent: addresses and links by their names. */
+export function putRow(object: BpfObject, netns: string, map: string, key: unknown, value: Fields): void {
+  const codecs = new Codecs(object.btf(), linkNames(netns));
+  const codec = codecs.map(map);
+  const keyCodec = map === 'netdevs' ? codecs.link() : codec.key;
+  object.map(map).put(encode<unknown>(keyCodec, key), encode(codec.value, value));
 }
 
 /** A link that detaches when closed; before tcx a filter, which goes with the device. */
