@@ -1,0 +1,78 @@
+/** One embedded node: its namespace on the underlay, its Node object, its agent under supervision, its kubelet. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { AgentConfig } from '../agent-config.ts';
+import { createNode, NODE_DEVICE } from './fabric.ts';
+import { Kubelet } from './kubelet.ts';
+import { netnsPath, nodeAddress, nodeName, nodeNetns, POD_RANGE, pinDirOf } from './names.ts';
+import { nodeObject } from './node-object.ts';
+import type { Objects } from './objects.ts';
+import type { ClusterNode } from './registry.ts';
+import { type Supervisor, supervise } from './supervisor.ts';
+
+export interface NodeOptions {
+  cluster: string;
+  slot: number;
+  index: number;
+  /** Of the cluster. */
+  stateDir: string;
+  kubeconfig: string;
+  /** Directory for the agent's recording; empty: none. */
+  record: string;
+  objects: Objects;
+  log(line: string): void;
+}
+
+export interface EmbeddedNode extends ClusterNode {
+  /** Resolves when the node is Ready. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const AXONEME = new URL('../axoneme', import.meta.url).pathname;
+
+export async function embedNode(options: NodeOptions): Promise<EmbeddedNode> {
+  const { cluster, slot, index, objects, log } = options;
+  const name = nodeName(index);
+  const netns = nodeNetns(cluster, name);
+  const stateDir = join(options.stateDir, 'nodes', name);
+  const cniSocket = join(stateDir, 'cni.sock');
+  const debugSocket = join(stateDir, 'debug.sock');
+  const { ipv4, ipv6 } = nodeAddress(slot, index);
+  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  await createNode(cluster, slot, index);
+  objects.create('nodes', nodeObject(index));
+
+  const config: Partial<AgentConfig> = {
+    nodeName: name,
+    clusterName: cluster,
+    kubeconfig: options.kubeconfig,
+    stateDir,
+    pinRoot: join(pinDirOf(cluster), name),
+    cniSocket,
+    debugSocket,
+    devices: [NODE_DEVICE],
+    ipv4NativeRoutingCIDR: POD_RANGE.ipv4,
+    ipv6NativeRoutingCIDR: POD_RANGE.ipv6,
+    ...(options.record && { record: join(options.record, name) }),
+  };
+  const configFile = join(stateDir, 'agent.json');
+  writeFileSync(configFile, JSON.stringify(config, null, 2), { mode: 0o600 });
+
+  const facts = { cluster, name, netns, ips: [ipv4, ipv6], stateDir: options.stateDir, kubeconfig: options.kubeconfig };
+  const kubelet = new Kubelet({ node: facts, cniSocket, objects });
+  let agent: Supervisor | undefined;
+  return {
+    name,
+    netns,
+    debugSocket,
+    start() {
+      agent = supervise({ netns: netnsPath(netns), argv: [AXONEME, 'agent', '--config', configFile], log });
+      return kubelet.start();
+    },
+    async stop() {
+      await kubelet.stop();
+      await agent?.stop();
+    },
+  };
+}

@@ -1,0 +1,131 @@
+/** `axoneme up`: an embedded cluster on this machine until it is told to end; then nothing of it is left. */
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { podsReady, type RunningCluster, withCluster } from '../up/cluster.ts';
+import { pause } from '../up/container.ts';
+import { followFlows } from '../up/flows.ts';
+import { ManifestInvalid, readManifests } from '../up/manifests.ts';
+import { isClusterName, NAME_EXPECTED, NODES_MAX } from '../up/names.ts';
+import { type Pod, podName } from '../up/pod.ts';
+import { writeAtomically } from '../up/registry.ts';
+import { Terminal } from '../up/terminal.ts';
+import { parseArguments, UsageError, wholeNumber } from '../usage.ts';
+
+const DEMO = new URL('../../deploy/demo', import.meta.url).pathname;
+
+export const summary = 'bring up an embedded cluster on this machine';
+export const usage = `Usage: axoneme up [FLAGS]
+
+  --name NAME         tells clusters apart (default: default)
+  --nodes N           nodes, each a network namespace with an agent of its own (default: 1)
+  --manifests PATH    directory or file with Kubernetes manifests (default: the demo, deploy/demo)
+  --for SECONDS       end by itself, so long after all pods were ready
+  --kubeconfig FILE   write a kubeconfig for kubectl
+  --ready-file FILE   appears once all pods are ready: {kubeconfig, debugSocket, nodes: [{name, netns, debugSocket}]}
+  --record DIR        write each agent's event log into DIR/<node>
+
+Both files are removed at the end. Ctrl-C ends the cluster and leaves nothing behind.`;
+
+const FLAGS = {
+  name: 'NAME',
+  nodes: 'N',
+  manifests: 'PATH',
+  for: 'SECONDS',
+  kubeconfig: 'FILE',
+  'ready-file': 'FILE',
+  record: 'DIR',
+} as const;
+
+const DAY_SECONDS = 86_400;
+/** After this long people want to know what they are waiting for. */
+const PATIENCE_MS = 5_000;
+
+export async function run(args: string[]): Promise<number> {
+  const { flags, positionals, rest } = parseArguments(args, FLAGS);
+  const stray = positionals[0] ?? rest?.[0];
+  if (stray !== undefined) throw new UsageError(`unexpected argument ${stray}`);
+  const name = flags.name ?? 'default';
+  if (!isClusterName(name)) throw new UsageError(`flag --name is ${JSON.stringify(name)}, expected ${NAME_EXPECTED}`);
+  const nodes = flags.nodes === undefined ? 1 : wholeNumber('nodes', flags.nodes, 1, NODES_MAX);
+  const seconds = flags.for === undefined ? undefined : wholeNumber('for', flags.for, 0, 365 * DAY_SECONDS);
+  if (process.getuid?.() !== 0)
+    throw new Error('this needs root: it creates network namespaces and loads BPF programs');
+  requireOurs(flags.kubeconfig);
+  const manifests = readManifests(flags.manifests ?? DEMO);
+  const outputs = [flags.kubeconfig, flags['ready-file']]
+    .filter((path) => path !== undefined)
+    .map((path) => resolve(path));
+
+  const ending = new AbortController();
+  const stop = (signal: string) => ending.abort(signal);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop(signal));
+  const terminal = new Terminal();
+  const log = (line: string) => terminal.aside(line);
+  terminal.line(`axoneme up: cluster ${name}`);
+  const record = flags.record === undefined ? '' : resolve(flags.record);
+  const progress = (what: string, detail: string) => terminal.step(what, detail);
+  try {
+    if (flags['ready-file'] !== undefined) rmSync(flags['ready-file'], { force: true });
+    await withCluster({ name, nodes, manifests, record, signal: ending.signal, progress, log }, async (cluster) => {
+      if (flags.kubeconfig !== undefined) writeAtomically(flags.kubeconfig, MARK + cluster.kubeconfigText);
+      const kubeconfig = flags.kubeconfig === undefined ? cluster.kubeconfig : resolve(flags.kubeconfig);
+      await podsReady(cluster, ending.signal, impatient(terminal));
+      if (flags['ready-file'] !== undefined) writeReady(flags['ready-file'], cluster, kubeconfig);
+      describe(terminal, cluster, kubeconfig);
+      const unfollow = followFlows(cluster.nodes, (line) => terminal.line(line));
+      await pause(seconds === undefined ? FOREVER_MS : seconds * 1_000, ending.signal);
+      unfollow();
+      terminal.line(`\naxoneme up: ${ending.signal.reason ?? `${seconds} s are over`}, taking everything down`);
+    });
+  } catch (error) {
+    if (ending.signal.aborted && error === ending.signal.reason) terminal.line(`\naxoneme up: ${error}, taken down`);
+    else if (error instanceof ManifestInvalid) {
+      process.stderr.write(`axoneme up: invalid manifest\n${error.message}\n`);
+      return 1;
+    } else throw error;
+  } finally {
+    for (const path of outputs) rmSync(path, { force: true });
+  }
+  return 0;
+}
+
+/** setTimeout holds 31 bits. */
+const FOREVER_MS = 2 ** 31 - 1;
+
+/** First line of the kubeconfigs that we write, and so may overwrite and remove. */
+const MARK = '# of an embedded cluster of axoneme up; removed when that ends\n';
+
+function requireOurs(path: string | undefined): void {
+  if (path === undefined || !existsSync(path)) return;
+  const text = readFileSync(path, 'utf8');
+  if (text !== '' && !text.startsWith(MARK)) {
+    throw new UsageError(
+      `flag --kubeconfig is ${path}, which exists and is not of an embedded cluster; name another file`,
+    );
+  }
+}
+
+function writeReady(path: string, { nodes }: RunningCluster, kubeconfig: string): void {
+  writeAtomically(path, `${JSON.stringify({ kubeconfig, debugSocket: nodes[0]?.debugSocket, nodes }, null, 2)}\n`);
+}
+
+function describe(terminal: Terminal, cluster: RunningCluster, kubeconfig: string): void {
+  terminal.line();
+  terminal.pods(cluster.objects.list<Pod>('pods'));
+  terminal.line();
+  terminal.step('kubectl', `kubectl --kubeconfig ${kubeconfig} get pods -A -o wide`);
+  for (const { name, debugSocket } of cluster.nodes) terminal.step(name, `debug socket ${debugSocket}`);
+  terminal.line('\nLive flows; Ctrl-C ends the cluster.\n');
+}
+
+/** Says, after a while and then seldom, which pods are not ready and why. */
+function impatient(terminal: Terminal): (pods: Pod[]) => void {
+  let sayAt = Date.now() + PATIENCE_MS;
+  return (pods) => {
+    if (Date.now() < sayAt) return;
+    sayAt = Date.now() + PATIENCE_MS;
+    const [pod] = pods;
+    const reason = pod?.status?.conditions?.find(({ type, status }) => type === 'Ready' && status !== 'True')?.message;
+    terminal.aside(`waiting for ${pods.map(podName).join(', ')}${reason ? ` (${reason})` : ''}`);
+  };
+}
