@@ -1,0 +1,36 @@
+/** The latest transitions and ops, kept so that whoever asks sees how things came to be. */
+import type { Subscription } from 'rxjs';
+import type { Inspector, OpRecord, Transition } from '../../reconcilers/inspect.ts';
+
+const KEPT = 512;
+
+export class History {
+  readonly #transitions: Transition[] = [];
+  readonly #ops: OpRecord[] = [];
+  readonly #subscriptions: Subscription[];
+
+  constructor({ transitions$, ops$ }: Inspector) {
+    this.#subscriptions = [
+      transitions$.subscribe((transition) => keep(this.#transitions, transition)),
+      ops$.subscribe((op) => keep(this.#ops, op)),
+    ];
+  }
+
+  get transitions(): readonly Transition[] {
+    return this.#transitions;
+  }
+
+  get ops(): readonly OpRecord[] {
+    return this.#ops;
+  }
+
+  close(): void {
+    for (const subscription of this.#subscriptions) subscription.unsubscribe();
+  }
+}
+
+/** Trimmed by halves, so that keeping one is cheap. */
+function keep<T>(list: T[], item: T): void {
+  list.push(item);
+  if (list.length >= 2 * KEPT) list.splice(0, KEPT);
+}

@@ -1,0 +1,34 @@
+/** What the debug endpoint looks at: an engine, a kernel and, on a live node, the datapath. A replay offers the first two. */
+import type { Datapath } from '../../datapath/datapath.ts';
+import type { Inspector } from '../../reconcilers/inspect.ts';
+import type { TableName } from '../../state/tables.ts';
+
+export type DatapathView = Pick<
+  Datapath,
+  'metrics' | 'mapPressure' | 'dumpConntrack' | 'dumpNat' | 'conntrackNow' | 'flowEvents$'
+>;
+
+export interface DebugSources {
+  inspector: Inspector;
+  /** What is really there of a table. */
+  kernelRows(table: TableName): Promise<ReadonlyMap<string, unknown>>;
+  datapath?: DatapathView;
+  agent: AgentView;
+}
+
+export interface AgentView {
+  nodeName: string;
+  version: string;
+  /** Content hash of the BPF object and its configuration. */
+  build: string;
+  /** Milliseconds since the epoch. */
+  startedAt: number;
+  features: FeaturesView;
+}
+
+export interface FeaturesView {
+  readonly kernel: string;
+  readonly has: Readonly<Record<string, boolean>>;
+  /** One line for each feature that is missing: what it is, since when, and what it disables. */
+  readonly missing: readonly string[];
+}

@@ -1,0 +1,140 @@
+/**
+ * What the datapath told, with names instead of numbers: one record for each event of the ring buffer.
+ *
+ * - Numbers of points, states and matches are Hubble's (bpf/lib/structs.h); one that is not known here is shown as it is.
+ */
+import type { DatapathEvent } from '../datapath/events.ts';
+import { dropReasons } from '../state/drop-reasons.ts';
+import type { EndName, Names } from './names.ts';
+import { type PacketSummary, protocolName, summarize, tcpFlagNames } from './packet.ts';
+
+export interface MonitorRecord {
+  /** ISO 8601. */
+  time: string;
+  type: 'drop' | 'trace' | 'policy-verdict' | 'unknown';
+  /** Text of the drop reason, the trace point, or the verdict's action. */
+  subtype: string;
+  /** Drop reason, or what denied; 0: none. */
+  reason: number;
+  direction: 'ingress' | 'egress';
+  endpointId: number;
+  link: string;
+  flow: string;
+  source: MonitorEnd;
+  destination: MonitorEnd;
+  protocol: string;
+  tcpFlags: string[];
+  icmp: string;
+  connection: string;
+  match: string;
+  bytes: number;
+  /** Source before masquerading; '' if it was not changed. */
+  original: string;
+  /** Where in the program a packet was dropped, `nat.h:120`; '' elsewhere. */
+  place: string;
+}
+
+export interface MonitorEnd extends EndName {
+  address: string;
+  port: number;
+}
+
+const TYPES: Readonly<Record<number, MonitorRecord['type']>> = { 1: 'drop', 2: 'trace', 3: 'policy-verdict' };
+const POINTS: Readonly<Record<number, string>> = {
+  0: 'to-endpoint',
+  1: 'to-proxy',
+  2: 'to-host',
+  3: 'to-stack',
+  4: 'to-overlay',
+  5: 'from-endpoint',
+  6: 'from-proxy',
+  7: 'from-host',
+  8: 'from-stack',
+  9: 'from-overlay',
+  10: 'from-network',
+  11: 'to-network',
+  12: 'from-crypto',
+  13: 'to-crypto',
+};
+const ACTIONS: Readonly<Record<number, string>> = { 0: 'allow', 1: 'deny', 2: 'audit' };
+const STATES: Readonly<Record<number, string>> = { 0: 'new', 1: 'established', 2: 'reply', 3: 'related', 255: '' };
+const MATCHES: Readonly<Record<number, string>> = {
+  0: 'none',
+  1: 'L3-Only',
+  2: 'L3-L4',
+  3: 'L4-Only',
+  4: 'all',
+  5: 'L3-Proto',
+  6: 'Proto-Only',
+};
+/** enum source_file of structs.h. */
+const FILES: Readonly<Record<number, string>> = {
+  1: 'datapath.bpf.c',
+  2: 'parse.h',
+  3: 'neighbor.h',
+  4: 'conntrack.h',
+  5: 'policy.h',
+  6: 'nat.h',
+  7: 'delivery.h',
+  8: 'fragment.h',
+  9: 'icmp.h',
+};
+
+const NO_ADDRESS = new Set(['', '::']);
+const hex = (number: number): string => `0x${number.toString(16)}`;
+
+export interface Describing {
+  names: Names;
+  /** Undefined when the link is gone. */
+  linkName: (ifindex: number) => string | undefined;
+  /** Wall-clock milliseconds at which CLOCK_MONOTONIC was 0. */
+  bootedAt: number;
+}
+
+export function describe(event: DatapathEvent, { names, linkName, bootedAt }: Describing): MonitorRecord {
+  const type = TYPES[event.type] ?? 'unknown';
+  const packet = summarize(event.data);
+  return {
+    time: new Date(bootedAt + Number(event.timestamp / 1_000_000n)).toISOString(),
+    type,
+    subtype: subtypeOf(type, event),
+    reason: type === 'drop' ? event.subtype : event.reason,
+    direction: event.direction === 1 ? 'egress' : 'ingress',
+    endpointId: event.endpointId,
+    link: event.ifindex > 0 ? (linkName(event.ifindex) ?? `#${event.ifindex}`) : '',
+    flow: hex(event.flowHash),
+    source: end(names, packet?.source, packet?.sourcePort, event.srcIdentity),
+    destination: end(names, packet?.destination, packet?.destinationPort, event.dstIdentity),
+    protocol: packet?.protocol ?? (event.proto > 0 ? protocolName(event.proto) : ''),
+    tcpFlags: flagsOf(packet, event),
+    icmp: packet?.icmp?.text ?? '',
+    connection: STATES[event.ctState] ?? String(event.ctState),
+    match: type === 'policy-verdict' ? (MATCHES[event.policyMatch] ?? String(event.policyMatch)) : '',
+    bytes: event.lenOrig,
+    original: NO_ADDRESS.has(event.origAddr)
+      ? ''
+      : `${event.origAddr}${event.origPort > 0 ? `:${event.origPort}` : ''}`,
+    place: event.sourceFile > 0 ? `${FILES[event.sourceFile] ?? event.sourceFile}:${event.sourceLine}` : '',
+  };
+}
+
+function subtypeOf(type: MonitorRecord['type'], { subtype }: DatapathEvent): string {
+  switch (type) {
+    case 'drop':
+      return dropReasons.get(subtype)?.text ?? String(subtype);
+    case 'trace':
+      return POINTS[subtype] ?? String(subtype);
+    case 'policy-verdict':
+      return ACTIONS[subtype] ?? String(subtype);
+    case 'unknown':
+      return String(subtype);
+  }
+}
+
+function end(names: Names, address = '', port = 0, identity = 0): MonitorEnd {
+  return { address, port, ...names.of(address, identity) };
+}
+
+function flagsOf(packet: PacketSummary | undefined, { proto, tcpFlags }: DatapathEvent): string[] {
+  return packet?.tcpFlags ?? (protocolName(proto) === 'tcp' ? tcpFlagNames(tcpFlags) : []);
+}

@@ -1,0 +1,96 @@
+/**
+ * Names for addresses and identities, as the engine knows them: pods of this node, label sets, reserved identities.
+ *
+ * - A look-up never walks the machines, unless they changed since the last look-up, and then at most every REFRESH_MS.
+ */
+import type { EndpointContext } from '../machines/endpoint.ts';
+import { reservedIdentities } from '../machines/identity.ts';
+import type { Inspector } from '../reconcilers/inspect.ts';
+import type { IpcacheRow } from '../state/tables.ts';
+
+export interface EndName {
+  /** `namespace/name`; '' when the address is no pod of this node. */
+  pod: string;
+  identity: number;
+  /** Sorted `source:key=value`. */
+  labels: string[];
+}
+
+const REFRESH_MS = 500;
+const hostLength = (address: string): number => (address.includes(':') ? 128 : 32);
+
+const reservedNames: ReadonlyMap<number, string> = new Map(
+  Object.entries(reservedIdentities).map(([name, id]) => [id, name]),
+);
+
+/** `host`, `world`, …; a number without a name is its text. */
+export const identityName = (identity: number): string => reservedNames.get(identity) ?? String(identity);
+export const reservedName = (identity: number): string | undefined => reservedNames.get(identity);
+
+export class Names {
+  readonly #inspector: Inspector;
+  readonly #now: () => number;
+  #pods = new Map<string, EndName>();
+  #labels = new Map<number, string[]>();
+  #isStale = true;
+  #refreshedAt = Number.NEGATIVE_INFINITY;
+  readonly #stop: () => void;
+
+  constructor(inspector: Inspector, now: () => number = Date.now) {
+    this.#inspector = inspector;
+    this.#now = now;
+    const subscription = inspector.transitions$.subscribe(() => {
+      this.#isStale = true;
+    });
+    this.#stop = () => subscription.unsubscribe();
+  }
+
+  close(): void {
+    this.#stop();
+  }
+
+  /** `hint`: the identity that the datapath saw. */
+  of(address: string, hint = 0): EndName {
+    this.#refresh();
+    const known = this.#pods.get(address);
+    if (known)
+      return hint > 0 && hint !== known.identity ? { ...known, identity: hint, labels: this.labelsOf(hint) } : known;
+    const identity = hint || this.#cached(address);
+    return { pod: '', identity, labels: this.labelsOf(identity) };
+  }
+
+  labelsOf(identity: number): string[] {
+    this.#refresh();
+    const reserved = reservedNames.get(identity);
+    return reserved ? [`reserved:${reserved}`] : (this.#labels.get(identity) ?? []);
+  }
+
+  #cached(address: string): number {
+    if (address === '') return 0;
+    const row = this.#inspector.explain('bpf.ipcache', `${address}/${hostLength(address)}`)?.row.actual as
+      | IpcacheRow
+      | undefined;
+    return row?.identity ?? 0;
+  }
+
+  #refresh(): void {
+    const now = this.#now();
+    if (!this.#isStale || now - this.#refreshedAt < REFRESH_MS) return;
+    this.#isStale = false;
+    this.#refreshedAt = now;
+    this.#pods = new Map();
+    this.#labels = new Map();
+    for (const { kind, context } of this.#inspector.machines()) {
+      if (kind === 'identity') this.#learnIdentity(context as { text: string; numbers: number[] });
+      if (kind !== 'endpoint') continue;
+      const { podNamespace, podName, identity, labels, ipv4, ipv6 } = context as EndpointContext;
+      if (identity > 0 && labels.length > 0) this.#labels.set(identity, labels);
+      const name = { pod: `${podNamespace}/${podName}`, identity, labels };
+      for (const address of [ipv4, ipv6]) if (address) this.#pods.set(address, name);
+    }
+  }
+
+  #learnIdentity({ text, numbers }: { text: string; numbers: number[] }): void {
+    for (const number of numbers) this.#labels.set(number, text.split(';').filter(Boolean));
+  }
+}

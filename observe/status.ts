@@ -1,0 +1,158 @@
+/** The state of the node in one object: what `status` prints and `health` judges. */
+
+import type { AgentFacts } from '../cluster/events.ts';
+import type { MapPressure } from '../datapath/metrics.ts';
+import { parseCidr, sizeOf } from '../machines/cidr.ts';
+import { poolKey } from '../machines/ip-pool.ts';
+import { nodeKey } from '../machines/node.ts';
+import type { EngineStats, Inspector, MachineView } from '../reconcilers/inspect.ts';
+import { type Digest, digestOf } from '../state/digest.ts';
+import { tableNames, tables } from '../state/tables.ts';
+import type { DebugSources } from './debug/sources.ts';
+import { identitiesOf } from './endpoints.ts';
+
+export interface PoolView {
+  family: 'IPv4' | 'IPv6';
+  cidr: string;
+  used: number;
+  total: number;
+}
+
+export interface Problem {
+  /** Machine or row, in its own name. */
+  what: string;
+  reason: string;
+}
+
+export interface StatusView {
+  node: string;
+  cluster: string;
+  version: string;
+  build: string;
+  kernel: string;
+  startedAt: string;
+  uptimeSeconds: number;
+  health: HealthView;
+  sources: { name: string; synced: boolean }[];
+  routing: string;
+  attachMode: 'tcx' | 'clsact';
+  masquerading: { enabled: boolean; devices: string[] };
+  families: { ipv4: boolean; ipv6: boolean };
+  ipam: PoolView[];
+  endpoints: { total: number; byState: Record<string, number> };
+  identities: number;
+  machines: { total: number; failing: Problem[] };
+  engine: EngineStats;
+  mapPressure: MapPressure[];
+  missingFeatures: readonly string[];
+  /** Of the actual rows after the event `engine.seq`. */
+  digest: Digest;
+}
+
+export interface HealthView {
+  status: 'ok' | 'starting' | 'degraded';
+  reasons: string[];
+}
+
+/** Addresses of a pod CIDR that no pod gets: network, gateway, broadcast. */
+const ADDRESSES_KEPT = 3;
+
+export function statusOf({ inspector, agent, datapath }: DebugSources, now: number): StatusView {
+  const machines = inspector.machines();
+  const facts = (inspector.machine(nodeKey)?.context as { agent?: AgentFacts } | undefined)?.agent;
+  const sources = sourcesOf(inspector);
+  const failing = failuresOf(machines);
+  const byState = countBy(machines.filter(({ kind }) => kind === 'endpoint'));
+  return {
+    node: agent.nodeName,
+    cluster: facts?.clusterName ?? '',
+    version: agent.version,
+    build: agent.build,
+    kernel: agent.features.kernel,
+    startedAt: new Date(agent.startedAt).toISOString(),
+    uptimeSeconds: Math.round((now - agent.startedAt) / 1000),
+    health: healthOf(sources, failing, facts === undefined),
+    sources,
+    routing: 'Network: Native, Host: BPF',
+    attachMode: agent.features.has['tcx'] ? 'tcx' : 'clsact',
+    masquerading: {
+      enabled: facts?.masquerade ?? false,
+      devices: inspector
+        .rows('bpf.netdevs')
+        .map(({ key }) => key)
+        .sort(),
+    },
+    families: { ipv4: facts?.ipv4 ?? false, ipv6: facts?.ipv6 ?? false },
+    ipam: poolsOf(inspector),
+    endpoints: { total: Object.values(byState).reduce((sum, count) => sum + count, 0), byState },
+    identities: identitiesOf(inspector).length,
+    machines: { total: machines.length, failing },
+    engine: inspector.stats(),
+    mapPressure: datapath?.mapPressure() ?? [],
+    missingFeatures: agent.features.missing,
+    digest: digestOfRows(inspector),
+  };
+}
+
+export function healthOfNode({ inspector }: DebugSources): HealthView {
+  const failing = failuresOf(inspector.machines());
+  return healthOf(sourcesOf(inspector), failing, inspector.machine(nodeKey) === undefined);
+}
+
+function healthOf(sources: StatusView['sources'], failing: Problem[], isUnborn: boolean): HealthView {
+  const missing = sources
+    .filter(({ synced }) => !synced)
+    .map(({ name }) => `source ${name} has not finished its first list`);
+  if (isUnborn || missing.length > 0)
+    return { status: 'starting', reasons: isUnborn ? ['the agent has not started', ...missing] : missing };
+  const reasons = failing.map(({ what, reason }) => `${what}: ${reason}`);
+  return { status: reasons.length > 0 ? 'degraded' : 'ok', reasons };
+}
+
+/** Those that tables wait for, and any other that has synced. */
+function sourcesOf(inspector: Inspector): StatusView['sources'] {
+  const { sources: synced } = inspector.stats();
+  const waitedFor = tableNames.flatMap((table) => tables[table].sources);
+  return [...new Set([...waitedFor, ...synced])].sort().map((name) => ({ name, synced: synced.includes(name) }));
+}
+
+/** Machines that wait for another try, and rows without such a machine. */
+function failuresOf(machines: readonly MachineView[]): Problem[] {
+  return machines.flatMap(({ key, state, context, rows }): Problem[] => {
+    const backoff = (context as { backoff?: { attempt: number; reason: string } }).backoff;
+    if (backoff && backoff.attempt > 0)
+      return [{ what: key, reason: `${state}, attempt ${backoff.attempt}: ${backoff.reason}` }];
+    return rows
+      .filter((row) => row.state === 'failed')
+      .map((row) => ({ what: key, reason: `row ${row.table} ${row.key} failed` }));
+  });
+}
+
+function poolsOf(inspector: Inspector): PoolView[] {
+  const pool = inspector.machine(poolKey)?.context as
+    | { cidr4: string; cidr6: string; held: Record<number, string> }
+    | undefined;
+  if (!pool) return [];
+  const used = Object.keys(pool.held).length;
+  return (
+    [
+      ['IPv4', pool.cidr4],
+      ['IPv6', pool.cidr6],
+    ] as const
+  ).flatMap(([family, text]) => {
+    const cidr = parseCidr(text);
+    return cidr ? [{ family, cidr: text, used, total: sizeOf(cidr) - ADDRESSES_KEPT }] : [];
+  });
+}
+
+function countBy(machines: readonly MachineView[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { state } of machines) counts[state] = (counts[state] ?? 0) + 1;
+  return counts;
+}
+
+function digestOfRows(inspector: Inspector): Digest {
+  return digestOf((table) =>
+    inspector.rows(table).flatMap(({ key, actual }) => (actual === undefined ? [] : [[key, actual] as const])),
+  );
+}
