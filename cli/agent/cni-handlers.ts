@@ -4,7 +4,14 @@
  * - The endpoint id is chosen here, at the edge, and enters the log with the event.
  */
 import { randomUUID } from 'node:crypto';
-import { type CniAddRequest, type CniAttachment, type CniHandlers, type CniReply, cniCodes, cniError } from '../../cluster/cni-types.ts';
+import {
+  type CniAddRequest,
+  type CniAttachment,
+  type CniHandlers,
+  type CniReply,
+  cniCodes,
+  cniError,
+} from '../../cluster/cni-types.ts';
 import type { EndpointContext } from '../../machines/endpoint.ts';
 import { CNI_EXISTS } from '../../machines/endpoint.ts';
 import { nodeKey } from '../../machines/node.ts';
@@ -37,7 +44,17 @@ export function cniHandlers({ engine, loop, store, replies, kernelRows }: CniPar
     const requestId = randomUUID();
     const reply = replies.wait(requestId);
     const { containerId, ifname, netns, podNamespace, podName, podUid } = request;
-    loop.push('cni', { type: 'cni.add', requestId, containerId, ifname, netns, podNamespace, podName, podUid, endpointId });
+    loop.push('cni', {
+      type: 'cni.add',
+      requestId,
+      containerId,
+      ifname,
+      netns,
+      podNamespace,
+      podName,
+      podUid,
+      endpointId,
+    });
     const answer = await reply;
     if (answer.error && answer.error.code !== CNI_EXISTS) store.releaseEndpointId(nameOf(request));
     return answer;
@@ -64,7 +81,11 @@ export function cniHandlers({ engine, loop, store, replies, kernelRows }: CniPar
       const have = [context.ipv4 && `${context.ipv4}/32`, context.ipv6 && `${context.ipv6}/128`].filter(Boolean);
       const strange = addresses.filter((address) => !have.includes(address));
       if (strange.length > 0) {
-        return cniError(cniCodes.io, `address ${strange.join(', ')} of prevResult is not the endpoint's`, `it has ${have.join(', ')}`);
+        return cniError(
+          cniCodes.io,
+          `address ${strange.join(', ')} of prevResult is not the endpoint's`,
+          `it has ${have.join(', ')}`,
+        );
       }
       if (netns && netns !== context.netns) {
         return cniError(cniCodes.io, `netns ${netns} is not the endpoint's`, `it was added in ${context.netns}`);
@@ -75,7 +96,8 @@ export function cniHandlers({ engine, loop, store, replies, kernelRows }: CniPar
         const wanted = machine.rows.filter((row) => row.table === table);
         missing.push(...wanted.filter((row) => !there.has(row.key)).map((row) => `${table} ${row.key}`));
       }
-      if (missing.length > 0) return cniError(cniCodes.io, `missing: ${missing.join(', ')}`, 'repaired at the next resync');
+      if (missing.length > 0)
+        return cniError(cniCodes.io, `missing: ${missing.join(', ')}`, 'repaired at the next resync');
       return {};
     },
     async gc({ validAttachments }) {

@@ -1,0 +1,139 @@
+/**
+ * The node agent: sources of events on one side, drivers on the other, the loop in between.
+ *
+ * - Stopping undoes nothing: programs, maps and routes stay, and pods keep talking.
+ * - The order of the start: take stock of the kernel, restore endpoints, then listen to links, the API server and CNI.
+ */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { join } from 'node:path';
+import { KubeConfig, KubernetesObjectApi } from '@kubernetes/client-node';
+import { startCniServer } from '../../cluster/cni-server.ts';
+import type { AgentFacts } from '../../cluster/events.ts';
+import { openRecording } from '../../cluster/recording.ts';
+import { openDatapath } from '../../datapath/datapath.ts';
+import { kinds } from '../../machines/kinds.ts';
+import { startDebugServer } from '../../observe/debug-server.ts';
+import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
+import { IdentityClaimsDriver, KubeObjectsDriver } from '../../reconcilers/drivers/kube.ts';
+import { LocalDriver } from '../../reconcilers/drivers/local.ts';
+import { TimersDriver } from '../../reconcilers/drivers/timers.ts';
+import { Engine } from '../../reconcilers/engine.ts';
+import { Loop } from '../../reconcilers/loop.ts';
+import { Store } from '../../state/store.ts';
+import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
+import type { AgentConfig } from '../agent-config.ts';
+import { cniHandlers } from './cni-handlers.ts';
+import { kubeEvents } from './kube-sources.ts';
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+export interface Agent {
+  stop(): Promise<void>;
+}
+
+export function log(line: string): void {
+  process.stderr.write(`${new Date().toISOString()} ${line}\n`);
+}
+
+function facts(config: AgentConfig, datapathBuild: string): AgentFacts {
+  const { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu } = config;
+  return { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu, datapathBuild };
+}
+
+export async function startAgent(config: AgentConfig): Promise<Agent> {
+  const startedAt = Date.now();
+  mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+  const kubeConfig = new KubeConfig();
+  if (config.kubeconfig) kubeConfig.loadFromFile(config.kubeconfig);
+  else kubeConfig.loadFromCluster();
+
+  const store = new Store(join(config.stateDir, 'state.db'));
+  const datapath = await openDatapath(config);
+  const build = datapath.build;
+  const recording = config.record
+    ? openRecording(config.record, {
+        build: version,
+        node: config.nodeName,
+        config: facts(config, build),
+        kernel: release(),
+      })
+    : undefined;
+
+  const engine = new Engine(kinds, store);
+  const replies = new CniRepliesDriver();
+  const timers = new TimersDriver(Date.now, (key) => loop.push('timers', { type: 'timer.fired', key }));
+  const api = KubernetesObjectApi.makeApiClient(kubeConfig);
+  const loop: Loop = new Loop({
+    engine,
+    drivers: [
+      ...datapath.drivers,
+      new LocalDriver(),
+      replies,
+      timers,
+      new KubeObjectsDriver(api),
+      new IdentityClaimsDriver(api, Math.random),
+    ],
+    now: Date.now,
+    ...(recording && { record: (entry) => recording.write(entry) }),
+    onDefect: (error, entry) =>
+      log(
+        `defect${entry ? ` in event ${entry.seq} (${entry.event.type})` : ''}: ${error instanceof Error ? error.stack : String(error)}`,
+      ),
+  });
+  logNews(engine);
+
+  const stored = store.rows();
+  await loop.takeStock(stored);
+  loop.push('agent', { type: 'agent.started', config: facts(config, build) });
+  const endpoints = stored
+    .filter(({ table }) => table === 'local.endpoints')
+    .map(({ value }) => value as LocalEndpointRow);
+  loop.push('local', { type: 'local.restored', endpoints });
+  loop.push('local', { type: 'source.synced', source: 'local' });
+  loop.feed('links', datapath.linkEvents$);
+  loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log));
+
+  const kernelRows = async (table: TableName): Promise<ReadonlyMap<string, unknown>> =>
+    (await datapath.drivers.find((driver) => driver.tables.includes(table))?.dump?.(table, engine.actual(table))) ??
+    engine.actual(table);
+  const cni = await startCniServer({
+    path: config.cniSocket,
+    handlers: cniHandlers({ engine, loop, store, replies, kernelRows }),
+    log,
+  });
+  const debug = await startDebugServer(
+    { socketPath: config.debugSocket, port: config.debugPort },
+    {
+      inspector: engine,
+      kernelRows,
+      datapath,
+      agent: { nodeName: config.nodeName, version, build, startedAt, features: datapath.features },
+    },
+  );
+  datapath.startGc();
+  const resync = setInterval(() => void loop.resync(), config.resyncIntervalMs);
+  log(`agent of node ${config.nodeName} started: ${endpoints.length} endpoints restored, datapath ${build}`);
+  return {
+    async stop() {
+      clearInterval(resync);
+      await cni.close();
+      await debug.close();
+      await loop.stop();
+      timers.close();
+      datapath.close();
+      recording?.close();
+      store.close();
+    },
+  };
+}
+
+/** One line for each failure and each repair. */
+function logNews(engine: Engine): void {
+  engine.ops$.subscribe(({ table, key, action, reason, error, doneAt }) => {
+    if (error && error.kind !== 'cancelled') log(`${action} ${table} ${key} failed: ${error.errno} ${error.message}`);
+    else if (reason === 'drift' && doneAt !== undefined) log(`repaired drift: ${action} ${table} ${key}`);
+  });
+}
