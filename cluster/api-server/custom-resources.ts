@@ -22,7 +22,7 @@ export interface DefinitionVersion {
   additionalPrinterColumns?: PrinterColumn[];
 }
 
-interface PrinterColumn {
+export interface PrinterColumn {
   name: string;
   type: Column['type'];
   format?: string;

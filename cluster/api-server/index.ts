@@ -7,6 +7,7 @@
 import { createServer as createPlainServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { crdObjects } from '../crds/index.ts';
 import { bootstrapCluster } from './bootstrap.ts';
 import { createServerCertificate, type ServerCertificate } from './certificates.ts';
 import { startControllers } from './controllers.ts';
@@ -30,7 +31,7 @@ export interface ApiServerOptions {
   token?: string;
   /** File name or `:memory:`. */
   database: string;
-  /** CustomResourceDefinitions to install at start. */
+  /** CustomResourceDefinitions to install at start; absent: all of cilium.io. */
   crds?: readonly unknown[];
   /** One per family, the default family first. */
   serviceCidrs?: readonly string[];
@@ -64,7 +65,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     services: serviceAllocator(ranges, () => storage.list('/services')),
   });
   const stopControllers = startControllers(store);
-  bootstrapCluster(store, ranges, options.crds ?? []);
+  bootstrapCluster(store, ranges, options.crds ?? crdObjects());
 
   const hosts = ['127.0.0.1', '::1', 'localhost', 'kubernetes.default.svc', ...(options.hosts ?? []), ...options.listeners.flatMap((listener) => ('host' in listener ? [listener.host] : []))];
   const certificate = options.tls === false ? undefined : (options.tls ?? createServerCertificate([...new Set(hosts)], new Date(now())));

@@ -93,7 +93,8 @@ function stringViolations(schema: Schema, value: string, path: string): Cause[] 
   const length = [...value].length;
   if (schema.maxLength !== undefined && length > schema.maxLength) causes.push(invalidValue(path, value, `must be at most ${schema.maxLength} characters long`));
   if (schema.minLength !== undefined && length < schema.minLength) causes.push(invalidValue(path, value, `must be at least ${schema.minLength} characters long`));
-  if (schema.pattern !== undefined && !patternOf(schema.pattern).test(value)) causes.push(invalidValue(path, value, `${path} in body should match '${schema.pattern}'`));
+  // A pattern may backtrack: it never sees what is too long anyway.
+  if (causes.length === 0 && schema.pattern !== undefined && !patternOf(schema.pattern).test(value)) causes.push(invalidValue(path, value, `${path} in body should match '${schema.pattern}'`));
   if (schema.format === 'date-time' && Number.isNaN(Date.parse(value))) causes.push(invalidValue(path, value, 'must be an RFC 3339 date and time'));
   return causes;
 }
