@@ -29,9 +29,8 @@ const PAGE = 500;
 const FIRST_DELAY_MS = 100;
 const DELAY_MAX_MS = 10_000;
 const LIST_TIMEOUT_MS = 30_000;
-/** The server ends a watch after this; a silent connection is given up a little later. */
+/** The server ends a watch after this. */
 const WATCH_SECONDS = 240;
-const SILENCE_MS = (WATCH_SECONDS + 30) * 1000;
 const GONE = 410;
 
 interface KubeList {
@@ -140,7 +139,6 @@ class WatchLoop {
   /** Resolves when the server ends the watch as agreed. */
   async #watch(): Promise<void> {
     const watch = new Watch(this.#config);
-    watch.requestTimeoutMs = SILENCE_MS;
     const parameters = {
       ...this.#selectors(),
       allowWatchBookmarks: true,
@@ -158,7 +156,11 @@ class WatchLoop {
             fail(error);
           }
         };
-        const done = (error: unknown): void => (error ? fail(statusOf(error) === GONE ? new Gone() : error) : resolve());
+        const done = (error: unknown): void => {
+          // The library gives up a connection that was silent for 30 s: it may be dead, so it is made anew.
+          if (!error || (error as Error).name === 'TimeoutError') resolve();
+          else fail(statusOf(error) === GONE ? new Gone() : error);
+        };
         watch.watch(this.#options.path, parameters, hear, done).then((controller) => {
           stop = () => controller.abort();
           if (this.#abort.signal.aborted) stop();

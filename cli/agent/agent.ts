@@ -83,6 +83,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
         `defect${entry ? ` in event ${entry.seq} (${entry.event.type})` : ''}: ${error instanceof Error ? error.stack : String(error)}`,
       ),
   });
+  for (const notice of datapath.notices) log(notice);
   logNews(engine);
 
   const stored = store.rows();
@@ -113,7 +114,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       agent: { nodeName: config.nodeName, version, build, startedAt, features: datapath.features },
     },
   );
-  datapath.startGc();
+  datapath.gc.start();
   const resync = setInterval(() => void loop.resync(), config.resyncIntervalMs);
   log(`agent of node ${config.nodeName} started: ${endpoints.length} endpoints restored, datapath ${build}`);
   return {
@@ -123,7 +124,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       await debug.close();
       await loop.stop();
       timers.close();
-      datapath.close();
+      await datapath.close();
       recording?.close();
       store.close();
     },
