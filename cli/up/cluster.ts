@@ -7,9 +7,8 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { startApiServer } from '../../cluster/api-server/index.ts';
-
+import { crdObjects } from '../../cluster/crds/index.ts';
 import { listenTcp } from '../../native/index.ts';
-import { pause } from './container.ts';
 import { type EmbeddedNode, embedNode } from './embedded-node.ts';
 import { EventRecorder } from './event-recorder.ts';
 import { createFabric } from './fabric.ts';
@@ -18,6 +17,7 @@ import type { Manifest } from './manifests.ts';
 import { fabricAddress, fabricNetns, netnsPath, OUTSIDE, SERVICE_RANGE } from './names.ts';
 import { Objects } from './objects.ts';
 import { serveOutside } from './outside.ts';
+import { pause } from './pause.ts';
 import { isFinished, isReady, type Pod } from './pod.ts';
 import { type ClusterNode, claim, makeStateDir, writeAtomically, writeRecord } from './registry.ts';
 import { Scheduler } from './scheduler.ts';
@@ -84,7 +84,7 @@ async function bringUp(options: ClusterOptions, slot: number, undo: (() => unkno
     hosts: [router.ipv4, router.ipv6],
     token: randomBytes(24).toString('base64url'),
     database: join(stateDir, 'api-server.db'),
-    crds: [],
+    crds: crdObjects(),
     serviceCidrs: [SERVICE_RANGE.ipv4, SERVICE_RANGE.ipv6],
   });
   undo.push(() => apiServer.close());

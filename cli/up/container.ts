@@ -5,6 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { aborted, pause } from './pause.ts';
 import { type PlayedPort, playContainer } from './played-container.ts';
 import type { Container, Pod } from './pod.ts';
 import { argvOf, environmentOf, type PodFacts } from './pod-env.ts';
@@ -158,23 +159,4 @@ function tail(logFile: string): string {
   } catch {
     return '';
   }
-}
-
-export function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((done) => signal.addEventListener('abort', () => done(), { once: true }));
-}
-
-/** Sleeps, but not past the abort. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((done) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      done();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener('abort', end);
-  });
 }

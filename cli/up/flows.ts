@@ -1,7 +1,7 @@
 /** Live flow lines from each node's agent: follows the monitor stream of its debug socket, over restarts of the agent. */
 import { request } from 'node:http';
 import { createInterface } from 'node:readline';
-import { pause } from './container.ts';
+import { pause } from './pause.ts';
 import type { ClusterNode } from './registry.ts';
 
 const RETRY_MS = 500;

@@ -8,10 +8,10 @@
 import type { CniStatus } from '../../cluster/cni-types.ts';
 import { ask } from '../cni/agent-client.ts';
 import { CniRuntime } from './cni-runtime.ts';
-import { pause } from './container.ts';
 import { EventRecorder } from './event-recorder.ts';
 import { nodeStatus } from './node-object.ts';
 import { isConflict, isGone, type Objects } from './objects.ts';
+import { pause } from './pause.ts';
 import { isFinished, type Pod } from './pod.ts';
 import { type NodeFacts, PodWorker } from './pod-worker.ts';
 

@@ -1,11 +1,11 @@
 /** `axoneme up`: an embedded cluster on this machine until it is told to end; then nothing of it is left. */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { podsReady, type RunningCluster, withCluster } from '../up/cluster.ts';
-import { pause } from '../up/container.ts';
+import type { RunningCluster } from '../up/cluster.ts';
 import { followFlows } from '../up/flows.ts';
 import { ManifestInvalid, readManifests } from '../up/manifests.ts';
 import { isClusterName, NAME_EXPECTED, NODES_MAX } from '../up/names.ts';
+import { pause } from '../up/pause.ts';
 import { type Pod, podName } from '../up/pod.ts';
 import { writeAtomically } from '../up/registry.ts';
 import { Terminal } from '../up/terminal.ts';
@@ -56,6 +56,8 @@ export async function run(args: string[]): Promise<number> {
     .filter((path) => path !== undefined)
     .map((path) => resolve(path));
 
+  // Mistakes on the command line are told without waiting for the API server's schemas.
+  const { podsReady, withCluster } = await import('../up/cluster.ts');
   const ending = new AbortController();
   const stop = (signal: string) => ending.abort(signal);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop(signal));
