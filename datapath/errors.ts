@@ -30,10 +30,9 @@ export function invalid(object: string, why: string): DriverError {
 export const opName = (op: Op): string => `${op.action} ${op.table} ${op.key}`;
 
 /** Applies one op and turns what it throws into its result. */
-export function attempt(op: Op, work: () => void): OpResult {
+export function attempt(op: Op, work: () => OpResult): OpResult {
   try {
-    work();
-    return undefined;
+    return work();
   } catch (error) {
     return driverError(error, opName(op));
   }

@@ -1,7 +1,7 @@
 /**
  * Table `links`: veth pairs, the near end in the node's namespace, the far end there or in a pod's.
  *
- * - A pair comes into being by one message: both ends with name, address and MTU, and up.
+ * - A pair comes into being by one message, both ends with name, address and MTU; the far end cannot be born up.
  * - A pair is ours when its near end is in our link group. Attributes that differ are changed in place.
  * - A known pair that is down is not dumped: so it is put again, which brings it up.
  */
@@ -29,7 +29,7 @@ export class LinksDriver implements Driver {
 
   apply(ops: readonly Op[]): OpResult[] {
     using socket = new RouteSocket(this.#home);
-    return ops.map((op) => (op.action === 'put' ? this.#put(socket, op) : attempt(op, () => remove(socket, op.key))));
+    return ops.map((op) => attempt(op, () => (op.action === 'put' ? this.#put(socket, op) : remove(socket, op.key))));
   }
 
   #put(socket: RouteSocket, op: Op): OpResult {
@@ -40,18 +40,16 @@ export class LinksDriver implements Driver {
     if (near && !isOurs(near)) {
       return kernelError('EEXIST', `${opName(op)}: a link of that name is there, which is not ours`, false);
     }
-    return attempt(op, () => {
-      if (row.peer.netns) raiseLoopback(far);
-      const peer = near && farEnd(socket, near);
-      const isPair = peer !== undefined && near?.attributes.linkNetnsid === nsidOf(socket, row.peer.netns);
-      if (near && isPair) {
-        adjustPair(socket, near, far, peer, op.key, row);
-        return;
-      }
-      // Its far end is in another namespace or gone: no message can move it from here.
-      if (near) remove(socket, op.key);
-      create(socket, op.key, row);
-    });
+    if (row.peer.netns) raise(far, LOOPBACK);
+    const peer = near && farEnd(socket, near);
+    if (near && peer && leadsTo(socket, near, row.peer.netns)) {
+      adjustPair(socket, near, far, peer, op.key, row);
+      return undefined;
+    }
+    // Its far end is in another namespace or gone: no message can move it from here.
+    if (near) remove(socket, op.key);
+    create(socket, far, op.key, row);
+    return undefined;
   }
 
   dump(_table: string, known: ReadonlyMap<string, unknown>): Map<string, LinkRow> {
@@ -89,6 +87,11 @@ function nsidOf(socket: RouteSocket, netns: string): number | undefined {
   }
 }
 
+function leadsTo(socket: RouteSocket, { attributes }: LinkMessage, netns: string): boolean {
+  const nsid = attributes.linkNetnsid;
+  return netns === '' ? nsid === undefined : nsid !== undefined && nsid === nsidOf(socket, netns);
+}
+
 /** As a path that rows name it by; `#7` when none does. */
 function namespaceOf(
   { attributes }: LinkMessage,
@@ -113,19 +116,24 @@ function rowOf(near: LinkMessage, far: LinkMessage | undefined, believed: LinkRo
   };
 }
 
-function create(socket: RouteSocket, name: string, row: LinkRow): void {
+function create(socket: RouteSocket, farSocket: RouteSocket, name: string, row: LinkRow): void {
   const netnsFd = row.peer.netns ? openSync(row.peer.netns, 'r') : undefined;
-  const up = { flags: linkFlags.up, change: linkFlags.up };
   try {
     const peer = linkMessage.encodeBody({
-      ...up,
       attributes: { name: row.peer.name, address: row.peer.mac, mtu: row.mtu, netnsFd },
     });
     const linkInfo = { kind: 'veth', data: vethInfo.encode({ peer }) };
     const attributes = { name, address: row.mac, mtu: row.mtu, group: OURS, linkInfo };
+    const up = { flags: linkFlags.up, change: linkFlags.up };
     socket.change(linkMessage.encode(rtm.newLink, messageFlags.create | messageFlags.excl, { ...up, attributes }));
   } finally {
     if (netnsFd !== undefined) closeSync(netnsFd);
+  }
+  try {
+    raise(farSocket, row.peer.name);
+  } catch (error) {
+    remove(socket, name);
+    throw error;
   }
 }
 
@@ -169,15 +177,15 @@ function adjust(
   });
 }
 
-function raiseLoopback(socket: RouteSocket): void {
-  const loopback = socket.link(LOOPBACK);
-  if (!loopback || (loopback.flags & linkFlags.up) !== 0) return;
-  const { index } = loopback;
+function raise(socket: RouteSocket, name: string): void {
+  const link = socket.link(name);
+  if (!link || (link.flags & linkFlags.up) !== 0) return;
+  const { index } = link;
   socket.change(linkMessage.encode(rtm.setLink, 0, { index, flags: linkFlags.up, change: linkFlags.up }));
 }
 
 /** A link of that name that is not ours stays. */
-function remove(socket: RouteSocket, name: string): void {
+function remove(socket: RouteSocket, name: string): undefined {
   const link = socket.link(name);
   if (!link || !isOurs(link)) return;
   try {
