@@ -64,13 +64,16 @@ struct {
 	__type(value, struct netdev);
 } netdevs SEC(".maps");
 
-/* Template of the inner maps; the agent creates one per endpoint with this type, key, value and flags. */
+/*
+ * Template of the inner maps; the agent creates one per endpoint with this type, key, value and flags. Sizes only: clang
+ * leaves the types of an inner template out of BTF (policy_key and policy_entry are in it all the same).
+ */
 struct policy_inner {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, POLICY_ENTRIES_MAX);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct policy_key);
-	__type(value, struct policy_entry);
+	__uint(key_size, sizeof(struct policy_key));
+	__uint(value_size, sizeof(struct policy_entry));
 };
 
 struct {

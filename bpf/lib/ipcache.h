@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Whose address is it? */
+#pragma once
+
+#include "packet.h"
+
+/* Identities of this scope stand for CIDRs outside of the cluster, known to this node only. */
+#define IDENTITY_SCOPE_SHIFT 24
+#define IDENTITY_SCOPE_CIDR 1
+
+inline_fn __u32 identity_world(const struct packet *p)
+{
+	if (!config.ipv4 || !config.ipv6)
+		return IDENTITY_WORLD;
+	return p->ipv6 ? IDENTITY_WORLD_IPV6 : IDENTITY_WORLD_IPV4;
+}
+
+inline_fn __u32 identity_of(const struct packet *p, const struct addr *addr)
+{
+	struct ipcache_key key = { .prefixlen = 128, .addr = *addr };
+	const struct ipcache_entry *entry = bpf_map_lookup_elem(&ipcache, &key);
+
+	return entry && entry->identity ? entry->identity : identity_world(p);
+}
+
+/* Outside of the cluster: no pod, no node. */
+inline_fn bool identity_is_world(__u32 identity)
+{
+	return identity == IDENTITY_WORLD || identity == IDENTITY_WORLD_IPV4 || identity == IDENTITY_WORLD_IPV6 ||
+	       identity >> IDENTITY_SCOPE_SHIFT == IDENTITY_SCOPE_CIDR;
+}
+
+inline_fn const struct endpoint *endpoint_of(const struct addr *addr)
+{
+	return bpf_map_lookup_elem(&endpoints, addr);
+}

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Masquerading: pods reach the world under the address of the native device.
+ *
+ * - A flow has two entries. The ingress one is the claim on (node address, port, remote end) and is made first, with
+ *   BPF_NOEXIST, so two flows never share a port towards one remote end.
+ * - The source port is kept if it is in range and free, else a random one of the range is taken.
+ * - The node's own flows whose source port is in the range claim it in the same way, so that neither takes the other's replies.
+ * - SCTP keeps its port or is dropped: its CRC32c covers the port.
+ */
+#pragma once
+
+#include "conntrack.h"
+#include "ipcache.h"
+#include "neighbor.h"
+
+#undef SOURCE_FILE
+#define SOURCE_FILE SOURCE_NAT
+
+#define NAT_PORT_RETRIES 32
+/* s between two looks of an outgoing flow at its ingress entry, which LRU eviction may have taken. */
+#define NAT_VERIFY_INTERVAL 5
+
+#define CSUM_OFF_NONE 0
+#define TCP_CSUM_OFF 16
+#define UDP_CSUM_OFF 6
+#define ICMP_CSUM_OFF 2
+#define ICMP_ID_OFF 4
+#define IPV4_CSUM_OFF 10
+
+inline_fn __u32 ip_addr_off(const struct packet *p, bool source)
+{
+	if (p->ipv6)
+		return source ? __builtin_offsetof(struct ipv6hdr, saddr) : __builtin_offsetof(struct ipv6hdr, daddr);
+	return source ? __builtin_offsetof(struct iphdr, saddr) : __builtin_offsetof(struct iphdr, daddr);
+}
+
+inline_fn __u32 l4_csum_off(__u8 proto)
+{
+	switch (proto) {
+	case IPPROTO_TCP:
+		return TCP_CSUM_OFF;
+	case IPPROTO_UDP:
+		return UDP_CSUM_OFF;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return ICMP_CSUM_OFF;
+	}
+	return CSUM_OFF_NONE;
+}
+
+inline_fn __u32 l4_port_off(__u8 proto, bool source)
+{
+	if (is_icmp(proto))
+		return ICMP_ID_OFF;
+	return source ? 0 : 2;
+}
+
+/* Stores an address and keeps the IPv4 header's sum, or for IPv6 the whole-packet sum of the NIC, right. */
+inline_fn int store_addr(struct __sk_buff *skb, const struct packet *p, bool source, const struct addr *old,
+			 const struct addr *new)
+{
+	__u32 off = L3_OFF + ip_addr_off(p, source);
+
+	if (p->ipv6)
+		return bpf_skb_store_bytes(skb, off, new, sizeof(*new), BPF_F_RECOMPUTE_CSUM);
+	if (bpf_l3_csum_replace(skb, L3_OFF + IPV4_CSUM_OFF, old->w[3], new->w[3], 4) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, off, &new->w[3], 4, 0);
+}
+
+/*
+ * Puts another source or destination in the packet. A later fragment has no transport header; the sum in the first one covers
+ * the whole datagram.
+ */
+noinline_fn int nat_rewrite(struct __sk_buff *skb, struct packet *p, bool source, const struct nat_entry *to)
+{
+	struct addr *addr = source ? &p->tuple.saddr : &p->tuple.daddr;
+	__be16 *port = source ? &p->tuple.sport : &p->tuple.dport;
+	__u32 csum_off = l4_csum_off(p->tuple.proto);
+	__u64 flags = p->tuple.proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	struct addr new = to->addr;
+	__be16 new_port = to->port;
+	__s64 diff;
+
+	if (addr_equal(addr, &new) && *port == new_port)
+		return 0;
+	diff = bpf_csum_diff((__be32 *)addr, sizeof(*addr), (__be32 *)&new, sizeof(new), 0);
+	if (store_addr(skb, p, source, addr, &new) < 0)
+		return DROP(p, DROP_WRITE_ERROR);
+	if (p->fragment != FRAGMENT_LATER && csum_off != CSUM_OFF_NONE) {
+		/* ICMPv4 is the one without addresses in its sum. */
+		if (p->tuple.proto != IPPROTO_ICMP &&
+		    bpf_l4_csum_replace(skb, p->l4_off + csum_off, 0, diff, flags | BPF_F_PSEUDO_HDR) < 0)
+			return DROP(p, DROP_L4_CSUM);
+		if (*port != new_port) {
+			if (bpf_l4_csum_replace(skb, p->l4_off + csum_off, *port, new_port, flags | 2) < 0)
+				return DROP(p, DROP_L4_CSUM);
+			if (bpf_skb_store_bytes(skb, p->l4_off + l4_port_off(p->tuple.proto, source), &new_port, 2, 0) < 0)
+				return DROP(p, DROP_WRITE_ERROR);
+		}
+	}
+	*addr = new;
+	*port = new_port;
+	return 0;
+}
+
+/* ---- ICMP errors: the packet inside is translated too ---- */
+
+/* Replaces bytes, adding what changes to the sum of everything, *total. `len` is 2, 4 or 16. */
+inline_fn int replace_counted(struct __sk_buff *skb, __u32 off, const void *old, const void *new, __u32 len, __s64 *total)
+{
+	*total = bpf_csum_diff((__be32 *)old, len, (__be32 *)new, len, *total);
+	return bpf_skb_store_bytes(skb, off, new, len, BPF_F_RECOMPUTE_CSUM);
+}
+
+/* The same for 16 bits at an even offset, whose sum is itself. */
+inline_fn int replace16_counted(struct __sk_buff *skb, __u32 off, __u16 old, __u16 new, __s64 *total)
+{
+	__be32 old32 = old, new32 = new;
+
+	*total = bpf_csum_diff(&old32, 4, &new32, 4, *total);
+	return bpf_skb_store_bytes(skb, off, &new, 2, BPF_F_RECOMPUTE_CSUM);
+}
+
+/* A 16-bit checksum after its contents changed by `diff`. */
+inline_fn __u16 csum_after(__u16 check, __s64 diff)
+{
+	__u64 sum = (__u64)(__u32)diff + (__u16)~check;
+
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return csum_fold(sum);
+}
+
+/* Translates the inner packet's end that is ours (`inner_source`: its source) and the outer end opposite. */
+noinline_fn int nat_rewrite_error(struct __sk_buff *skb, struct packet *p, struct inner *inner, bool inner_source,
+				 const struct nat_entry *to)
+{
+	struct addr *old = inner_source ? &inner->tuple.saddr : &inner->tuple.daddr;
+	__be16 old_port = inner_source ? inner->tuple.sport : inner->tuple.dport;
+	struct addr *outer = inner_source ? &p->tuple.daddr : &p->tuple.saddr;
+	__u8 proto = inner->tuple.proto;
+	__u32 csum_off = l4_csum_off(proto);
+	struct addr new = to->addr;
+	__be16 new_port = to->port;
+	__u16 check, new_check;
+	__s64 diff, total = 0;
+
+	diff = bpf_csum_diff((__be32 *)old, sizeof(*old), (__be32 *)&new, sizeof(new), 0);
+	/* Inner address, and the inner IPv4 header's own sum. */
+	if (p->ipv6) {
+		if (replace_counted(skb, inner->l3_off + ip_addr_off(p, inner_source), old, &new, sizeof(new), &total) < 0)
+			return DROP(p, DROP_WRITE_ERROR);
+	} else {
+		if (bpf_skb_load_bytes(skb, inner->l3_off + IPV4_CSUM_OFF, &check, 2) < 0 ||
+		    replace16_counted(skb, inner->l3_off + IPV4_CSUM_OFF, check, csum_after(check, diff), &total) < 0 ||
+		    replace_counted(skb, inner->l3_off + ip_addr_off(p, inner_source), &old->w[3], &new.w[3], 4, &total) < 0)
+			return DROP(p, DROP_WRITE_ERROR);
+	}
+	/* Inner port, and the inner transport sum if it is there: an error need not carry that much. */
+	if (proto == IPPROTO_ICMP)
+		diff = 0;
+	if (old_port != new_port) {
+		__be32 from = old_port, onto = new_port;
+
+		diff = bpf_csum_diff(&from, 4, &onto, 4, diff);
+		if (replace16_counted(skb, inner->l4_off + l4_port_off(proto, inner_source), old_port, new_port, &total) < 0)
+			return DROP(p, DROP_WRITE_ERROR);
+	}
+	if (csum_off != CSUM_OFF_NONE && bpf_skb_load_bytes(skb, inner->l4_off + csum_off, &check, 2) == 0 &&
+	    !(proto == IPPROTO_UDP && check == 0)) {
+		new_check = csum_after(check, diff);
+		if (proto == IPPROTO_UDP && new_check == 0)
+			new_check = 0xffff;
+		if (replace16_counted(skb, inner->l4_off + csum_off, check, new_check, &total) < 0)
+			return DROP(p, DROP_WRITE_ERROR);
+	}
+	/* Outer address; ICMPv6 has it in its sum. */
+	if (p->ipv6)
+		total = bpf_csum_diff((__be32 *)outer, sizeof(*outer), (__be32 *)&new, sizeof(new), total);
+	if (store_addr(skb, p, !inner_source, outer, &new) < 0)
+		return DROP(p, DROP_WRITE_ERROR);
+	if (bpf_skb_load_bytes(skb, p->l4_off + ICMP_CSUM_OFF, &check, 2) < 0)
+		return DROP(p, DROP_L4_CSUM);
+	new_check = csum_after(check, total);
+	if (bpf_skb_store_bytes(skb, p->l4_off + ICMP_CSUM_OFF, &new_check, 2, BPF_F_RECOMPUTE_CSUM) < 0)
+		return DROP(p, DROP_L4_CSUM);
+	*outer = new;
+	return 0;
+}
+
+/* The key of the flow that the inner packet of an error belongs to, as seen in the direction opposite to the inner packet. */
+inline_fn void nat_key_of_inner(const struct inner *inner, __u8 direction, struct nat_key *key)
+{
+	key->saddr = inner->tuple.daddr;
+	key->daddr = inner->tuple.saddr;
+	key->sport = inner->tuple.dport;
+	key->dport = inner->tuple.sport;
+	key->proto = inner->tuple.proto;
+	key->direction = direction;
+}
+
+/* An error that leaves (egress) or comes in (ingress) about a masqueraded flow; one about another flow passes as it is. */
+noinline_fn int nat_error(struct __sk_buff *skb, struct packet *p, __u8 direction)
+{
+	struct inner inner = {};
+	struct nat_key key = {};
+	const struct nat_entry *entry;
+
+	if (parse_inner(skb, p, &inner) < 0)
+		return 0;
+	nat_key_of_inner(&inner, direction, &key);
+	entry = bpf_map_lookup_elem(&nat, &key);
+	if (!entry)
+		return 0;
+	return nat_rewrite_error(skb, p, &inner, direction == DIRECTION_INGRESS, entry);
+}
+
+/* ---- egress ---- */
+
+inline_fn void nat_key_of(const struct packet *p, __u8 direction, struct nat_key *key)
+{
+	key->saddr = p->tuple.saddr;
+	key->daddr = p->tuple.daddr;
+	key->sport = p->tuple.sport;
+	key->dport = p->tuple.dport;
+	key->proto = p->tuple.proto;
+	key->direction = direction;
+}
+
+/* Makes the claim on (node address, port, remote end) for the flow, or finds that the flow has it already. */
+noinline_fn bool nat_claim(const struct packet *p, const struct addr *node, __be16 port)
+{
+	struct nat_key key = {
+		.saddr = p->tuple.daddr,
+		.daddr = *node,
+		.sport = p->tuple.dport,
+		.dport = port,
+		.proto = p->tuple.proto,
+		.direction = DIRECTION_INGRESS,
+	};
+	struct nat_entry claim = {
+		.addr = p->tuple.saddr,
+		.port = p->tuple.sport,
+		.created = p->now,
+		.verified = p->now,
+	};
+	const struct nat_entry *owner;
+
+	if (bpf_map_update_elem(&nat, &key, &claim, BPF_NOEXIST) == 0)
+		return true;
+	owner = bpf_map_lookup_elem(&nat, &key);
+	return owner && owner->port == p->tuple.sport && addr_equal(&owner->addr, &p->tuple.saddr);
+}
+
+inline_fn bool nat_port_in_range(__be16 port)
+{
+	__u16 host = bpf_ntohs(port);
+
+	return host >= config.nat_port_min && host <= config.nat_port_max;
+}
+
+/* Any port of the range. */
+inline_fn __be16 nat_random_port(void)
+{
+	__u32 range = (__u32)config.nat_port_max - config.nat_port_min + 1;
+
+	return bpf_htons(config.nat_port_min + bpf_get_prandom_u32() % range);
+}
+
+/* Claims a random port. 0: none of those tried was free. */
+noinline_fn __be16 nat_claim_random(const struct packet *p, const struct addr *node)
+{
+	struct nat_key key = {
+		.saddr = p->tuple.daddr,
+		.daddr = *node,
+		.sport = p->tuple.dport,
+		.proto = p->tuple.proto,
+		.direction = DIRECTION_INGRESS,
+	};
+	struct nat_entry claim = {
+		.addr = p->tuple.saddr,
+		.port = p->tuple.sport,
+		.created = p->now,
+		.verified = p->now,
+	};
+
+	for (int i = 0; i < NAT_PORT_RETRIES; i++) {
+		key.dport = nat_random_port();
+		if (bpf_map_update_elem(&nat, &key, &claim, BPF_NOEXIST) == 0)
+			return key.dport;
+	}
+	return 0;
+}
+
+/* Finds a port for a new flow and writes both entries; *to says what the source becomes. */
+inline_fn int nat_allocate(struct packet *p, const struct addr *node, const struct nat_key *key, struct nat_entry *to)
+{
+	bool fixed = p->tuple.proto == IPPROTO_SCTP;
+	__be16 port = p->tuple.sport;
+
+	if (!(fixed || nat_port_in_range(port)) || !nat_claim(p, node, port))
+		port = fixed ? 0 : nat_claim_random(p, node);
+	if (!port)
+		return fixed ? DROP(p, DROP_NAT_UNSUPPORTED_PROTO) : DROP(p, DROP_NAT_NO_MAPPING);
+	to->addr = *node;
+	to->port = port;
+	to->pad = 0;
+	to->created = p->now;
+	to->verified = p->now;
+	if (bpf_map_update_elem(&nat, key, to, BPF_ANY) < 0)
+		return DROP(p, DROP_NAT_NO_MAPPING);
+	return 0;
+}
+
+/* Is a known mapping still good? Its ingress half may have been evicted, or the node's address may have changed. */
+inline_fn bool nat_verify(const struct packet *p, const struct addr *node, struct nat_entry *entry)
+{
+	if (!addr_equal(&entry->addr, node))
+		return false;
+	if (p->now - entry->verified < NAT_VERIFY_INTERVAL)
+		return true;
+	if (!nat_claim(p, node, entry->port))
+		return false;
+	entry->verified = p->now;
+	return true;
+}
+
+/* Did the other end begin the connection? Then its packets go back under the address they came to. */
+inline_fn bool nat_is_reply(struct packet *p)
+{
+	const struct ct_entry *entry;
+	bool source_is_b = ct_key_of(&p->tuple, &p->ct_key);
+
+	entry = bpf_map_lookup_elem(&conntrack, &p->ct_key);
+	return entry && entry->expires > p->now && ct_dir_of(entry, source_is_b) == CT_DIR_REPLY;
+}
+
+inline_fn bool cidr_contains(const volatile struct cidr *cidr, const struct addr *addr)
+{
+	__u32 bits = cidr->prefixlen;
+	__u32 diff = 0;
+
+	if (bits == 0)
+		return false;
+	for (int i = 0; i < 4; i++) {
+		__u32 word_bits = bits < 32 ? bits : 32;
+		__u32 mask = word_bits ? ~0U << (32 - word_bits) : 0;
+
+		diff |= (cidr->addr.w[i] ^ addr->w[i]) & bpf_htonl(mask);
+		bits -= word_bits;
+	}
+	return diff == 0;
+}
+
+inline_fn bool nat_protocol_known(const struct packet *p)
+{
+	if (has_ports(p->tuple.proto))
+		return true;
+	/* Only echoes have what can be translated; a later fragment was one if its ports are known. */
+	return is_icmp(p->tuple.proto) && (p->tuple.sport || p->tuple.dport);
+}
+
+/* A packet of a pod (or of the node, from a port of the range) that may have to be masqueraded. 1: it was, 0: it need not be. */
+noinline_fn int nat_egress_flow(struct __sk_buff *skb, struct packet *p, const struct addr *node, bool is_node)
+{
+	struct nat_entry *entry;
+	struct nat_key key = {};
+	struct nat_entry to;
+	int ret;
+
+	p->now = clock_seconds();
+	nat_key_of(p, DIRECTION_EGRESS, &key);
+	entry = bpf_map_lookup_elem(&nat, &key);
+	if (entry && nat_verify(p, node, entry)) {
+		to = *entry;
+	} else {
+		p->dst_identity = identity_of(p, &p->tuple.daddr);
+		if (!identity_is_world(p->dst_identity))
+			return 0;
+		if (!is_node && nat_is_reply(p))
+			return 0;
+		if (addr_is_zero(node))
+			return DROP(p, DROP_NAT_NO_MAPPING);
+		if (!nat_protocol_known(p))
+			return DROP(p, DROP_NAT_UNSUPPORTED_PROTO);
+		ret = nat_allocate(p, node, &key, &to);
+		if (ret < 0)
+			return ret;
+		p->ct_state = CT_STATE_NEW;
+	}
+	p->orig_addr = p->tuple.saddr;
+	p->orig_port = p->tuple.sport;
+	ret = nat_rewrite(skb, p, true, &to);
+	return ret < 0 ? ret : !is_node;
+}
+
+/* For every packet that leaves a native device. 1: it was masqueraded, 0: not, negative: a drop reason. */
+inline_fn int nat_egress(struct __sk_buff *skb, struct packet *p, const struct netdev *netdev)
+{
+	const struct addr *node = p->ipv6 ? &netdev->ipv6 : &netdev->ipv4;
+	const struct endpoint *endpoint;
+	bool is_node = addr_equal(&p->tuple.saddr, node);
+	int ret;
+
+	if (icmp_is_error(p))
+		return nat_error(skb, p, DIRECTION_EGRESS);
+	if (is_node) {
+		if (!nat_port_in_range(p->tuple.sport) || !nat_protocol_known(p) || p->fragment == FRAGMENT_LATER)
+			return 0;
+	} else {
+		endpoint = endpoint_of(&p->tuple.saddr);
+		if (!endpoint)
+			return 0;
+		p->endpoint_id = endpoint->id;
+		p->src_identity = endpoint->identity;
+	}
+	if (cidr_contains(p->ipv6 ? &config.native_routing_ipv6 : &config.native_routing_ipv4, &p->tuple.daddr))
+		return 0;
+	ret = fragment_track(p);
+	if (ret < 0)
+		return ret;
+	return nat_egress_flow(skb, p, node, is_node);
+}
+
+/* For packets to the node's own address: 0, or a negative drop reason. Afterwards the destination may be a pod. */
+inline_fn int nat_ingress(struct __sk_buff *skb, struct packet *p)
+{
+	struct nat_key key = {};
+	const struct nat_entry *entry;
+
+	if (icmp_is_error(p))
+		return nat_error(skb, p, DIRECTION_INGRESS);
+	/* Fragments of a datagram that is not ours to translate are none of our business either. */
+	if (p->fragment == FRAGMENT_LATER && fragment_ports(p) < 0)
+		return 0;
+	if (!nat_port_in_range(p->tuple.dport) && p->tuple.proto != IPPROTO_SCTP)
+		return 0;
+	nat_key_of(p, DIRECTION_INGRESS, &key);
+	entry = bpf_map_lookup_elem(&nat, &key);
+	if (!entry)
+		return 0;
+	if (p->fragment == FRAGMENT_FIRST)
+		fragment_ports(p);
+	return nat_rewrite(skb, p, false, entry);
+}

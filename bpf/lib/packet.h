@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What a program knows about the packet in its hands: one struct, filled by parse.h and carried through every step. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "maps.h"
+
+#include <bpf/bpf_endian.h>
+#include <linux/icmpv6.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#include "drop-reasons.h"
+
+#define noinline_fn static __attribute__((noinline))
+#define inline_fn static __always_inline
+
+/* From linux/icmp.h and linux/if_arp.h, which cannot be had without a C library. */
+#define ICMP_ECHOREPLY 0
+#define ICMP_DEST_UNREACH 3
+#define ICMP_SOURCE_QUENCH 4
+#define ICMP_ECHO 8
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETERPROB 12
+#define ICMP_FRAG_NEEDED 4
+#define ARPHRD_ETHER 1
+#define ARPOP_REQUEST 1
+#define ARPOP_REPLY 2
+
+#define TCP_FLAG_FIN 0x01
+#define TCP_FLAG_SYN 0x02
+#define TCP_FLAG_RST 0x04
+#define TCP_FLAG_ACK 0x10
+
+/* On Ethernet without VLAN tags, the only framing we have, the network header lies here. */
+#define L3_OFF ETH_HLEN
+
+struct tuple {
+	struct addr saddr;
+	struct addr daddr;
+	__be16 sport; /* for an echo as in ct_key: the id belongs to the end that asked */
+	__be16 dport;
+	__u8 proto;
+	__u8 pad[3];
+} __attribute__((aligned(8)));
+
+enum fragment_kind {
+	FRAGMENT_NONE = 0,
+	FRAGMENT_FIRST = 1,
+	FRAGMENT_LATER = 2, /* has no transport header: ports come from the `fragments` map */
+};
+
+struct packet {
+	struct tuple tuple;
+	struct ct_key ct_key;
+	struct addr orig_addr;      /* masquerade: source before translation */
+	__be16 orig_port;
+	__u16 l4_off;
+	__be16 policy_port;         /* destination port, or ICMP type */
+	__u8 ipv6;
+	__u8 ttl;
+	__u8 tcp_flags;             /* SCTP: its nearest meaning in TCP flags */
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 fragment;              /* enum fragment_kind */
+	__u8 direction;             /* enum direction */
+	__u8 ct_state;              /* enum ct_state */
+	__u8 source_is_b;           /* tuple's source is end b of ct_key */
+	__u8 policy_match;
+	__u8 policy_reason;
+	__u8 pad[3];
+	__be32 fragment_id;
+	__u32 now;                  /* s */
+	__u32 endpoint_id;
+	__u32 src_identity;
+	__u32 dst_identity;
+	__u32 policy_cookie;
+	__u32 policy_revision[2];   /* by enum direction: what checked this packet, for its conntrack entry */
+	__u32 source;               /* file and line of the verdict, see DROP */
+};
+
+/* A verdict below zero is a drop reason; the place is noted for the event. Each file defines SOURCE_FILE. */
+#define DROP(p, reason) ((p)->source = SOURCE_FILE << 16 | __LINE__, -(reason))
+
+inline_fn bool addr_equal(const struct addr *x, const struct addr *y)
+{
+	return x->w[3] == y->w[3] && x->w[2] == y->w[2] && x->w[1] == y->w[1] && x->w[0] == y->w[0];
+}
+
+inline_fn bool addr_is_zero(const struct addr *x)
+{
+	return !(x->w[0] | x->w[1] | x->w[2] | x->w[3]);
+}
+
+inline_fn void addr_from_ipv4(struct addr *out, __be32 ip)
+{
+	out->w[0] = 0;
+	out->w[1] = 0;
+	out->w[2] = bpf_htonl(0xffff);
+	out->w[3] = ip;
+}
+
+/* Multicast and limited broadcast. */
+inline_fn bool addr_is_multicast(const struct packet *p, const struct addr *x)
+{
+	if (p->ipv6)
+		return (x->w[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+	return (x->w[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || x->w[3] == 0xffffffff;
+}
+
+inline_fn bool addr_is_ipv6_link_local(const struct addr *x)
+{
+	return (x->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+inline_fn bool is_icmp(__u8 proto)
+{
+	return proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
+}
