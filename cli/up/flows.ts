@@ -1,6 +1,8 @@
 /** Live flow lines from each node's agent: follows the monitor stream of its debug socket, over restarts of the agent. */
 import { request } from 'node:http';
 import { createInterface } from 'node:readline';
+import type { MonitorEnd, MonitorRecord } from '../../observe/monitor.ts';
+import { reservedName } from '../../observe/names.ts';
 import { pause } from './pause.ts';
 import type { ClusterNode } from './registry.ts';
 
@@ -13,13 +15,9 @@ export function followFlows(nodes: readonly ClusterNode[], say: (line: string) =
   return () => ended.abort();
 }
 
-async function followNode(
-  { name, debugSocket }: ClusterNode,
-  say: (line: string) => void,
-  ended: AbortSignal,
-): Promise<void> {
+async function followNode(node: ClusterNode, say: (line: string) => void, ended: AbortSignal): Promise<void> {
   while (!ended.aborted) {
-    await stream(debugSocket, (line) => say(`${name}  ${line}`), ended);
+    await stream(node.debugSocket, (line) => say(`${node.name}  ${line}`), ended);
     await pause(RETRY_MS, ended);
   }
 }
@@ -27,22 +25,57 @@ async function followNode(
 /** Resolves when the stream ends, however. */
 function stream(socketPath: string, say: (line: string) => void, signal: AbortSignal): Promise<void> {
   return new Promise((done) => {
+    const end = () => done();
     const call = request({ socketPath, path: '/v1/monitor?follow', agent: false, signal }, (response) => {
+      response.on('close', end).on('error', end);
       if (response.statusCode !== 200) response.resume();
-      else createInterface({ input: response }).on('line', (line) => say(textOf(line)));
-      response.on('close', () => done());
-      response.on('error', () => done());
+      // An agent that is killed ends the stream with an error, which readline passes on.
+      else
+        createInterface({ input: response })
+          .on('error', end)
+          .on('line', (line) => {
+            const text = flowLine(line);
+            if (text) say(text);
+          });
     });
-    call.on('error', () => done());
+    call.on('error', end);
     call.end();
   });
 }
 
-function textOf(line: string): string {
+const POINT_WIDTH = 14;
+
+/** Time, what happened, from where to where, with what; undefined for what would only hide the rest. */
+export function flowLine(text: string): string | undefined {
+  const record = parse(text);
+  if (!record || !isTelling(record)) return undefined;
+  const { time, type, subtype, source, destination, protocol, tcpFlags, icmp, original, bytes } = record;
+  const what = type === 'drop' ? `DROP ${subtype}` : subtype.padEnd(POINT_WIDTH);
+  const masqueraded = original ? ` (was ${original})` : '';
+  const detail = [protocol, tcpFlags.join(','), icmp, `${bytes} bytes`].filter(Boolean).join(' ');
+  return `${time.slice(11, 23)}  ${what}  ${endText(source)}${masqueraded} → ${endText(destination)}  ${detail}`;
+}
+
+/**
+ * Beginnings of connections, verdicts and drops. Every kernel with IPv6 asks each of its links for routers and group
+ * members when it comes up, which pods may not: that says nothing of the pod.
+ */
+function isTelling({ type, connection, destination }: MonitorRecord): boolean {
+  if (type === 'trace') return connection === 'new';
+  return !destination.address.startsWith('ff02::');
+}
+
+function parse(text: string): MonitorRecord | undefined {
   try {
-    const { text } = JSON.parse(line) as { text?: unknown };
-    return typeof text === 'string' ? text : line;
+    const value = JSON.parse(text) as MonitorRecord;
+    return typeof value.time === 'string' && value.source && value.destination ? value : undefined;
   } catch {
-    return line;
+    return undefined;
   }
+}
+
+function endText({ pod, identity, address, port }: MonitorEnd): string {
+  const place = port === 0 ? address : `${address.includes(':') ? `[${address}]` : address}:${port}`;
+  const name = pod || reservedName(identity);
+  return name ? `${name} ${place}` : place;
 }

@@ -59,8 +59,13 @@ export async function run(args: string[]): Promise<number> {
   // Mistakes on the command line are told without waiting for the API server's schemas.
   const { podsReady, withCluster } = await import('../up/cluster.ts');
   const ending = new AbortController();
-  const stop = (signal: string) => ending.abort(signal);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop(signal));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ending.abort(signal));
+  // A defect must not keep the cluster from being taken down.
+  let defect: unknown;
+  process.on('uncaughtException', (error) => {
+    defect ??= error;
+    ending.abort(error);
+  });
   const terminal = new Terminal();
   const log = (line: string) => terminal.aside(line);
   terminal.line(`axoneme up: cluster ${name}`);
@@ -80,14 +85,16 @@ export async function run(args: string[]): Promise<number> {
       terminal.line(`\naxoneme up: ${ending.signal.reason ?? `${seconds} s are over`}, taking everything down`);
     });
   } catch (error) {
-    if (ending.signal.aborted && error === ending.signal.reason) terminal.line(`\naxoneme up: ${error}, taken down`);
-    else if (error instanceof ManifestInvalid) {
+    if (defect === undefined && ending.signal.aborted && error === ending.signal.reason) {
+      terminal.line(`\naxoneme up: ${error}, taken down`);
+    } else if (error instanceof ManifestInvalid) {
       process.stderr.write(`axoneme up: invalid manifest\n${error.message}\n`);
       return 1;
     } else throw error;
   } finally {
     for (const path of outputs) rmSync(path, { force: true });
   }
+  if (defect !== undefined) throw defect;
   return 0;
 }
 
