@@ -22,6 +22,8 @@ export interface MonitorRecord {
   flow: string;
   source: MonitorEnd;
   destination: MonitorEnd;
+  /** IP protocol number; 0: not known. */
+  proto: number;
   protocol: string;
   tcpFlags: string[];
   icmp: string;
@@ -105,6 +107,7 @@ export function describe(event: DatapathEvent, { names, linkName, bootedAt }: De
     flow: hex(event.flowHash),
     source: end(names, packet?.source, packet?.sourcePort, event.srcIdentity),
     destination: end(names, packet?.destination, packet?.destinationPort, event.dstIdentity),
+    proto: event.proto,
     protocol: packet?.protocol ?? (event.proto > 0 ? protocolName(event.proto) : ''),
     tcpFlags: flagsOf(packet, event),
     icmp: packet?.icmp?.text ?? '',

@@ -47,13 +47,11 @@ export function machineRoutes({ inspector }: DebugSources, history: History): Ro
       answer() {
         const machines = inspector.machines();
         return json(
-          inspector
-            .kinds()
-            .map(({ name }) => ({
-              name,
-              machines: machines.filter(({ kind }) => kind === name).length,
-              diagram: `/v1/kinds/${name}.mmd`,
-            })),
+          inspector.kinds().map(({ name }) => ({
+            name,
+            machines: machines.filter(({ kind }) => kind === name).length,
+            diagram: `/v1/kinds/${name}.mmd`,
+          })),
         );
       },
     },

@@ -1,0 +1,102 @@
+/** `axoneme status`: the node at a glance. */
+import type { StatusView } from '../../observe/status.ts';
+import { noPositionals } from '../output/arguments.ts';
+import { type Colours, coloursFor } from '../output/colours.ts';
+import { clientFor, targetFlags, targetUsage } from '../output/debug-target.ts';
+import { duration, print, printJson, wantsJson } from '../output/print.ts';
+import { type Cell, formatFacts } from '../output/table.ts';
+import { parseArguments } from '../usage.ts';
+
+export const summary = 'the state of a node';
+export const usage = `axoneme status [--socket PATH | --name CLUSTER --node NODE] [-o json]\n${targetUsage}`;
+
+/** Maps below this are not listed. */
+const PRESSURE_SHOWN = 0.1;
+
+export async function run(args: string[]): Promise<number> {
+  const { flags, positionals } = parseArguments(args, targetFlags);
+  noPositionals(positionals);
+  const isJson = wantsJson(flags.output);
+  const status = await (await clientFor(flags)).get<StatusView>('/v1/status');
+  if (isJson) printJson(status);
+  else print(statusText(status, coloursFor(process.stdout)));
+  return status.health.status === 'ok' ? 0 : 1;
+}
+
+export function statusText(status: StatusView, colours: Colours): string {
+  const { sources, machines, endpoints, engine, families, masquerading, missingFeatures } = status;
+  const unsynced = sources.filter(({ synced }) => !synced).map(({ name }) => name);
+  const isKubeSynced = !unsynced.some((name) => name.startsWith('kube/'));
+  const states = Object.entries(endpoints.byState).map(([state, count]) => `${count} ${state}`);
+  const facts: [string, Cell][] = [
+    ['Kubernetes', isKubeSynced ? colours.green('Ok') : colours.yellow('Starting')],
+    ['Axoneme', healthText(status, colours)],
+    [
+      'Node',
+      `${status.node}${status.cluster ? `, cluster ${status.cluster}` : ''}, kernel ${status.kernel}, up ${duration(status.uptimeSeconds * 1000)}`,
+    ],
+    [
+      'Sources',
+      `${sources.length - unsynced.length}/${sources.length} synced${unsynced.length > 0 ? `, waiting for ${unsynced.join(', ')}` : ''}`,
+    ],
+    [
+      'IPAM',
+      status.ipam
+        .map(({ family, cidr, used, total }) => `${family}: ${used}/${total} allocated from ${cidr}`)
+        .join(', ') || 'no pod CIDR yet',
+    ],
+    ['Routing', status.routing],
+    ['Attach Mode', status.attachMode === 'tcx' ? 'TCX' : 'Legacy TC'],
+    ['Device Mode', 'veth'],
+    [
+      'Masquerading',
+      masquerading.enabled ? `BPF   [${masquerading.devices.join(', ')}]   ${familyText(families)}` : 'Disabled',
+    ],
+    ['Endpoints', `${endpoints.total}${states.length > 0 ? ` (${states.join(', ')})` : ''}`],
+    ['Identities', String(status.identities)],
+    ['Controller Status', `${machines.total - machines.failing.length}/${machines.total} healthy`],
+    ...machines.failing.map(({ what, reason }): [string, Cell] => ['', colours.red(`${what}: ${reason}`)]),
+    ['Engine', engineText(status)],
+    [
+      'Ops',
+      engine.ops
+        .map(({ table, ok, failed }) => `${table} ${ok}${failed > 0 ? colours.red(` (${failed} failed)`) : ''}`)
+        .join(', ') || 'none yet',
+    ],
+    ['Drift', `${engine.driftRepaired} rows repaired`],
+    ['Map pressure', pressureText(status)],
+    ['Missing features', missingFeatures.length > 0 ? missingFeatures : 'none'],
+    ['Digest', `sha256:${status.digest.total} at event ${engine.seq}`],
+  ];
+  return formatFacts(facts).replaceAll(/^:/gm, ' ');
+}
+
+function healthText({ health, version, build }: StatusView, colours: Colours): Cell {
+  const names = `${version} (datapath ${build})`;
+  switch (health.status) {
+    case 'ok':
+      return `${colours.green('Ok')}   ${names}`;
+    case 'starting':
+      return `${colours.yellow('Starting')}   ${names}`;
+    case 'degraded':
+      return `${colours.red('Degraded')}   ${names}`;
+  }
+}
+
+const familyText = ({ ipv4, ipv6 }: StatusView['families']): string =>
+  `IPv4: ${ipv4 ? 'Enabled' : 'Disabled'}, IPv6: ${ipv6 ? 'Enabled' : 'Disabled'}`;
+
+function engineText({ engine }: StatusView): string {
+  const { events, transitions, machines, rows, pending, inFlight } = engine;
+  return `${events} events, ${transitions} transitions, ${machines} machines, ${rows} rows, ${pending} unsettled, ${inFlight} ops under way`;
+}
+
+function pressureText({ mapPressure }: StatusView): string {
+  const shown = mapPressure.filter(({ ratio }) => ratio >= PRESSURE_SHOWN);
+  if (mapPressure.length === 0) return 'no maps here';
+  const percent = (ratio: number): string => `${Math.round(ratio * 100)}%`;
+  return (
+    shown.map(({ map, ratio, entries, capacity }) => `${map} ${percent(ratio)} (${entries}/${capacity})`).join(', ') ||
+    `every map below ${percent(PRESSURE_SHOWN)}`
+  );
+}
