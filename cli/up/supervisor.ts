@@ -15,7 +15,7 @@ export interface Supervisor {
 }
 
 const PAUSE_MS = 100;
-const PAUSE_MAX_MS = 5_000;
+const PAUSE_MAX_MS = 1_000;
 /** A process that lived this long has its earlier failures forgiven. */
 const CALM_AFTER_MS = 3_000;
 const STOP_WITHIN_MS = 5_000;
