@@ -17,6 +17,21 @@
 #define VARIANT 0
 #endif
 
+/* A function of its own, so that BTF has the struct. */
+static __attribute__((noinline)) int fill(struct __sk_buff *skb, struct event *event)
+{
+	if (!event)
+		return 0;
+	__builtin_memset(event, 0, sizeof(*event));
+	event->type = EVENT_TRACE;
+	event->subtype = VARIANT;
+	event->len_orig = skb->len;
+	event->len_cap = 14;
+	event->ifindex = skb->ifindex;
+	event->orig_port = bpf_htons(443);
+	return bpf_skb_load_bytes(skb, 0, event->data, 14);
+}
+
 static __always_inline int pass(struct __sk_buff *skb, __u32 reason)
 {
 	__u32 index = reason * METRIC_DIRECTIONS + VARIANT;
@@ -35,14 +50,7 @@ static __always_inline int pass(struct __sk_buff *skb, __u32 reason)
 	if (skb->mark == 0x1234) {
 		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 		if (event) {
-			__builtin_memset(event, 0, sizeof(*event));
-			event->type = EVENT_TRACE;
-			event->subtype = VARIANT;
-			event->len_orig = skb->len;
-			event->len_cap = 14;
-			event->ifindex = skb->ifindex;
-			event->orig_port = bpf_htons(443);
-			bpf_skb_load_bytes(skb, 0, event->data, 14);
+			fill(skb, event);
 			bpf_ringbuf_submit(event, 0);
 		}
 	}

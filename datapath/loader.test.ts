@@ -1,0 +1,196 @@
+/** Loading: what is pinned is used again, what differs is said, and nothing that is attached is let go. */
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { createMap, openPinnedMap } from '../native/index.ts';
+import { Codecs, encode } from './codec.ts';
+import { type Loaded, loadDatapath, programsFolder } from './loader.ts';
+import type { DatapathConfig } from './runtime-config.ts';
+import { smallObject } from './testdata/small-object.ts';
+import { type TestPins, testPins } from './testdata/pins.ts';
+
+const HZ = 250;
+const cleanups: (() => void)[] = [];
+afterEach(() => {
+  for (const cleanup of cleanups.splice(0).reverse()) cleanup();
+});
+
+function pinned(): TestPins {
+  const pins = testPins();
+  cleanups.push(pins.dispose);
+  return pins;
+}
+
+function load(config: DatapathConfig, object = smallObject()): Loaded {
+  const loaded = loadDatapath(config, HZ, object);
+  cleanups.push(() => loaded.close());
+  return loaded;
+}
+
+const programIds = ({ programs }: Loaded): Record<string, number> =>
+  Object.fromEntries([...programs].map(([name, program]) => [name, program.info.id]));
+
+function putPrefix(loaded: Loaded, cidr: string, identity: number): void {
+  const { key, value } = new Codecs(loaded.btf).map('ipcache');
+  loaded.maps.get('ipcache')?.put(encode(key, cidr), encode(value, { identity, tunnelEndpoint: '', encryptKey: 0, flags: 0 }));
+}
+
+function prefixes(loaded: Loaded): unknown[] {
+  const { key } = new Codecs(loaded.btf).map('ipcache');
+  return (loaded.maps.get('ipcache')?.keys() ?? []).map((bytes) => key.read(bytes, 0)).sort();
+}
+
+describe('loading', () => {
+  test('a restart finds the same programs and the same entries', () => {
+    const { config } = pinned();
+    const first = load(config);
+    putPrefix(first, '10.0.0.0/8', 7);
+    const second = load(config);
+    expect(second.runtime.build).toBe(first.runtime.build);
+    expect(programIds(second)).toEqual(programIds(first));
+    expect(prefixes(second)).toEqual(['10.0.0.0/8']);
+    expect(second.notices).toEqual([]);
+  });
+
+  test('another object or another configuration is another build, on the same maps', () => {
+    const { config } = pinned();
+    const first = load(config);
+    putPrefix(first, '10.0.0.0/8', 7);
+    const builds = [first.runtime.build];
+    for (const [changed, object] of [
+      [config, smallObject('VARIANT=1')],
+      [{ ...config, ipv4NativeRoutingCIDR: '10.0.0.0/8' }, smallObject()],
+      [{ ...config, trace: { aggregation: 'none' as const } }, smallObject()],
+    ] as const) {
+      const next = load(changed, object);
+      builds.push(next.runtime.build);
+      expect(next.maps.get('ipcache')?.info.id).toBe(first.maps.get('ipcache')?.info.id);
+      expect(next.notices).toEqual([]);
+    }
+    expect(new Set(builds).size).toBe(4);
+  });
+
+  test('the programs see the configuration', () => {
+    const { config } = pinned();
+    const { runtime } = load({
+      ...config,
+      ipv6: false,
+      ipv4NativeRoutingCIDR: '10.0.0.0/8',
+      timeoutsS: { tcpEstablished: 100 },
+      natPorts: { min: 40_000, max: 50_000 },
+    });
+    expect(runtime.values).toMatchObject({
+      hz: HZ,
+      ipv4: 1,
+      ipv6: 0,
+      masqueradeIpv4: 1,
+      masqueradeIpv6: 0,
+      nativeRoutingIpv4: '10.0.0.0/8',
+      nativeRoutingIpv6: '',
+      timeoutTcpEstablished: 100,
+      // As compiled.
+      timeoutTcpSyn: 60,
+      natPortMin: 40_000,
+      natPortMax: 50_000,
+      allowLocalhost: 1,
+    });
+  });
+
+  test('a map of another capacity keeps its entries', () => {
+    const { config } = pinned();
+    const first = load(config);
+    putPrefix(first, '10.0.0.0/8', 7);
+    putPrefix(first, 'fd00::/64', 8);
+    const inner = createMap({ type: 'lpm_trie', name: 'policy_7', keySize: 12, valueSize: 12, maxEntries: 16_384, flags: 1 });
+    cleanups.push(() => inner.close());
+    first.maps.get('policy')?.put(Buffer.from([7, 0, 0, 0]), inner);
+    const grown = load({ ...config, maps: { ipcache: 100, policy: 8, conntrack: 1000 } });
+    expect(grown.notices).toEqual([
+      'map ipcache changes its capacity from 512000 to 100',
+      'map policy changes its capacity from 65536 to 8',
+      'map conntrack changes its capacity from 262144 to 1000',
+    ]);
+    expect(grown.maps.get('ipcache')?.info.maxEntries).toBe(100);
+    expect(prefixes(grown)).toEqual(['10.0.0.0/8', 'fd00::/64']);
+    const kept = grown.maps.get('policy')?.getInner(Buffer.from([7, 0, 0, 0]));
+    expect(kept?.info.id).toBe(inner.info.id);
+    kept?.close();
+    expect(load({ ...config, maps: { ipcache: 100, policy: 8, conntrack: 1000 } }).notices).toEqual([]);
+  });
+
+  test('a capacity below what a map of ours holds is refused, and the map stays', () => {
+    const { config } = pinned();
+    const first = load(config);
+    for (let i = 0; i < 5; i++) putPrefix(first, `10.${i}.0.0/16`, i);
+    expect(() => load({ ...config, maps: { ipcache: 4 } })).toThrow('from 512000 to 4, but holds 5 entries');
+    expect(prefixes(load(config)).length).toBe(5);
+  });
+
+  test('another layout of what programs learn: empty, and said', () => {
+    const { config } = pinned();
+    load(config);
+    const { notices } = load(config, smallObject('LAYOUT'));
+    expect(notices).toEqual([
+      `map conntrack pinned at ${config.pinRoot}/maps/conntrack has another layout: fields of key or value differ; it starts empty`,
+    ]);
+    expect(load(config, smallObject('LAYOUT')).notices).toEqual([]);
+  });
+
+  test('another layout of a map of ours: an error that names it, and the old map stays', () => {
+    const { config } = pinned();
+    const first = load(config);
+    putPrefix(first, '10.0.0.0/8', 7);
+    expect(() => load(config, smallObject('AGENT_LAYOUT'))).toThrow(
+      `map ipcache pinned at ${config.pinRoot}/maps/ipcache has another layout: fields of key or value differ`,
+    );
+    expect(prefixes(load(config))).toEqual(['10.0.0.0/8']);
+  });
+
+  test('a pin that somebody replaced by something else is named with its differences', () => {
+    const { config } = pinned();
+    load(config);
+    const path = join(config.pinRoot, 'maps/endpoints');
+    rmSync(path);
+    const other = createMap({ type: 'array', name: 'other', keySize: 4, valueSize: 8, maxEntries: 1 });
+    other.pin(path);
+    other.close();
+    expect(() => load(config)).toThrow('type is array, wanted hash; keySize is 4, wanted 16; valueSize is 8, wanted 32');
+  });
+
+  test('programs whose maps are gone are loaded anew, and the attached ones read as another build', () => {
+    const { config } = pinned();
+    const first = load(config);
+    rmSync(join(config.pinRoot, 'maps/endpoints'));
+    const second = load(config);
+    expect(second.runtime.build).toBe(first.runtime.build);
+    expect(Object.values(programIds(second))).not.toContain(programIds(first)['from_endpoint']);
+    expect(readdirSync(programsFolder(config.pinRoot)).sort()).toEqual([first.runtime.build, `${first.runtime.build}-stale`]);
+  });
+
+  test('a replacement that was cut short leaves the old map, and is done again', () => {
+    const { config } = pinned();
+    const first = load(config);
+    putPrefix(first, '10.0.0.0/8', 7);
+    const next = openPinnedMap(join(config.pinRoot, 'maps/nat'));
+    next.pin(join(config.pinRoot, 'maps/ipcache-next'));
+    next.close();
+    renameSync(join(programsFolder(config.pinRoot), first.runtime.build), join(programsFolder(config.pinRoot), 'cut-next'));
+    const second = load({ ...config, maps: { ipcache: 50 } });
+    expect(prefixes(second)).toEqual(['10.0.0.0/8']);
+    expect(existsSync(join(config.pinRoot, 'maps/ipcache-next'))).toBe(false);
+  });
+
+  test.each([
+    [{ pinRoot: '/sys/fs/bpf/a.b' }, 'names on a bpffs have no dots'],
+    [{ pinRoot: '/tmp/pins' }, 'expected a path below /sys/fs/bpf'],
+    [{ maps: { nothing: 5 } }, 'there is no map nothing; known are conntrack, endpoints'],
+    [{ maps: { conntrack: 0 } }, 'conntrack is 0, expected a number of entries'],
+    [{ maps: { metrics: 5 } }, 'there is no map metrics'],
+    [{ ipv4NativeRoutingCIDR: 'fd00::/8' }, 'config ipv4NativeRoutingCIDR is "fd00::/8": expected an IPv4 prefix'],
+    [{ ipv6NativeRoutingCIDR: 'fd00::1/8' }, 'config ipv6NativeRoutingCIDR is "fd00::1/8": CIDR fd00::1/8 has host bits'],
+    [{ natPorts: { min: 2, max: 1 } }, 'natPorts: min 2 is above max 1'],
+  ])('configuration %j is refused', (change, message) => {
+    const { config } = pinned();
+    expect(() => load({ ...config, ...change })).toThrow(message);
+  });
+});
