@@ -5,7 +5,7 @@ import { isGenerated, isTest, occurrences, roomOf, sources, withoutComments } fr
 
 const code = sources(/\.(ts|c|h|cc)$/).filter((source) => !isGenerated(source));
 const typescript = code.filter(({ path }) => path.endsWith('.ts'));
-const everything = sources(/\.(ts|c|h|cc|sh|json|yaml|yml|toml)$|^(Makefile|run|axoneme)$/).filter(
+const everything = sources(/\.(ts|c|h|cc|sh|json|yaml|yml|toml)$|^(Makefile|run|axoneme(-cni)?)$/).filter(
   ({ path }) => path !== 'package-lock.json',
 );
 
