@@ -39,19 +39,25 @@ export function matchesAll(requirements: readonly Requirement[], labels: Labels)
 
 /** An object's selector as requirements. `{}` selects everything. */
 export function selectorRequirements(selector: LabelSelector): Requirement[] {
-  const equal = Object.entries(selector.matchLabels ?? {}).map(([key, value]): Requirement => ({ key, operator: 'In', values: [value] }));
+  const equal = Object.entries(selector.matchLabels ?? {}).map(
+    ([key, value]): Requirement => ({ key, operator: 'In', values: [value] }),
+  );
   const expressions = (selector.matchExpressions ?? []).map(({ key, operator, values = [] }): Requirement => {
     switch (operator) {
       case 'In':
       case 'NotIn':
-        if (values.length === 0) throw new SelectorError(`matchExpressions key "${key}": operator ${operator} needs at least one value`);
+        if (values.length === 0)
+          throw new SelectorError(`matchExpressions key "${key}": operator ${operator} needs at least one value`);
         return { key, operator, values };
       case 'Exists':
       case 'DoesNotExist':
-        if (values.length > 0) throw new SelectorError(`matchExpressions key "${key}": operator ${operator} takes no values`);
+        if (values.length > 0)
+          throw new SelectorError(`matchExpressions key "${key}": operator ${operator} takes no values`);
         return { key, operator, values };
       default:
-        throw new SelectorError(`matchExpressions key "${key}": operator "${operator}" is none of In, NotIn, Exists, DoesNotExist`);
+        throw new SelectorError(
+          `matchExpressions key "${key}": operator "${operator}" is none of In, NotIn, Exists, DoesNotExist`,
+        );
     }
   });
   return [...equal, ...expressions];
@@ -84,7 +90,8 @@ function oneRequirement(rest: string, whole: string): { requirement: Requirement
   const checked = (requirement: Requirement, length: number): { requirement: Requirement; length: number } => {
     const bare = requirement.key.split('/').at(-1) ?? '';
     if (!name.test(bare)) fail(`"${requirement.key}" is not a label key`);
-    for (const value of requirement.values) if (value !== '' && !name.test(value)) fail(`"${value}" is not a label value`);
+    for (const value of requirement.values)
+      if (value !== '' && !name.test(value)) fail(`"${value}" is not a label value`);
     return { requirement, length };
   };
   const absent = /^!\s*([^\s,=!()]+)/.exec(rest);
@@ -96,7 +103,8 @@ function oneRequirement(rest: string, whole: string): { requirement: Requirement
   }
   const compared = /^([^\s,=!()<>]+)\s*(==|=|!=|>|<)\s*([^\s,=!()]*)/.exec(rest);
   if (compared) {
-    const operator = compared[2] === '!=' ? 'NotIn' : compared[2] === '>' ? 'GreaterThan' : compared[2] === '<' ? 'LessThan' : 'In';
+    const operator =
+      compared[2] === '!=' ? 'NotIn' : compared[2] === '>' ? 'GreaterThan' : compared[2] === '<' ? 'LessThan' : 'In';
     return checked({ key: compared[1] ?? '', operator, values: [compared[3] ?? ''] }, compared[0].length);
   }
   const exists = /^([^\s,=!()]+)/.exec(rest);

@@ -1,11 +1,13 @@
 /** What a cluster holds from the beginning: its namespaces and the `kubernetes` service. */
-import type { Store } from './store.ts';
+
 import { firstAddress, type ServiceRange } from './service-ips.ts';
+import type { Store } from './store.ts';
 
 export const systemNamespaces = ['default', 'kube-system', 'kube-public', 'kube-node-lease'];
 
 export function bootstrapCluster(store: Store, ranges: readonly ServiceRange[], definitions: readonly unknown[]): void {
-  const has = (resource: string, namespace: string, name: string): boolean => store.storage.get(resource, namespace, name) !== undefined;
+  const has = (resource: string, namespace: string, name: string): boolean =>
+    store.storage.get(resource, namespace, name) !== undefined;
   for (const name of systemNamespaces) {
     if (!has('/namespaces', '', name)) store.create(store.registry.named('namespaces'), '', { metadata: { name } });
   }
@@ -24,10 +26,17 @@ export function bootstrapCluster(store: Store, ranges: readonly ServiceRange[], 
 /** A definition kept from an earlier run is brought up to date. */
 function installDefinition(store: Store, definition: unknown): void {
   const type = store.registry.named('customresourcedefinitions');
-  const { metadata, spec } = definition as { metadata: { name: string; labels?: Record<string, string> }; spec: unknown };
+  const { metadata, spec } = definition as {
+    metadata: { name: string; labels?: Record<string, string> };
+    spec: unknown;
+  };
   if (!store.storage.get(type.storageKey, '', metadata.name)) {
     store.create(type, '', definition);
     return;
   }
-  store.modify(type, '', metadata.name, (current) => ({ ...current, metadata: { ...current.metadata, labels: { ...current.metadata.labels, ...metadata.labels } }, spec }));
+  store.modify(type, '', metadata.name, (current) => ({
+    ...current,
+    metadata: { ...current.metadata, labels: { ...current.metadata.labels, ...metadata.labels } },
+    spec,
+  }));
 }

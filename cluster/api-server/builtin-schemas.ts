@@ -22,7 +22,19 @@ const models = kubernetes as unknown as Record<string, { attributeTypeMap?: Attr
 const declarations = new URL('./gen/models/', import.meta.resolve('@kubernetes/client-node'));
 
 /** Maps of quantities, and single quantities: strings in the models, but numbers are as good (`cpu: 1`). */
-const quantityFields = new Set(['limits', 'requests', 'capacity', 'allocatable', 'overhead', 'sizeLimit', 'divisor', 'default', 'defaultRequest', 'hard', 'used']);
+const quantityFields = new Set([
+  'limits',
+  'requests',
+  'capacity',
+  'allocatable',
+  'overhead',
+  'sizeLimit',
+  'divisor',
+  'default',
+  'defaultRequest',
+  'hard',
+  'used',
+]);
 
 const known = new Map<string, Schema>();
 
@@ -95,8 +107,14 @@ function declaration(model: string): Declaration {
 const plain = (text: string | undefined): string => (text ?? '').replaceAll("\\'", "'").replaceAll('\\"', '"').trim();
 
 const groups: readonly (readonly [RegExp, string])[] = [
-  [/^CustomResource|^JSONSchemaProps|^ValidationRule|^WebhookConversion|^ExternalDocumentation|^SelectableField$/, 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions'],
-  [/^(ObjectMeta|ListMeta|OwnerReference|ManagedFieldsEntry|LabelSelector|LabelSelectorRequirement|Condition|FieldSelectorRequirement|Status|StatusDetails|StatusCause|DeleteOptions|Preconditions)$/, 'io.k8s.apimachinery.pkg.apis.meta'],
+  [
+    /^CustomResource|^JSONSchemaProps|^ValidationRule|^WebhookConversion|^ExternalDocumentation|^SelectableField$/,
+    'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions',
+  ],
+  [
+    /^(ObjectMeta|ListMeta|OwnerReference|ManagedFieldsEntry|LabelSelector|LabelSelectorRequirement|Condition|FieldSelectorRequirement|Status|StatusDetails|StatusCause|DeleteOptions|Preconditions)$/,
+    'io.k8s.apimachinery.pkg.apis.meta',
+  ],
   [/^(NetworkPolicy|Ingress|IPBlock|HTTPIngress|ServiceBackendPort)/, 'io.k8s.api.networking'],
   [/^(EndpointSlice|Endpoint$|EndpointConditions|EndpointHints|ForZone|ForNode)/, 'io.k8s.api.discovery'],
   [/^Lease/, 'io.k8s.api.coordination'],
@@ -108,7 +126,8 @@ function openApiName(model: string): string {
   const [, owner, version = 'v1', name = model] = match ?? [];
   if (owner === 'Discovery') return `io.k8s.api.discovery.${version.toLowerCase()}.${name}`;
   if (owner === 'Events') return `io.k8s.api.events.${version.toLowerCase()}.${name}`;
-  if (owner === 'Apiextensions') return `io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.${version.toLowerCase()}.${name}`;
+  if (owner === 'Apiextensions')
+    return `io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.${version.toLowerCase()}.${name}`;
   const group = owner === 'Core' ? undefined : groups.find(([pattern]) => pattern.test(name))?.[1];
   return `${group ?? 'io.k8s.api.core'}.${version.toLowerCase()}.${name}`;
 }

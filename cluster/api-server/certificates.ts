@@ -53,7 +53,14 @@ export function createServerCertificate(hosts: readonly string[], now: Date): Se
   return { ca: pem(ca), cert: pem(cert), key: server.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() };
 }
 
-function certificate(subject: Buffer, issuer: Buffer, publicKey: KeyObject, signer: KeyObject, now: Date, extensions: readonly Buffer[]): Buffer {
+function certificate(
+  subject: Buffer,
+  issuer: Buffer,
+  publicKey: KeyObject,
+  signer: KeyObject,
+  now: Date,
+  extensions: readonly Buffer[],
+): Buffer {
   const algorithm = sequence(objectId(oids.ecdsaWithSha256));
   const body = sequence(
     explicit(0, integer(Buffer.from([2]))),
@@ -71,11 +78,13 @@ function certificate(subject: Buffer, issuer: Buffer, publicKey: KeyObject, sign
 
 const name = (common: string): Buffer => sequence(set(sequence(objectId(oids.commonName), text(common))));
 
-const extension = (oid: string, value: Buffer, critical = false): Buffer => sequence(objectId(oid), ...(critical ? [boolean(true)] : []), octets(value));
+const extension = (oid: string, value: Buffer, critical = false): Buffer =>
+  sequence(objectId(oid), ...(critical ? [boolean(true)] : []), octets(value));
 
 function alternativeName(host: string): Buffer {
   if (ipaddr.isValid(host)) return tagged(0x87, Buffer.from(ipaddr.parse(host).toByteArray()));
   return tagged(0x82, Buffer.from(host));
 }
 
-const pem = (der: Buffer): string => `-----BEGIN CERTIFICATE-----\n${(der.toString('base64').match(/.{1,64}/g) ?? []).join('\n')}\n-----END CERTIFICATE-----\n`;
+const pem = (der: Buffer): string =>
+  `-----BEGIN CERTIFICATE-----\n${(der.toString('base64').match(/.{1,64}/g) ?? []).join('\n')}\n-----END CERTIFICATE-----\n`;

@@ -1,6 +1,6 @@
 /** Columns of namespaces, nodes and the plain data kinds. */
 import { ageColumn, column, conditionStatus, nameColumn } from './columns-shared.ts';
-import { arrayAt, type ApiObject, type Column, fieldAt, stringAt } from './types.ts';
+import { type ApiObject, arrayAt, type Column, fieldAt, stringAt } from './types.ts';
 
 const rolePrefix = 'node-role.kubernetes.io/';
 
@@ -42,7 +42,19 @@ export const clusterColumns: Record<string, readonly Column[]> = {
     column('Container-Runtime', (node) => nodeInfo(node, 'containerRuntimeVersion'), { wide: true }),
   ],
   ConfigMap: [nameColumn, column('Data', dataCount, { type: 'integer' }), ageColumn],
-  Secret: [nameColumn, column('Type', (secret) => stringAt(secret, 'type')), column('Data', dataCount, { type: 'integer' }), ageColumn],
-  ServiceAccount: [nameColumn, column('Secrets', (account) => arrayAt(account, 'secrets').length, { type: 'integer' }), ageColumn],
-  CustomResourceDefinition: [nameColumn, column('Created At', (definition) => definition.metadata.creationTimestamp ?? '<unknown>')],
+  Secret: [
+    nameColumn,
+    column('Type', (secret) => stringAt(secret, 'type')),
+    column('Data', dataCount, { type: 'integer' }),
+    ageColumn,
+  ],
+  ServiceAccount: [
+    nameColumn,
+    column('Secrets', (account) => arrayAt(account, 'secrets').length, { type: 'integer' }),
+    ageColumn,
+  ],
+  CustomResourceDefinition: [
+    nameColumn,
+    column('Created At', (definition) => definition.metadata.creationTimestamp ?? '<unknown>'),
+  ],
 };

@@ -1,9 +1,19 @@
 /** Building blocks of printed columns: ages, names, joined lists. */
-import { arrayAt, type ApiObject, type Column, stringAt } from './types.ts';
+import { type ApiObject, arrayAt, type Column, stringAt } from './types.ts';
 
 /** A column of text, or of what `value` returns. */
-export function column(name: string, value: Column['value'], options: { wide?: boolean; type?: Column['type']; format?: string } = {}): Column {
-  return { name, type: options.type ?? 'string', priority: options.wide ? 1 : 0, value, ...(options.format ? { format: options.format } : {}) };
+export function column(
+  name: string,
+  value: Column['value'],
+  options: { wide?: boolean; type?: Column['type']; format?: string } = {},
+): Column {
+  return {
+    name,
+    type: options.type ?? 'string',
+    priority: options.wide ? 1 : 0,
+    value,
+    ...(options.format ? { format: options.format } : {}),
+  };
 }
 
 export const nameColumn: Column = column('Name', (object) => object.metadata.name, { format: 'name' });
@@ -39,7 +49,11 @@ export function listed(values: readonly string[], max = Number.POSITIVE_INFINITY
 
 /** `app=web,tier=front` of a map of labels. */
 export function equalities(labels: unknown): string {
-  return listed(Object.entries((labels ?? {}) as Record<string, string>).sort().map(([key, value]) => `${key}=${value}`));
+  return listed(
+    Object.entries((labels ?? {}) as Record<string, string>)
+      .sort()
+      .map(([key, value]) => `${key}=${value}`),
+  );
 }
 
 export function conditionStatus(object: ApiObject, type: string): string {

@@ -39,7 +39,12 @@ export function startControllers(store: Store): () => void {
 
 /** Most writes (status, heartbeats) concern no controller. */
 function concerns(type: string, resource: string, object: ApiObject): boolean {
-  return type === 'DELETED' || object.metadata.deletionTimestamp !== undefined || resource === '/namespaces' || (type === 'ADDED' && object.metadata.ownerReferences !== undefined);
+  return (
+    type === 'DELETED' ||
+    object.metadata.deletionTimestamp !== undefined ||
+    resource === '/namespaces' ||
+    (type === 'ADDED' && object.metadata.ownerReferences !== undefined)
+  );
 }
 
 function runOnce(store: Store): void {
@@ -56,7 +61,8 @@ function dropOrphanedInstances(store: Store): void {
   const served = new Set(store.registry.all().map((type) => type.storageKey));
   for (const resource of store.storage.resources()) {
     if (served.has(resource)) continue;
-    for (const object of store.storage.list(resource)) store.storage.delete(resource, object.metadata.namespace ?? '', object.metadata.name);
+    for (const object of store.storage.list(resource))
+      store.storage.delete(resource, object.metadata.namespace ?? '', object.metadata.name);
   }
 }
 
@@ -72,7 +78,11 @@ function emptyNamespace(store: Store, namespace: ApiObject): void {
   }
   if (left > 0 || !specFinalizers(namespace).includes(contentFinalizer)) return;
   const finalizers = specFinalizers(namespace).filter((finalizer) => finalizer !== contentFinalizer);
-  quietly(() => store.modify(store.registry.named('namespaces'), '', name, (current) => ({ ...current, spec: { finalizers } }), { subresource: 'finalize' }));
+  quietly(() =>
+    store.modify(store.registry.named('namespaces'), '', name, (current) => ({ ...current, spec: { finalizers } }), {
+      subresource: 'finalize',
+    }),
+  );
 }
 
 function ensureServiceAccount(store: Store, namespace: string): void {
@@ -87,11 +97,13 @@ function collectGarbage(store: Store): void {
   const byUid = new Map(objects.map(({ object }) => [object.metadata.uid, object]));
   const dependents = new Map<string, { type: ResourceType; object: ApiObject }[]>();
   for (const entry of objects) {
-    for (const owner of entry.object.metadata.ownerReferences ?? []) dependents.set(owner.uid, [...(dependents.get(owner.uid) ?? []), entry]);
+    for (const owner of entry.object.metadata.ownerReferences ?? [])
+      dependents.set(owner.uid, [...(dependents.get(owner.uid) ?? []), entry]);
   }
   for (const { type, object } of objects) {
     const owners = object.metadata.ownerReferences ?? [];
-    if (owners.length > 0 && !owners.some((owner) => byUid.has(owner.uid)) && !object.metadata.deletionTimestamp) remove(store, type, object);
+    if (owners.length > 0 && !owners.some((owner) => byUid.has(owner.uid)) && !object.metadata.deletionTimestamp)
+      remove(store, type, object);
     if (!object.metadata.deletionTimestamp) continue;
     const held = object.metadata.finalizers ?? [];
     const mine = dependents.get(object.metadata.uid ?? '') ?? [];
@@ -99,21 +111,37 @@ function collectGarbage(store: Store): void {
       for (const dependent of mine) disown(store, dependent, object);
       release(store, type, object, orphanFinalizer);
     } else if (held.includes(foregroundFinalizer)) {
-      for (const dependent of mine) if (!dependent.object.metadata.deletionTimestamp) remove(store, dependent.type, dependent.object);
-      if (!mine.some((dependent) => store.storage.get(dependent.type.storageKey, dependent.object.metadata.namespace ?? '', dependent.object.metadata.name))) release(store, type, object, foregroundFinalizer);
+      for (const dependent of mine)
+        if (!dependent.object.metadata.deletionTimestamp) remove(store, dependent.type, dependent.object);
+      if (
+        !mine.some((dependent) =>
+          store.storage.get(
+            dependent.type.storageKey,
+            dependent.object.metadata.namespace ?? '',
+            dependent.object.metadata.name,
+          ),
+        )
+      )
+        release(store, type, object, foregroundFinalizer);
     }
   }
 }
 
 function remove(store: Store, type: ResourceType, object: ApiObject): void {
-  quietly(() => store.delete(type, object.metadata.namespace ?? '', object.metadata.name, { preconditions: { uid: object.metadata.uid ?? '' } }));
+  quietly(() =>
+    store.delete(type, object.metadata.namespace ?? '', object.metadata.name, {
+      preconditions: { uid: object.metadata.uid ?? '' },
+    }),
+  );
 }
 
 function disown(store: Store, dependent: { type: ResourceType; object: ApiObject }, owner: ApiObject): void {
   const { namespace = '', name } = dependent.object.metadata;
   quietly(() =>
     store.modify(dependent.type, namespace, name, (current) => {
-      current.metadata.ownerReferences = (current.metadata.ownerReferences ?? []).filter(({ uid }) => uid !== owner.metadata.uid);
+      current.metadata.ownerReferences = (current.metadata.ownerReferences ?? []).filter(
+        ({ uid }) => uid !== owner.metadata.uid,
+      );
       return current;
     }),
   );

@@ -1,15 +1,23 @@
 /** CustomResourceDefinitions become resource types: one for each served version, with schema and printer columns. */
-import type { Schema } from './schema.ts';
+
+import { builtinSchema } from './builtin-schemas.ts';
 import { age, ageColumn } from './columns-shared.ts';
 import { readPath } from './json-path.ts';
-import { builtinSchema } from './builtin-schemas.ts';
+import type { Schema } from './schema.ts';
 import type { ApiObject, Column, JsonRecord, ResourceType } from './types.ts';
 
 /** The spec of a CustomResourceDefinition, as far as the server acts on it. */
 export interface DefinitionSpec {
   group: string;
   scope: 'Namespaced' | 'Cluster';
-  names: { kind: string; plural: string; singular?: string; listKind?: string; shortNames?: string[]; categories?: string[] };
+  names: {
+    kind: string;
+    plural: string;
+    singular?: string;
+    listKind?: string;
+    shortNames?: string[];
+    categories?: string[];
+  };
   versions: DefinitionVersion[];
 }
 
@@ -50,7 +58,10 @@ export function customResourceTypes(definition: ApiObject): ResourceType[] {
       generations: true,
       custom: true,
       storageKey: `${spec.group}/${plural}`,
-      schema: withObjectFields(version.schema?.openAPIV3Schema ?? { type: 'object', 'x-kubernetes-preserve-unknown-fields': true }, `${spec.group}.${version.name}.${kind}`),
+      schema: withObjectFields(
+        version.schema?.openAPIV3Schema ?? { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
+        `${spec.group}.${version.name}.${kind}`,
+      ),
       columns: printerColumns(version.additionalPrinterColumns),
       strategy: {},
     }));
@@ -58,21 +69,37 @@ export function customResourceTypes(definition: ApiObject): ResourceType[] {
 
 /** apiVersion, kind and metadata are always there, whatever the schema says of them. */
 function withObjectFields(schema: Schema, model: string): Schema {
-  const properties = { apiVersion: { type: 'string' }, kind: { type: 'string' }, ...schema.properties, metadata: builtinSchema('V1ObjectMeta') };
+  const properties = {
+    apiVersion: { type: 'string' },
+    kind: { type: 'string' },
+    ...schema.properties,
+    metadata: builtinSchema('V1ObjectMeta'),
+  };
   return { ...schema, model, properties };
 }
 
 function printerColumns(columns: readonly PrinterColumn[] | undefined): Column[] {
-  const name: Column = { name: 'Name', type: 'string', format: 'name', priority: 0, value: (object) => object.metadata.name };
+  const name: Column = {
+    name: 'Name',
+    type: 'string',
+    format: 'name',
+    priority: 0,
+    value: (object) => object.metadata.name,
+  };
   if (!columns || columns.length === 0) return [name, ageColumn];
-  return [name, ...columns.map((column): Column => ({
-    name: column.name,
-    type: column.type,
-    ...(column.format ? { format: column.format } : {}),
-    ...(column.description ? { description: column.description } : {}),
-    priority: column.priority ?? 0,
-    value: (object, now) => cell(column, object, now),
-  }))];
+  return [
+    name,
+    ...columns.map(
+      (column): Column => ({
+        name: column.name,
+        type: column.type,
+        ...(column.format ? { format: column.format } : {}),
+        ...(column.description ? { description: column.description } : {}),
+        priority: column.priority ?? 0,
+        value: (object, now) => cell(column, object, now),
+      }),
+    ),
+  ];
 }
 
 /** A path that finds nothing prints as nothing; several finds print the first, as the real server does. */

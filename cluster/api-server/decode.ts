@@ -1,7 +1,7 @@
 /** From the body of a request to a draft: right kind, known fields, right types, defaults filled in. */
 import { ApiError, badRequest, invalid, shown } from './errors.ts';
 import { applyDefaults, type Schema, unknownFields, violations } from './schema.ts';
-import { apiVersionOf, type ApiObject, type Cause, isRecord, type JsonRecord, type ResourceType } from './types.ts';
+import { type ApiObject, apiVersionOf, type Cause, isRecord, type JsonRecord, type ResourceType } from './types.ts';
 
 export type FieldValidation = 'Strict' | 'Warn' | 'Ignore';
 
@@ -13,7 +13,9 @@ export function decode(type: ResourceType, body: unknown, validation: FieldValid
   if (draft.apiVersion === undefined || draft.apiVersion === '') draft.apiVersion = apiVersion;
   if (draft.kind === undefined || draft.kind === '') draft.kind = type.kind;
   if (draft.apiVersion !== apiVersion || draft.kind !== type.kind) {
-    throw badRequest(`${shown(draft.kind)} of ${shown(draft.apiVersion)} cannot be handled as a ${type.kind} of "${apiVersion}"`);
+    throw badRequest(
+      `${shown(draft.kind)} of ${shown(draft.apiVersion)} cannot be handled as a ${type.kind} of "${apiVersion}"`,
+    );
   }
   if (draft.metadata === undefined || draft.metadata === null) draft.metadata = {};
   if (type.custom) dropNulls(draft.metadata);
@@ -25,8 +27,16 @@ export function decode(type: ResourceType, body: unknown, validation: FieldValid
 }
 
 /** All causes that schema and strategy find in a complete draft. */
-export function validate(type: ResourceType, draft: ApiObject, old: ApiObject | undefined, more: readonly Cause[]): void {
-  const causes = [...more, ...violations(type.schema, draft).filter((cause) => type.custom || !cause.field.startsWith('status.'))];
+export function validate(
+  type: ResourceType,
+  draft: ApiObject,
+  old: ApiObject | undefined,
+  more: readonly Cause[],
+): void {
+  const causes = [
+    ...more,
+    ...violations(type.schema, draft).filter((cause) => type.custom || !cause.field.startsWith('status.')),
+  ];
   causes.push(...(type.strategy.validate?.(draft, old) ?? []));
   const once = new Map(causes.map((cause) => [`${cause.field} ${cause.reason}`, cause]));
   if (once.size > 0) throw invalid(type, draft.metadata.name, [...once.values()]);
@@ -37,12 +47,17 @@ function refuseUnknown(type: ResourceType, draft: JsonRecord, validation: FieldV
   if (unknown.length === 0) return;
   const said = unknown.map((path) => `unknown field "${path}"`);
   if (validation === 'Warn') warnings.push(...said);
-  if (validation === 'Strict') throw badRequest(`${type.kind} in version "${type.version}" cannot be handled as a ${type.kind}: strict decoding error: ${said.join(', ')}`);
+  if (validation === 'Strict')
+    throw badRequest(
+      `${type.kind} in version "${type.version}" cannot be handled as a ${type.kind}: strict decoding error: ${said.join(', ')}`,
+    );
 }
 
 /** For built-in kinds a wrong type cannot even be read (400); custom resources are invalid (422), which `validate` says. */
 function refuseWrongTypes(type: ResourceType, draft: JsonRecord): void {
-  const schema: Schema = type.custom ? { type: 'object', properties: { metadata: type.schema.properties?.metadata ?? {} } } : type.schema;
+  const schema: Schema = type.custom
+    ? { type: 'object', properties: { metadata: type.schema.properties?.metadata ?? {} } }
+    : type.schema;
   const wrong = violations(schema, draft).filter((cause) => cause.reason === 'FieldValueTypeInvalid');
   if (wrong.length === 0) return;
   throw new ApiError(

@@ -13,7 +13,12 @@ export const foregroundFinalizer = 'foregroundDeletion';
 export const orphanFinalizer = 'orphan';
 
 /** The marked object, or undefined if it can go now. */
-export function deletionOf(type: ResourceType, object: ApiObject, options: DeleteOptions, now: string): ApiObject | undefined {
+export function deletionOf(
+  type: ResourceType,
+  object: ApiObject,
+  options: DeleteOptions,
+  now: string,
+): ApiObject | undefined {
   const grace = type.strategy.gracePeriodSeconds?.(object, options.gracePeriodSeconds) ?? 0;
   const finalizers = new Set(object.metadata.finalizers ?? []);
   if (options.propagationPolicy === 'Foreground') finalizers.add(foregroundFinalizer);
@@ -37,5 +42,10 @@ export function deletionOf(type: ResourceType, object: ApiObject, options: Delet
 /** Marked, and nothing holds it any more. */
 export function endsNow(object: ApiObject): boolean {
   const { deletionTimestamp, deletionGracePeriodSeconds, finalizers } = object.metadata;
-  return deletionTimestamp !== undefined && (deletionGracePeriodSeconds ?? 0) === 0 && (finalizers ?? []).length === 0 && specFinalizers(object).length === 0;
+  return (
+    deletionTimestamp !== undefined &&
+    (deletionGracePeriodSeconds ?? 0) === 0 &&
+    (finalizers ?? []).length === 0 &&
+    specFinalizers(object).length === 0
+  );
 }

@@ -41,7 +41,8 @@ export function objectId(dotted: string): Der {
 }
 
 /** GeneralizedTime, whole seconds, UTC. */
-export const time = (at: Date): Der => tagged(0x18, Buffer.from(`${at.toISOString().replace(/[-:T]/g, '').slice(0, 14)}Z`));
+export const time = (at: Date): Der =>
+  tagged(0x18, Buffer.from(`${at.toISOString().replace(/[-:T]/g, '').slice(0, 14)}Z`));
 
 /** `[number]` around a value, explicit. */
 export const explicit = (number: number, content: Uint8Array): Der => tagged(0xa0 | number, content);

@@ -44,13 +44,19 @@ const about = (type: Subject, name: string): StatusDetails => ({ name, group: ty
 export const notFound = (type: Subject, name: string): ApiError =>
   new ApiError(404, 'NotFound', `${qualified(type)} "${name}" not found`, about(type, name));
 
-export const pathNotFound = (): ApiError => new ApiError(404, 'NotFound', 'the server could not find the requested resource');
+export const pathNotFound = (): ApiError =>
+  new ApiError(404, 'NotFound', 'the server could not find the requested resource');
 
 export const alreadyExists = (type: Subject, name: string): ApiError =>
   new ApiError(409, 'AlreadyExists', `${qualified(type)} "${name}" already exists`, about(type, name));
 
 export const conflict = (type: Subject, name: string, why: string): ApiError =>
-  new ApiError(409, 'Conflict', `Operation cannot be fulfilled on ${qualified(type)} "${name}": ${why}`, about(type, name));
+  new ApiError(
+    409,
+    'Conflict',
+    `Operation cannot be fulfilled on ${qualified(type)} "${name}": ${why}`,
+    about(type, name),
+  );
 
 export const modifiedMeanwhile = (type: Subject, name: string): ApiError =>
   conflict(type, name, 'the object has been modified; please apply your changes to the latest version and try again');
@@ -63,10 +69,17 @@ export const badRequest = (message: string): ApiError => new ApiError(400, 'BadR
 export const unauthorized = (): ApiError => new ApiError(401, 'Unauthorized', 'Unauthorized');
 
 export const methodNotAllowed = (type: Subject): ApiError =>
-  new ApiError(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource', { group: type.group, kind: type.plural });
+  new ApiError(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource', {
+    group: type.group,
+    kind: type.plural,
+  });
 
 export const unsupportedMediaType = (given: string, expected: readonly string[]): ApiError =>
-  new ApiError(415, 'UnsupportedMediaType', `the body of the request was in an unknown format (${given || 'none'}) - accepted media types include: ${expected.join(', ')}`);
+  new ApiError(
+    415,
+    'UnsupportedMediaType',
+    `the body of the request was in an unknown format (${given || 'none'}) - accepted media types include: ${expected.join(', ')}`,
+  );
 
 export const tooLarge = (limit: number): ApiError =>
   new ApiError(413, 'RequestEntityTooLarge', `Request entity too large: limit is ${limit} bytes`);

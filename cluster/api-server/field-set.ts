@@ -33,7 +33,10 @@ export function pathsOf(schema: Schema | undefined, value: unknown): Map<string,
 }
 
 export function childSchema(schema: Schema | undefined, key: string): Schema | undefined {
-  return schema?.properties?.[key] ?? (typeof schema?.additionalProperties === 'object' ? schema.additionalProperties : undefined);
+  return (
+    schema?.properties?.[key] ??
+    (typeof schema?.additionalProperties === 'object' ? schema.additionalProperties : undefined)
+  );
 }
 
 export function isKeyed(schema: Schema | undefined): schema is Schema {
@@ -96,7 +99,11 @@ export function removePath(schema: Schema | undefined, value: unknown, path: Pat
     return;
   }
   if (!Array.isArray(value)) return;
-  const index = value.findIndex((item) => (element.startsWith('v:') ? `v:${JSON.stringify(item)}` === element : schema !== undefined && keyElement(schema, item) === element));
+  const index = value.findIndex((item) =>
+    element.startsWith('v:')
+      ? `v:${JSON.stringify(item)}` === element
+      : schema !== undefined && keyElement(schema, item) === element,
+  );
   if (index < 0) return;
   if (rest.length === 0) value.splice(index, 1);
   else removePath(schema?.items, value[index], rest);

@@ -7,9 +7,21 @@ export type Filter = (object: ApiObject) => boolean;
 
 /** Besides metadata.name and metadata.namespace. */
 const selectable: Record<string, readonly string[]> = {
-  Pod: ['spec.nodeName', 'spec.restartPolicy', 'spec.schedulerName', 'spec.serviceAccountName', 'spec.hostNetwork', 'status.phase', 'status.podIP', 'status.nominatedNodeName'],
+  Pod: [
+    'spec.nodeName',
+    'spec.restartPolicy',
+    'spec.schedulerName',
+    'spec.serviceAccountName',
+    'spec.hostNetwork',
+    'status.phase',
+    'status.podIP',
+    'status.nominatedNodeName',
+  ],
   Event: [
-    ...['kind', 'namespace', 'name', 'uid', 'apiVersion', 'resourceVersion', 'fieldPath'].flatMap((field) => [`involvedObject.${field}`, `regarding.${field}`]),
+    ...['kind', 'namespace', 'name', 'uid', 'apiVersion', 'resourceVersion', 'fieldPath'].flatMap((field) => [
+      `involvedObject.${field}`,
+      `regarding.${field}`,
+    ]),
     'reason',
     'reportingComponent',
     'source',
@@ -26,8 +38,12 @@ export function filterOf(type: ResourceType, labelSelector: string, fieldSelecto
     const labels = parseLabelSelector(labelSelector);
     const fields = parseFieldSelector(fieldSelector);
     const known = ['metadata.name', 'metadata.namespace', ...(selectable[type.kind] ?? [])];
-    for (const { field } of fields) if (!known.includes(field)) throw badRequest(`field label not supported: ${field}; ${type.kind} has ${known.join(', ')}`);
-    return (object) => matchesAll(labels, object.metadata.labels ?? {}) && fields.every(({ field, equal, value }) => (fieldText(object, field) === value) === equal);
+    for (const { field } of fields)
+      if (!known.includes(field))
+        throw badRequest(`field label not supported: ${field}; ${type.kind} has ${known.join(', ')}`);
+    return (object) =>
+      matchesAll(labels, object.metadata.labels ?? {}) &&
+      fields.every(({ field, equal, value }) => (fieldText(object, field) === value) === equal);
   } catch (error) {
     if (error instanceof SelectorError) throw badRequest(`unable to parse requirement: ${error.message}`);
     throw error;

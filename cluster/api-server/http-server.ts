@@ -23,21 +23,41 @@ export interface HttpContext {
   now: () => number;
 }
 
-export async function handleRequest(context: HttpContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
+export async function handleRequest(
+  context: HttpContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   try {
     const answer = await respond(context, request, response);
     if (answer) send(request, response, answer);
   } catch (error) {
-    const status = error instanceof ApiError ? error.status : new ApiError(500, 'InternalError', `Internal error occurred: ${error instanceof Error ? error.message : String(error)}`).status;
+    const status =
+      error instanceof ApiError
+        ? error.status
+        : new ApiError(
+            500,
+            'InternalError',
+            `Internal error occurred: ${error instanceof Error ? error.message : String(error)}`,
+          ).status;
     if (response.headersSent) response.destroy();
     else send(request, response, { status: status.code, body: status, contentType: 'application/json', warnings: [] });
   }
 }
 
-async function respond(context: HttpContext, request: IncomingMessage, response: ServerResponse): Promise<Answer | undefined> {
+async function respond(
+  context: HttpContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<Answer | undefined> {
   const url = new URL(request.url ?? '/', 'http://server');
   const path = url.pathname.replace(/\/+$/, '') || '/';
-  const ok = (body: unknown, contentType = 'application/json'): Answer => ({ status: 200, body, contentType, warnings: [] });
+  const ok = (body: unknown, contentType = 'application/json'): Answer => ({
+    status: 200,
+    body,
+    contentType,
+    warnings: [],
+  });
   if (['/healthz', '/livez', '/readyz'].includes(path)) return ok('ok', 'text/plain');
   authenticate(context.token, request);
   const accept = request.headers.accept ?? '';
@@ -55,7 +75,15 @@ async function respond(context: HttpContext, request: IncomingMessage, response:
   const body = method === 'GET' ? undefined : await readBody(request, contentType);
   return handleResource(
     context.store,
-    { method, path: resource, query: url.searchParams, accept, contentType, userAgent: request.headers['user-agent'] ?? '', body },
+    {
+      method,
+      path: resource,
+      query: url.searchParams,
+      accept,
+      contentType,
+      userAgent: request.headers['user-agent'] ?? '',
+      body,
+    },
     response,
     context.now,
   );
@@ -69,7 +97,14 @@ function authenticate(token: string | undefined, request: IncomingMessage): void
   if (!timingSafeEqual(digest(given), digest(token))) throw unauthorized();
 }
 
-const readable = ['application/json', 'application/yaml', 'application/json-patch+json', 'application/merge-patch+json', 'application/strategic-merge-patch+json', 'application/apply-patch+yaml'];
+const readable = [
+  'application/json',
+  'application/yaml',
+  'application/json-patch+json',
+  'application/merge-patch+json',
+  'application/strategic-merge-patch+json',
+  'application/apply-patch+yaml',
+];
 
 async function readBody(request: IncomingMessage, contentType: string): Promise<unknown> {
   const chunks: Buffer[] = [];
@@ -95,11 +130,17 @@ async function readBody(request: IncomingMessage, contentType: string): Promise<
   try {
     return media.endsWith('yaml') ? parseYaml(text) : JSON.parse(text);
   } catch (error) {
-    throw badRequest(`the body of the request cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    throw badRequest(
+      `the body of the request cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 
-function send(request: IncomingMessage, response: ServerResponse, { status, body, contentType, warnings }: Answer): void {
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, body, contentType, warnings }: Answer,
+): void {
   for (const warning of warnings) response.appendHeader('warning', `299 - ${JSON.stringify(warning)}`);
   let payload: Buffer | string = Buffer.isBuffer(body) || typeof body === 'string' ? body : JSON.stringify(body);
   if (payload.length > gzipBytesMin && /\bgzip\b/.test(String(request.headers['accept-encoding'] ?? ''))) {
@@ -107,6 +148,10 @@ function send(request: IncomingMessage, response: ServerResponse, { status, body
     response.setHeader('content-encoding', 'gzip');
   }
   if (status === 401) response.setHeader('www-authenticate', 'Bearer');
-  response.writeHead(status, { 'content-type': contentType, 'cache-control': 'no-cache, private', 'content-length': Buffer.byteLength(payload) });
+  response.writeHead(status, {
+    'content-type': contentType,
+    'cache-control': 'no-cache, private',
+    'content-length': Buffer.byteLength(payload),
+  });
   response.end(payload);
 }

@@ -67,8 +67,16 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   const stopControllers = startControllers(store);
   bootstrapCluster(store, ranges, options.crds ?? crdObjects());
 
-  const hosts = ['127.0.0.1', '::1', 'localhost', 'kubernetes.default.svc', ...(options.hosts ?? []), ...options.listeners.flatMap((listener) => ('host' in listener ? [listener.host] : []))];
-  const certificate = options.tls === false ? undefined : (options.tls ?? createServerCertificate([...new Set(hosts)], new Date(now())));
+  const hosts = [
+    '127.0.0.1',
+    '::1',
+    'localhost',
+    'kubernetes.default.svc',
+    ...(options.hosts ?? []),
+    ...options.listeners.flatMap((listener) => ('host' in listener ? [listener.host] : [])),
+  ];
+  const certificate =
+    options.tls === false ? undefined : (options.tls ?? createServerCertificate([...new Set(hosts)], new Date(now())));
   const context = { store, openApi: createOpenApi(registry), token: options.token, now };
   const listener: RequestListener = (request, response) => void handleRequest(context, request, response);
   const servers: Server[] = [];
@@ -79,7 +87,9 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   };
   try {
     for (const where of options.listeners) {
-      const server = certificate ? createTlsServer({ cert: certificate.cert, key: certificate.key }, listener) : createPlainServer(listener);
+      const server = certificate
+        ? createTlsServer({ cert: certificate.cert, key: certificate.key }, listener)
+        : createPlainServer(listener);
       // Watches are idle for long; the client decides when a connection ends.
       server.requestTimeout = 0;
       servers.push(server);
@@ -94,7 +104,14 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   const host = address?.address ?? '127.0.0.1';
   const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
   const url = `${certificate ? 'https' : 'http'}://${reachable}:${port}`;
-  return { url, port, store, certificate, kubeconfig: (wanted = {}) => kubeconfigText(wanted.server ?? url, certificate?.ca, options.token, wanted), close };
+  return {
+    url,
+    port,
+    store,
+    certificate,
+    kubeconfig: (wanted = {}) => kubeconfigText(wanted.server ?? url, certificate?.ca, options.token, wanted),
+    close,
+  };
 }
 
 function listen(server: Server, where: ListenerOptions): Promise<void> {

@@ -28,7 +28,10 @@ function follow(step: Step, value: unknown): unknown[] {
 
 function parse(path: string): Step[] {
   const steps: Step[] = [];
-  let rest = path.trim().replace(/^\{(.*)\}$/, '$1').replace(/^\$/, '');
+  let rest = path
+    .trim()
+    .replace(/^\{(.*)\}$/, '$1')
+    .replace(/^\$/, '');
   while (rest !== '') {
     const filter = /^\[\?\(\s*@\.([\w-]+)\s*==\s*["']([^"']*)["']\s*\)\]/.exec(rest);
     const index = /^\[(-?\d+)\]/.exec(rest);

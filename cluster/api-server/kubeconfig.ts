@@ -8,15 +8,39 @@ export interface KubeconfigOptions {
   namespace?: string;
 }
 
-/** The text holds the token: write it with mode 0600. */
-export function kubeconfigText(server: string, ca: string | undefined, token: string | undefined, options: KubeconfigOptions): string {
+/** The text holds the token: write it with mode 0600. Without `ca` the server speaks plain HTTP, which clients must be told is meant. */
+export function kubeconfigText(
+  server: string,
+  ca: string | undefined,
+  token: string | undefined,
+  options: KubeconfigOptions,
+): string {
   const name = options.name ?? 'axoneme';
   return stringify({
     apiVersion: 'v1',
     kind: 'Config',
-    clusters: [{ name, cluster: { server, ...(ca === undefined ? {} : { 'certificate-authority-data': Buffer.from(ca).toString('base64') }) } }],
+    clusters: [
+      {
+        name,
+        cluster: {
+          server,
+          ...(ca === undefined
+            ? { 'insecure-skip-tls-verify': true }
+            : { 'certificate-authority-data': Buffer.from(ca).toString('base64') }),
+        },
+      },
+    ],
     users: [{ name, user: token === undefined ? {} : { token } }],
-    contexts: [{ name, context: { cluster: name, user: name, ...(options.namespace === undefined ? {} : { namespace: options.namespace }) } }],
+    contexts: [
+      {
+        name,
+        context: {
+          cluster: name,
+          user: name,
+          ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
+        },
+      },
+    ],
     'current-context': name,
   });
 }

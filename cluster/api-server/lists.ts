@@ -6,9 +6,9 @@
 import { badRequest, expired, revisionTooLarge } from './errors.ts';
 import type { Filter } from './filter.ts';
 import type { ListParameters } from './request-info.ts';
-import { inVersion } from './store.ts';
 import type { Storage } from './storage.ts';
-import { apiVersionOf, type ApiObject, type JsonRecord, type ResourceType } from './types.ts';
+import { inVersion } from './store.ts';
+import { type ApiObject, apiVersionOf, type JsonRecord, type ResourceType } from './types.ts';
 
 export interface ListResult {
   items: ApiObject[];
@@ -21,11 +21,21 @@ interface Position {
   after: string;
 }
 
-export function listObjects(storage: Storage, type: ResourceType, namespace: string, filter: Filter, parameters: ListParameters): ListResult {
+export function listObjects(
+  storage: Storage,
+  type: ResourceType,
+  namespace: string,
+  filter: Filter,
+  parameters: ListParameters,
+): ListResult {
   const position = parameters.continue === '' ? undefined : readPosition(parameters.continue);
   const revision = position?.revision ?? revisionOf(storage, parameters);
   if (revision < storage.compacted) {
-    throw expired(position ? 'The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.' : `The resourceVersion for the provided list is too old: ${revision}`);
+    throw expired(
+      position
+        ? 'The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.'
+        : `The resourceVersion for the provided list is too old: ${revision}`,
+    );
   }
   let items = storage.listAt(type.storageKey, revision, namespace).filter(filter);
   const after = position?.after;
@@ -35,7 +45,9 @@ export function listObjects(storage: Storage, type: ResourceType, namespace: str
   const metadata: ListResult['metadata'] = { resourceVersion: String(revision) };
   const last = page.at(-1);
   if (page.length < items.length && last) {
-    metadata.continue = Buffer.from(JSON.stringify({ revision, after: keyOf(last) } satisfies Position)).toString('base64url');
+    metadata.continue = Buffer.from(JSON.stringify({ revision, after: keyOf(last) } satisfies Position)).toString(
+      'base64url',
+    );
     metadata.remainingItemCount = items.length - page.length;
   }
   return { items: page.map((object) => inVersion(type, object)), metadata };

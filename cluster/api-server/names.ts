@@ -28,11 +28,18 @@ export function labelKey(key: string, field: string): Cause[] {
   const parts = key.split('/');
   const bare = parts.at(-1) ?? '';
   if (parts.length > 2) return [invalidValue(field, key, 'a qualified name has at most one "/"')];
-  if (parts.length === 2 && (parts[0] === '' || !subdomainPattern.test(parts[0] ?? ''))) return [invalidValue(field, key, `prefix part ${subdomainRule}`)];
+  if (parts.length === 2 && (parts[0] === '' || !subdomainPattern.test(parts[0] ?? '')))
+    return [invalidValue(field, key, `prefix part ${subdomainRule}`)];
   if (bare.length > 63) return [invalidValue(field, key, 'name part must be no more than 63 characters')];
   return qualifiedPattern.test(bare)
     ? []
-    : [invalidValue(field, key, "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character")];
+    : [
+        invalidValue(
+          field,
+          key,
+          "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+        ),
+      ];
 }
 
 export function labelValue(value: unknown, field: string): Cause[] {
@@ -40,11 +47,20 @@ export function labelValue(value: unknown, field: string): Cause[] {
   if (value.length > 63) return [invalidValue(field, value, 'must be no more than 63 characters')];
   return value === '' || qualifiedPattern.test(value)
     ? []
-    : [invalidValue(field, value, "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character")];
+    : [
+        invalidValue(
+          field,
+          value,
+          "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+        ),
+      ];
 }
 
 export function labels(map: unknown, field: string): Cause[] {
-  return Object.entries((map ?? {}) as Record<string, unknown>).flatMap(([key, value]) => [...labelKey(key, field), ...labelValue(value, `${field}.${key}`)]);
+  return Object.entries((map ?? {}) as Record<string, unknown>).flatMap(([key, value]) => [
+    ...labelKey(key, field),
+    ...labelValue(value, `${field}.${key}`),
+  ]);
 }
 
 export function portNumber(value: unknown, field: string): Cause[] {
@@ -56,7 +72,13 @@ export function portNumber(value: unknown, field: string): Cause[] {
 export function portNumberOrName(value: unknown, field: string): Cause[] {
   if (typeof value !== 'string') return portNumber(value, field);
   if (value.length <= 15 && labelPattern.test(value) && /[a-z]/.test(value) && !value.includes('--')) return [];
-  return [invalidValue(field, value, 'a port name has at most 15 lower case alphanumeric characters or single "-", and at least one letter')];
+  return [
+    invalidValue(
+      field,
+      value,
+      'a port name has at most 15 lower case alphanumeric characters or single "-", and at least one letter',
+    ),
+  ];
 }
 
 export function ipAddress(value: unknown, field: string): Cause[] {
@@ -71,7 +93,9 @@ export function cidr(value: unknown, field: string): Cause[] {
 
 /** Four dotted decimals or IPv6; not the looser forms that the parser also takes. */
 export function isAddress(text: string): boolean {
-  return text.includes(':') ? ipaddr.IPv6.isValid(text) && !text.includes('%') : ipaddr.IPv4.isValidFourPartDecimal(text);
+  return text.includes(':')
+    ? ipaddr.IPv6.isValid(text) && !text.includes('%')
+    : ipaddr.IPv4.isValidFourPartDecimal(text);
 }
 
 export function isCidr(text: string): boolean {
@@ -81,13 +105,20 @@ export function isCidr(text: string): boolean {
 }
 
 /** Everything that holds for the metadata of every kind. */
-export function validateMetadata(metadata: ObjectMeta, namespaced: boolean, name: (value: unknown, field: string) => Cause[]): Cause[] {
+export function validateMetadata(
+  metadata: ObjectMeta,
+  namespaced: boolean,
+  name: (value: unknown, field: string) => Cause[],
+): Cause[] {
   const causes: Cause[] = [];
-  if (metadata.generateName && !metadata.name) causes.push(required('metadata.name', 'name or generateName is required'));
+  if (metadata.generateName && !metadata.name)
+    causes.push(required('metadata.name', 'name or generateName is required'));
   else causes.push(...name(metadata.name, 'metadata.name'));
   if (namespaced) causes.push(...dnsLabel(metadata.namespace, 'metadata.namespace'));
   causes.push(...labels(metadata.labels, 'metadata.labels'));
-  for (const key of Object.keys(metadata.annotations ?? {})) causes.push(...labelKey(key.toLowerCase(), 'metadata.annotations'));
-  for (const [i, finalizer] of (metadata.finalizers ?? []).entries()) causes.push(...labelKey(finalizer, `metadata.finalizers[${i}]`));
+  for (const key of Object.keys(metadata.annotations ?? {}))
+    causes.push(...labelKey(key.toLowerCase(), 'metadata.annotations'));
+  for (const [i, finalizer] of (metadata.finalizers ?? []).entries())
+    causes.push(...labelKey(finalizer, `metadata.finalizers[${i}]`));
   return causes;
 }

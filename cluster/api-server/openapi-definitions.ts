@@ -18,16 +18,37 @@ export function definitionsOf(types: readonly ResourceType[], prefix: string): D
     define(schema, schema.model);
     const reference = { $ref: prefix + schema.model };
     // Version 3 keeps a description beside a reference only if the reference is wrapped.
-    return schema.description === undefined || prefix === '#/definitions/' ? reference : { description: schema.description, allOf: [reference], default: {} };
+    return schema.description === undefined || prefix === '#/definitions/'
+      ? reference
+      : { description: schema.description, allOf: [reference], default: {} };
   };
   const body = (schema: Schema): JsonRecord => {
-    const { model: _model, properties, additionalProperties, items, required, oneOf, anyOf, allOf, not, ...rest } = schema;
+    const {
+      model: _model,
+      properties,
+      additionalProperties,
+      items,
+      required,
+      oneOf,
+      anyOf,
+      allOf,
+      not,
+      ...rest
+    } = schema;
     const printed: JsonRecord = { ...rest };
-    if (properties) printed.properties = Object.fromEntries(Object.entries(properties).map(([key, value]) => [key, print(value)]));
-    if (additionalProperties !== undefined) printed.additionalProperties = typeof additionalProperties === 'object' ? print(additionalProperties) : additionalProperties;
+    if (properties)
+      printed.properties = Object.fromEntries(Object.entries(properties).map(([key, value]) => [key, print(value)]));
+    if (additionalProperties !== undefined)
+      printed.additionalProperties =
+        typeof additionalProperties === 'object' ? print(additionalProperties) : additionalProperties;
     if (items) printed.items = print(items);
     if (required && required.length > 0) printed.required = required;
-    for (const [word, schemas] of [['oneOf', oneOf], ['anyOf', anyOf], ['allOf', allOf]] as const) if (schemas) printed[word] = schemas.map(print);
+    for (const [word, schemas] of [
+      ['oneOf', oneOf],
+      ['anyOf', anyOf],
+      ['allOf', allOf],
+    ] as const)
+      if (schemas) printed[word] = schemas.map(print);
     if (not) printed.not = print(not);
     if (schema['x-kubernetes-int-or-string']) Object.assign(printed, { type: 'string', format: 'int-or-string' });
     return printed;

@@ -22,14 +22,22 @@ export function openApiV2Json(types: readonly ResourceType[], version: string): 
       },
     ]),
   );
-  return { swagger: '2.0', info: { title: 'Kubernetes', version }, paths, definitions: Object.fromEntries(definitionsOf(types, prefix)) };
+  return {
+    swagger: '2.0',
+    info: { title: 'Kubernetes', version },
+    paths,
+    definitions: Object.fromEntries(definitionsOf(types, prefix)),
+  };
 }
 
 export function openApiV2Protobuf(types: readonly ResourceType[], version: string): Buffer {
   return Buffer.concat([
     textField(1, '2.0'),
     message(2, textField(1, 'Kubernetes'), textField(2, version)),
-    message(8, ...types.map((type) => message(2, textField(1, objectPath(type)), message(2, message(8, operation(type)))))),
+    message(
+      8,
+      ...types.map((type) => message(2, textField(1, objectPath(type)), message(2, message(8, operation(type))))),
+    ),
     message(9, ...[...definitionsOf(types, prefix)].map(([name, definition]) => named(1, name, definition))),
   ]);
 }
@@ -42,9 +50,11 @@ function operation(type: ResourceType): Part {
   return Buffer.concat([...parameters, extension(13, 'x-kubernetes-group-version-kind', groupVersionKind(type))]);
 }
 
-const named = (field: number, name: string, schema: unknown): Part => message(field, textField(1, name), message(2, schemaPart(schema)));
+const named = (field: number, name: string, schema: unknown): Part =>
+  message(field, textField(1, name), message(2, schemaPart(schema)));
 
-const extension = (field: number, name: string, value: unknown): Part => message(field, textField(1, name), message(2, textField(2, JSON.stringify(value))));
+const extension = (field: number, name: string, value: unknown): Part =>
+  message(field, textField(1, name), message(2, textField(2, JSON.stringify(value))));
 
 /** What kubectl uses of a schema: structure, descriptions, and how lists merge. */
 function schemaPart(schema: unknown): Part {
@@ -57,11 +67,14 @@ function schemaPart(schema: unknown): Part {
   text(2, schema.format);
   text(4, schema.description);
   for (const name of Array.isArray(schema.required) ? schema.required : []) text(19, name);
-  if (isRecord(schema.additionalProperties)) parts.push(message(21, message(1, schemaPart(schema.additionalProperties))));
+  if (isRecord(schema.additionalProperties))
+    parts.push(message(21, message(1, schemaPart(schema.additionalProperties))));
   else if (schema.additionalProperties === true) parts.push(message(21, numberField(2, 1)));
   if (typeof schema.type === 'string') parts.push(message(22, textField(1, schema.type)));
   if (isRecord(schema.items)) parts.push(message(23, message(1, schemaPart(schema.items))));
-  if (isRecord(schema.properties)) parts.push(message(25, ...Object.entries(schema.properties).map(([name, property]) => named(1, name, property))));
-  for (const [name, value] of Object.entries(schema)) if (name.startsWith('x-kubernetes-')) parts.push(extension(31, name, value));
+  if (isRecord(schema.properties))
+    parts.push(message(25, ...Object.entries(schema.properties).map(([name, property]) => named(1, name, property))));
+  for (const [name, value] of Object.entries(schema))
+    if (name.startsWith('x-kubernetes-')) parts.push(extension(31, name, value));
   return Buffer.concat(parts);
 }

@@ -32,13 +32,16 @@ export function createOpenApi(registry: Registry): OpenApi {
   const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
   return (path, accept) => {
     if (path === '/openapi/v2') {
-      if (accept.includes('com.github.proto-openapi.spec.v2')) return once('v2 protobuf', v2Protobuf, () => openApiV2Protobuf(registry.all(), version));
+      if (accept.includes('com.github.proto-openapi.spec.v2'))
+        return once('v2 protobuf', v2Protobuf, () => openApiV2Protobuf(registry.all(), version));
       return once('v2 json', 'application/json', () => json(openApiV2Json(registry.all(), version)));
     }
     if (path === '/openapi/v3') return once('v3', 'application/json', () => json(index(registry)));
     const wanted = /^\/openapi\/v3\/(.+)$/.exec(path)?.[1];
     const types = registry.all().filter((type) => groupVersionPath(type) === wanted);
-    return wanted === undefined || types.length === 0 ? undefined : once(wanted, 'application/json', () => json(openApiV3(types, version)));
+    return wanted === undefined || types.length === 0
+      ? undefined
+      : once(wanted, 'application/json', () => json(openApiV3(types, version)));
   };
 }
 
@@ -47,7 +50,9 @@ function index(registry: Registry): JsonRecord {
   const paths = [...new Set(registry.all().map(groupVersionPath))];
   const entry = (path: string): JsonRecord => {
     const types = registry.all().filter((type) => groupVersionPath(type) === path);
-    const hash = createHash('sha256').update(JSON.stringify(types.map((type) => [type.plural, type.custom ? type.schema : ''])));
+    const hash = createHash('sha256').update(
+      JSON.stringify(types.map((type) => [type.plural, type.custom ? type.schema : ''])),
+    );
     return { serverRelativeURL: `/openapi/v3/${path}?hash=${hash.digest('hex').slice(0, 32).toUpperCase()}` };
   };
   return { paths: Object.fromEntries(paths.map((path) => [path, entry(path)])) };
@@ -61,8 +66,18 @@ function openApiV3(types: readonly ResourceType[], version: string): JsonRecord 
     'x-kubernetes-group-version-kind': groupVersionKind(type),
   });
   const paths = types.flatMap((type) => [
-    [objectPath(type).replace(/\/\{name\}$/, ''), { get: operation(type, 'list', []), post: operation(type, 'post', patchParameters) }],
-    [objectPath(type), { get: operation(type, 'get', []), put: operation(type, 'put', patchParameters), patch: operation(type, 'patch', patchParameters) }],
+    [
+      objectPath(type).replace(/\/\{name\}$/, ''),
+      { get: operation(type, 'list', []), post: operation(type, 'post', patchParameters) },
+    ],
+    [
+      objectPath(type),
+      {
+        get: operation(type, 'get', []),
+        put: operation(type, 'put', patchParameters),
+        patch: operation(type, 'patch', patchParameters),
+      },
+    ],
   ]);
   return {
     openapi: '3.0.0',

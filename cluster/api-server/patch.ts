@@ -16,11 +16,20 @@ export function patchKind(type: ResourceType, contentType: string): PatchKind {
   const bare = contentType.split(';')[0]?.trim() ?? '';
   const kinds = (Object.keys(mediaTypes) as PatchKind[]).filter((kind) => !(type.custom && kind === 'strategic'));
   const kind = kinds.find((candidate) => mediaTypes[candidate] === bare);
-  if (!kind) throw unsupportedMediaType(bare, kinds.map((candidate) => mediaTypes[candidate]));
+  if (!kind)
+    throw unsupportedMediaType(
+      bare,
+      kinds.map((candidate) => mediaTypes[candidate]),
+    );
   return kind;
 }
 
-export function patched(type: ResourceType, kind: Exclude<PatchKind, 'apply'>, current: ApiObject, patch: unknown): unknown {
+export function patched(
+  type: ResourceType,
+  kind: Exclude<PatchKind, 'apply'>,
+  current: ApiObject,
+  patch: unknown,
+): unknown {
   switch (kind) {
     case 'json':
       return jsonPatch(current, patch);
@@ -52,7 +61,8 @@ interface Operation {
 export function jsonPatch(document: unknown, patch: unknown): unknown {
   if (!Array.isArray(patch)) throw badRequest(`a JSON patch is a list of operations, not ${shown(patch)}`);
   return patch.reduce<unknown>((current, operation) => {
-    if (!isRecord(operation) || typeof operation.op !== 'string' || typeof operation.path !== 'string') throw badRequest(`a JSON patch operation needs op and path: ${shown(operation)}`);
+    if (!isRecord(operation) || typeof operation.op !== 'string' || typeof operation.path !== 'string')
+      throw badRequest(`a JSON patch operation needs op and path: ${shown(operation)}`);
     return perform(current, operation as unknown as Operation);
   }, document);
 }
@@ -81,18 +91,26 @@ function perform(document: unknown, { op, path, from, value }: Operation): unkno
   }
 }
 
-const unprocessable = (why: string): ApiError => new ApiError(422, 'Invalid', `the server rejected our request due to an error in our request: ${why}`);
+const unprocessable = (why: string): ApiError =>
+  new ApiError(422, 'Invalid', `the server rejected our request due to an error in our request: ${why}`);
 
 function steps(pointer: string): string[] {
   if (pointer === '') return [];
   if (!pointer.startsWith('/')) throw badRequest(`JSON pointer ${shown(pointer)} must start with "/"`);
-  return pointer.slice(1).split('/').map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
+  return pointer
+    .slice(1)
+    .split('/')
+    .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
 }
 
 function read(document: unknown, pointer: string): unknown {
   let at = document;
   for (const step of steps(pointer)) {
-    const inner = Array.isArray(at) ? at[indexIn(at, step, false)] : isRecord(at) && Object.hasOwn(at, step) ? at[step] : undefined;
+    const inner = Array.isArray(at)
+      ? at[indexIn(at, step, false)]
+      : isRecord(at) && Object.hasOwn(at, step)
+        ? at[step]
+        : undefined;
     if (inner === undefined) throw unprocessable(`path ${pointer} does not exist`);
     at = inner;
   }

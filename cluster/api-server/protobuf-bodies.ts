@@ -9,12 +9,30 @@ import { isRecord, type JsonRecord } from './types.ts';
 export const protobufMediaType = 'application/vnd.kubernetes.protobuf';
 
 /** How a field becomes JSON; a list of one kind is a repeated field. */
-type Kind = 'text' | 'number' | 'flag' | 'bytes' | 'textMap' | 'bytesMap' | 'time' | 'intOrString' | Message | readonly ['text'] | readonly [Message];
+type Kind =
+  | 'text'
+  | 'number'
+  | 'flag'
+  | 'bytes'
+  | 'textMap'
+  | 'bytesMap'
+  | 'time'
+  | 'intOrString'
+  | Message
+  | readonly ['text']
+  | readonly [Message];
 interface Message {
   readonly [field: number]: readonly [name: string, kind: Kind];
 }
 
-const ownerReference: Message = { 1: ['kind', 'text'], 3: ['name', 'text'], 4: ['uid', 'text'], 5: ['apiVersion', 'text'], 6: ['controller', 'flag'], 7: ['blockOwnerDeletion', 'flag'] };
+const ownerReference: Message = {
+  1: ['kind', 'text'],
+  3: ['name', 'text'],
+  4: ['uid', 'text'],
+  5: ['apiVersion', 'text'],
+  6: ['controller', 'flag'],
+  7: ['blockOwnerDeletion', 'flag'],
+};
 const meta: Message = {
   1: ['name', 'text'],
   2: ['generateName', 'text'],
@@ -31,7 +49,14 @@ const meta: Message = {
   14: ['finalizers', ['text']],
 };
 const reference: Message = { 1: ['kind', 'text'], 2: ['namespace', 'text'], 3: ['name', 'text'] };
-const servicePort: Message = { 1: ['name', 'text'], 2: ['protocol', 'text'], 3: ['port', 'number'], 4: ['targetPort', 'intOrString'], 5: ['nodePort', 'number'], 6: ['appProtocol', 'text'] };
+const servicePort: Message = {
+  1: ['name', 'text'],
+  2: ['protocol', 'text'],
+  3: ['port', 'number'],
+  4: ['targetPort', 'intOrString'],
+  5: ['nodePort', 'number'],
+  6: ['appProtocol', 'text'],
+};
 const serviceSpec: Message = {
   1: ['ports', [servicePort]],
   2: ['selector', 'textMap'],
@@ -54,8 +79,19 @@ const serviceSpec: Message = {
 const kinds: Record<string, Message> = {
   Namespace: { 1: ['metadata', meta] },
   ConfigMap: { 1: ['metadata', meta], 2: ['data', 'textMap'], 3: ['binaryData', 'bytesMap'], 4: ['immutable', 'flag'] },
-  Secret: { 1: ['metadata', meta], 2: ['data', 'bytesMap'], 3: ['type', 'text'], 4: ['stringData', 'textMap'], 5: ['immutable', 'flag'] },
-  ServiceAccount: { 1: ['metadata', meta], 2: ['secrets', [reference]], 3: ['imagePullSecrets', [{ 1: ['name', 'text'] }]], 4: ['automountServiceAccountToken', 'flag'] },
+  Secret: {
+    1: ['metadata', meta],
+    2: ['data', 'bytesMap'],
+    3: ['type', 'text'],
+    4: ['stringData', 'textMap'],
+    5: ['immutable', 'flag'],
+  },
+  ServiceAccount: {
+    1: ['metadata', meta],
+    2: ['secrets', [reference]],
+    3: ['imagePullSecrets', [{ 1: ['name', 'text'] }]],
+    4: ['automountServiceAccountToken', 'flag'],
+  },
   Service: { 1: ['metadata', meta], 2: ['spec', serviceSpec] },
   DeleteOptions: {
     1: ['gracePeriodSeconds', 'number'],
@@ -93,11 +129,19 @@ function readMessage(known: Message, bytes: Buffer): JsonRecord {
       const list = Array.isArray(result[name]) ? result[name] : [];
       result[name] = [...list, readValue(kind[0], field)];
     } else if (kind === 'textMap' || kind === 'bytesMap') {
-      const pair = readMessage({ 1: ['key', 'text'], 2: ['value', kind === 'textMap' ? 'text' : 'bytes'] }, bytesOf(field));
+      const pair = readMessage(
+        { 1: ['key', 'text'], 2: ['value', kind === 'textMap' ? 'text' : 'bytes'] },
+        bytesOf(field),
+      );
       result[name] = { ...(isRecord(result[name]) ? result[name] : {}), [String(pair.key ?? '')]: pair.value ?? '' };
     } else {
       const value = readValue(kind, field);
-      if (value !== undefined && value !== '' && !(isRecord(value) && name !== 'metadata' && Object.keys(value).length === 0)) result[name] = value;
+      if (
+        value !== undefined &&
+        value !== '' &&
+        !(isRecord(value) && name !== 'metadata' && Object.keys(value).length === 0)
+      )
+        result[name] = value;
     }
   }
   return result;
@@ -121,7 +165,10 @@ function readValue(kind: Exclude<Kind, readonly unknown[]>, field: Field): unkno
       return typeof seconds === 'number' ? new Date(seconds * 1000).toISOString().replace(/\.\d+Z$/, 'Z') : undefined;
     }
     case 'intOrString': {
-      const value = readMessage({ 1: ['type', 'number'], 2: ['number', 'number'], 3: ['text', 'text'] }, bytesOf(field));
+      const value = readMessage(
+        { 1: ['type', 'number'], 2: ['number', 'number'], 3: ['text', 'text'] },
+        bytesOf(field),
+      );
       return value.type === 1 ? value.text : value.number || undefined;
     }
     case 'textMap':

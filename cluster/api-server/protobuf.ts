@@ -24,7 +24,8 @@ export function message(field: number, ...parts: readonly Part[]): Part {
 
 export const textField = (field: number, value: string): Part => message(field, Buffer.from(value));
 
-export const numberField = (field: number, value: number): Part => Buffer.concat([tag(field, wire.varint), varint(value)]);
+export const numberField = (field: number, value: number): Part =>
+  Buffer.concat([tag(field, wire.varint), varint(value)]);
 
 export interface Field {
   number: number;

@@ -35,7 +35,8 @@ export class Registry {
 
   groups(): GroupVersions[] {
     const groups = new Map<string, Set<string>>();
-    for (const type of this.#types.values()) groups.set(type.group, (groups.get(type.group) ?? new Set()).add(type.version));
+    for (const type of this.#types.values())
+      groups.set(type.group, (groups.get(type.group) ?? new Set()).add(type.version));
     return [...groups].map(([group, versions]) => ({ group, versions: [...versions].sort(byPreference) }));
   }
 
@@ -46,7 +47,8 @@ export class Registry {
   /** Takes up a definition, new or changed. */
   define(definition: ApiObject): void {
     this.#drop(definition);
-    for (const type of customResourceTypes(definition)) this.#types.set(pathKey(type.group, type.version, type.plural), type);
+    for (const type of customResourceTypes(definition))
+      this.#types.set(pathKey(type.group, type.version, type.plural), type);
     for (const listener of this.#listeners) listener();
   }
 
@@ -62,7 +64,8 @@ export class Registry {
   }
 
   #drop(definition: ApiObject): void {
-    for (const [key, type] of this.#types) if (type.custom && `${type.plural}.${type.group}` === definition.metadata.name) this.#types.delete(key);
+    for (const [key, type] of this.#types)
+      if (type.custom && `${type.plural}.${type.group}` === definition.metadata.name) this.#types.delete(key);
   }
 }
 

@@ -1,6 +1,7 @@
 /** What a URL of the Kubernetes API asks for. */
-import { badRequest } from './errors.ts';
+
 import type { FieldValidation } from './decode.ts';
+import { badRequest } from './errors.ts';
 
 export interface ResourcePath {
   group: string;
@@ -15,7 +16,10 @@ export interface ResourcePath {
 
 /** Undefined if the path is not that of a resource. */
 export function resourcePath(path: string): ResourcePath | undefined {
-  const parts = path.split('/').filter((part) => part !== '').map(decodeURIComponent);
+  const parts = path
+    .split('/')
+    .filter((part) => part !== '')
+    .map(decodeURIComponent);
   const prefix = parts.shift();
   if (prefix !== 'api' && prefix !== 'apis') return undefined;
   const group = prefix === 'api' ? '' : (parts.shift() ?? '');
@@ -23,7 +27,11 @@ export function resourcePath(path: string): ResourcePath | undefined {
   if (parts.length === 0) return undefined;
   let namespace = '';
   // `namespaces/x/status` is a part of the namespace; `namespaces/x/pods` is inside it.
-  if (parts[0] === 'namespaces' && parts.length > 2 && !(group === '' && ['status', 'finalize'].includes(parts[2] ?? ''))) {
+  if (
+    parts[0] === 'namespaces' &&
+    parts.length > 2 &&
+    !(group === '' && ['status', 'finalize'].includes(parts[2] ?? ''))
+  ) {
     namespace = parts[1] ?? '';
     parts.splice(0, 2);
   }
@@ -46,7 +54,8 @@ export interface ListParameters {
 
 export function listParameters(query: URLSearchParams): ListParameters {
   const match = query.get('resourceVersionMatch') ?? '';
-  if (!['', 'Exact', 'NotOlderThan'].includes(match)) throw badRequest(`resourceVersionMatch: Unsupported value: "${match}": supported values: "Exact", "NotOlderThan"`);
+  if (!['', 'Exact', 'NotOlderThan'].includes(match))
+    throw badRequest(`resourceVersionMatch: Unsupported value: "${match}": supported values: "Exact", "NotOlderThan"`);
   return {
     labelSelector: query.get('labelSelector') ?? '',
     fieldSelector: query.get('fieldSelector') ?? '',
@@ -71,12 +80,20 @@ export interface WriteParameters {
 /** Without the parameter unknown fields are warned of, as the real server does for old clients. */
 export function writeParameters(query: URLSearchParams, userAgent: string): WriteParameters {
   const dryRun = query.getAll('dryRun');
-  if (dryRun.some((value) => value !== '' && value !== 'All')) throw badRequest(`dryRun: Unsupported value: ${JSON.stringify(dryRun)}: supported values: "All"`);
+  if (dryRun.some((value) => value !== '' && value !== 'All'))
+    throw badRequest(`dryRun: Unsupported value: ${JSON.stringify(dryRun)}: supported values: "All"`);
   const validation = query.get('fieldValidation') || 'Warn';
   if (validation !== 'Strict' && validation !== 'Warn' && validation !== 'Ignore') {
-    throw badRequest(`fieldValidation: Unsupported value: "${validation}": supported values: "Ignore", "Strict", "Warn"`);
+    throw badRequest(
+      `fieldValidation: Unsupported value: "${validation}": supported values: "Ignore", "Strict", "Warn"`,
+    );
   }
-  return { dryRun: dryRun.includes('All'), fieldManager: query.get('fieldManager') || userAgent.split('/')[0] || 'unknown', fieldValidation: validation, force: flag(query, 'force') };
+  return {
+    dryRun: dryRun.includes('All'),
+    fieldManager: query.get('fieldManager') || userAgent.split('/')[0] || 'unknown',
+    fieldValidation: validation,
+    force: flag(query, 'force'),
+  };
 }
 
 function flag(query: URLSearchParams, name: string): boolean {
@@ -88,6 +105,7 @@ function number(query: URLSearchParams, name: string): number | undefined {
   const value = query.get(name);
   if (value === null || value === '') return undefined;
   const parsed = Number(value);
-  if (!Number.isInteger(parsed) || parsed < 0) throw badRequest(`${name}: Invalid value: "${value}": must be a non-negative integer`);
+  if (!Number.isInteger(parsed) || parsed < 0)
+    throw badRequest(`${name}: Invalid value: "${value}": must be a non-negative integer`);
   return parsed;
 }

@@ -24,18 +24,31 @@ export class ResourceHandle {
   }
 
   create(body: unknown, namespace?: string): ApiObject {
-    const own = isRecord(body) && isRecord(body.metadata) && typeof body.metadata.namespace === 'string' ? body.metadata.namespace : 'default';
+    const own =
+      isRecord(body) && isRecord(body.metadata) && typeof body.metadata.namespace === 'string'
+        ? body.metadata.namespace
+        : 'default';
     return this.#store.create(this.type, this.type.namespaced ? (namespace ?? own) : '', body);
   }
 
   /** `change` gets a private copy and returns what to write, or undefined to leave it. */
-  update(namespace: string, name: string, change: (current: ApiObject) => unknown, options: WriteOptions = {}): ApiObject {
+  update(
+    namespace: string,
+    name: string,
+    change: (current: ApiObject) => unknown,
+    options: WriteOptions = {},
+  ): ApiObject {
     return this.#store.modify(this.type, namespace, name, (current) => change(current) ?? current, options);
   }
 
   /** Merges `status` into the object's status, field by field at the first level. */
   updateStatus(namespace: string, name: string, status: object): ApiObject {
-    return this.update(namespace, name, (current) => ({ ...current, status: { ...(current.status as object | undefined), ...status } }), { subresource: 'status' });
+    return this.update(
+      namespace,
+      name,
+      (current) => ({ ...current, status: { ...(current.status as object | undefined), ...status } }),
+      { subresource: 'status' },
+    );
   }
 
   /** Gives a pod its node. */

@@ -61,7 +61,8 @@ function hasType(schema: Schema, value: unknown): boolean {
   return actual === schema.type || (schema.type === 'number' && actual === 'integer');
 }
 
-const expectedType = (schema: Schema): string => (schema['x-kubernetes-int-or-string'] ? 'integer or string' : (schema.type ?? 'any'));
+const expectedType = (schema: Schema): string =>
+  schema['x-kubernetes-int-or-string'] ? 'integer or string' : (schema.type ?? 'any');
 
 /** Every violation of `schema`, with paths. Unknown fields are not violations here; see `unknownFields`. */
 export function violations(schema: Schema, value: unknown, path = ''): Cause[] {
@@ -73,7 +74,11 @@ export function violations(schema: Schema, value: unknown, path = ''): Cause[] {
   if (!hasType(schema, value)) {
     return [
       {
-        ...invalidValue(path, typeOf(value), `${path} in body must be of type ${expectedType(schema)}: ${shown(value)}`),
+        ...invalidValue(
+          path,
+          typeOf(value),
+          `${path} in body must be of type ${expectedType(schema)}: ${shown(value)}`,
+        ),
         reason: 'FieldValueTypeInvalid',
       },
     ];
@@ -91,11 +96,15 @@ export function violations(schema: Schema, value: unknown, path = ''): Cause[] {
 function stringViolations(schema: Schema, value: string, path: string): Cause[] {
   const causes: Cause[] = [];
   const length = [...value].length;
-  if (schema.maxLength !== undefined && length > schema.maxLength) causes.push(invalidValue(path, value, `must be at most ${schema.maxLength} characters long`));
-  if (schema.minLength !== undefined && length < schema.minLength) causes.push(invalidValue(path, value, `must be at least ${schema.minLength} characters long`));
+  if (schema.maxLength !== undefined && length > schema.maxLength)
+    causes.push(invalidValue(path, value, `must be at most ${schema.maxLength} characters long`));
+  if (schema.minLength !== undefined && length < schema.minLength)
+    causes.push(invalidValue(path, value, `must be at least ${schema.minLength} characters long`));
   // A pattern may backtrack: it never sees what is too long anyway.
-  if (causes.length === 0 && schema.pattern !== undefined && !patternOf(schema.pattern).test(value)) causes.push(invalidValue(path, value, `${path} in body should match '${schema.pattern}'`));
-  if (schema.format === 'date-time' && Number.isNaN(Date.parse(value))) causes.push(invalidValue(path, value, 'must be an RFC 3339 date and time'));
+  if (causes.length === 0 && schema.pattern !== undefined && !patternOf(schema.pattern).test(value))
+    causes.push(invalidValue(path, value, `${path} in body should match '${schema.pattern}'`));
+  if (schema.format === 'date-time' && Number.isNaN(Date.parse(value)))
+    causes.push(invalidValue(path, value, 'must be an RFC 3339 date and time'));
   return causes;
 }
 
@@ -116,19 +125,27 @@ function patternOf(pattern: string): RegExp {
 
 function numberViolations(schema: Schema, value: number, path: string): Cause[] {
   const causes: Cause[] = [];
-  if (schema.minimum !== undefined && value < schema.minimum) causes.push(invalidValue(path, value, `${path} in body should be greater than or equal to ${schema.minimum}`));
-  if (schema.maximum !== undefined && value > schema.maximum) causes.push(invalidValue(path, value, `${path} in body should be less than or equal to ${schema.maximum}`));
-  if (schema.format === 'int32' && (value < -(2 ** 31) || value >= 2 ** 31)) causes.push(invalidValue(path, value, 'must fit in 32 bits'));
+  if (schema.minimum !== undefined && value < schema.minimum)
+    causes.push(invalidValue(path, value, `${path} in body should be greater than or equal to ${schema.minimum}`));
+  if (schema.maximum !== undefined && value > schema.maximum)
+    causes.push(invalidValue(path, value, `${path} in body should be less than or equal to ${schema.maximum}`));
+  if (schema.format === 'int32' && (value < -(2 ** 31) || value >= 2 ** 31))
+    causes.push(invalidValue(path, value, 'must fit in 32 bits'));
   return causes;
 }
 
 function arrayViolations(schema: Schema, value: readonly unknown[], path: string): Cause[] {
   const causes: Cause[] = [];
-  if (schema.maxItems !== undefined && value.length > schema.maxItems) causes.push(invalidValue(path, value.length, `${path} in body should have at most ${schema.maxItems} items`));
-  if (schema.minItems !== undefined && value.length < schema.minItems) causes.push(invalidValue(path, value.length, `${path} in body should have at least ${schema.minItems} items`));
+  if (schema.maxItems !== undefined && value.length > schema.maxItems)
+    causes.push(invalidValue(path, value.length, `${path} in body should have at most ${schema.maxItems} items`));
+  if (schema.minItems !== undefined && value.length < schema.minItems)
+    causes.push(invalidValue(path, value.length, `${path} in body should have at least ${schema.minItems} items`));
   const items = schema.items;
   if (items) value.forEach((item, i) => causes.push(...violations(items, item, `${path}[${i}]`)));
-  if (schema['x-kubernetes-list-type'] === 'set' && new Set(value.map((item) => JSON.stringify(item))).size < value.length) {
+  if (
+    schema['x-kubernetes-list-type'] === 'set' &&
+    new Set(value.map((item) => JSON.stringify(item))).size < value.length
+  ) {
     causes.push({ reason: 'FieldValueDuplicate', message: `Duplicate value: ${shown(value)}`, field: path });
   }
   return causes;
@@ -138,12 +155,15 @@ function objectViolations(schema: Schema, value: JsonRecord, path: string): Caus
   const causes: Cause[] = [];
   for (const name of schema.required ?? []) if (value[name] === undefined) causes.push(required(join(path, name)));
   const count = Object.keys(value).length;
-  if (schema.maxProperties !== undefined && count > schema.maxProperties) causes.push(invalidValue(path, count, `must have at most ${schema.maxProperties} properties`));
-  if (schema.minProperties !== undefined && count < schema.minProperties) causes.push(invalidValue(path, count, `must have at least ${schema.minProperties} properties`));
+  if (schema.maxProperties !== undefined && count > schema.maxProperties)
+    causes.push(invalidValue(path, count, `must have at most ${schema.maxProperties} properties`));
+  if (schema.minProperties !== undefined && count < schema.minProperties)
+    causes.push(invalidValue(path, count, `must have at least ${schema.minProperties} properties`));
   for (const [key, inner] of Object.entries(value)) {
     const property = schema.properties?.[key];
     if (property) causes.push(...violations(property, inner, join(path, key)));
-    else if (typeof schema.additionalProperties === 'object') causes.push(...violations(schema.additionalProperties, inner, join(path, key)));
+    else if (typeof schema.additionalProperties === 'object')
+      causes.push(...violations(schema.additionalProperties, inner, join(path, key)));
   }
   return causes;
 }
@@ -152,12 +172,21 @@ function combinedViolations(schema: Schema, value: unknown, path: string): Cause
   const causes: Cause[] = [];
   for (const all of schema.allOf ?? []) causes.push(...violations(all, value, path));
   const fits = (option: Schema): boolean => violations(option, value, path).length === 0;
-  if (schema.anyOf && !schema.anyOf.some(fits)) causes.push(invalidValue(path, value, `must validate at least one schema (anyOf): ${alternatives(schema.anyOf)}`));
+  if (schema.anyOf && !schema.anyOf.some(fits))
+    causes.push(invalidValue(path, value, `must validate at least one schema (anyOf): ${alternatives(schema.anyOf)}`));
   if (schema.oneOf) {
     const fitting = schema.oneOf.filter(fits).length;
-    if (fitting !== 1) causes.push(invalidValue(path, value, `must validate one and only one schema (oneOf), ${fitting} fit: ${alternatives(schema.oneOf)}`));
+    if (fitting !== 1)
+      causes.push(
+        invalidValue(
+          path,
+          value,
+          `must validate one and only one schema (oneOf), ${fitting} fit: ${alternatives(schema.oneOf)}`,
+        ),
+      );
   }
-  if (schema.not && fits(schema.not)) causes.push(invalidValue(path, value, `must not validate the schema (not): ${shown(schema.not)}`));
+  if (schema.not && fits(schema.not))
+    causes.push(invalidValue(path, value, `must not validate the schema (not): ${shown(schema.not)}`));
   return causes;
 }
 
@@ -171,12 +200,20 @@ export function unknownFields(schema: Schema, value: unknown, prune: boolean, pa
     return items ? value.flatMap((item, i) => unknownFields(items, item, prune, `${path}[${i}]`)) : [];
   }
   if (!isRecord(value)) return [];
-  const closed = schema.properties !== undefined && schema.additionalProperties === undefined && !schema['x-kubernetes-preserve-unknown-fields'];
+  const closed =
+    schema.properties !== undefined &&
+    schema.additionalProperties === undefined &&
+    !schema['x-kubernetes-preserve-unknown-fields'];
   const unknown: string[] = [];
   for (const [key, inner] of Object.entries(value)) {
-    const property = schema.properties?.[key] ?? (typeof schema.additionalProperties === 'object' ? schema.additionalProperties : undefined);
+    const property =
+      schema.properties?.[key] ??
+      (typeof schema.additionalProperties === 'object' ? schema.additionalProperties : undefined);
     if (property) unknown.push(...unknownFields(property, inner, prune, join(path, key)));
-    else if (closed && !(schema['x-kubernetes-embedded-resource'] && ['apiVersion', 'kind', 'metadata'].includes(key))) {
+    else if (
+      closed &&
+      !(schema['x-kubernetes-embedded-resource'] && ['apiVersion', 'kind', 'metadata'].includes(key))
+    ) {
       unknown.push(join(path, key));
       if (prune) delete value[key];
     }
@@ -195,5 +232,7 @@ export function applyDefaults(schema: Schema, value: unknown): void {
     if (value[key] === undefined && property.default !== undefined) value[key] = structuredClone(property.default);
     if (value[key] !== undefined) applyDefaults(property, value[key]);
   }
-  if (typeof schema.additionalProperties === 'object') for (const key of Object.keys(value)) if (!schema.properties?.[key]) applyDefaults(schema.additionalProperties, value[key]);
+  if (typeof schema.additionalProperties === 'object')
+    for (const key of Object.keys(value))
+      if (!schema.properties?.[key]) applyDefaults(schema.additionalProperties, value[key]);
 }

@@ -7,7 +7,7 @@
 import ipaddr from 'ipaddr.js';
 import { duplicate, invalidValue, notSupported } from './errors.ts';
 import { isAddress } from './names.ts';
-import { arrayAt, type ApiObject, type Cause, fieldAt, isRecord, type ServiceAllocator, stringAt } from './types.ts';
+import { type ApiObject, arrayAt, type Cause, fieldAt, isRecord, type ServiceAllocator, stringAt } from './types.ts';
 
 type Family = 'IPv4' | 'IPv6';
 
@@ -37,7 +37,10 @@ export function firstAddress(range: ServiceRange): string {
   return addressText(range, 1n);
 }
 
-export function serviceAllocator(ranges: readonly ServiceRange[], services: () => readonly ApiObject[]): ServiceAllocator {
+export function serviceAllocator(
+  ranges: readonly ServiceRange[],
+  services: () => readonly ApiObject[],
+): ServiceAllocator {
   return {
     allocate(service, old) {
       const spec = service.spec as Record<string, unknown>;
@@ -59,19 +62,34 @@ function families(spec: Record<string, unknown>, old: ApiObject | undefined, ran
   const served = ranges.map((range) => range.family);
   const wanted = Array.isArray(spec.ipFamilies) ? (spec.ipFamilies as Family[]) : undefined;
   const policies = ['SingleStack', 'PreferDualStack', 'RequireDualStack'];
-  const policy = String(spec.ipFamilyPolicy ?? stringAt(old, 'spec', 'ipFamilyPolicy') ?? '') || (wanted && wanted.length > 1 ? 'RequireDualStack' : 'SingleStack');
+  const policy =
+    String(spec.ipFamilyPolicy ?? stringAt(old, 'spec', 'ipFamilyPolicy') ?? '') ||
+    (wanted && wanted.length > 1 ? 'RequireDualStack' : 'SingleStack');
   if (!policies.includes(policy)) return [notSupported('spec.ipFamilyPolicy', policy, policies)];
-  for (const [i, family] of (wanted ?? []).entries()) if (!served.includes(family)) return [invalidValue(`spec.ipFamilies[${i}]`, family, `not configured on this cluster, which has ${served.join(', ')}`)];
-  if (policy === 'RequireDualStack' && served.length < 2) return [invalidValue('spec.ipFamilyPolicy', policy, 'this cluster is not configured for dual-stack services')];
+  for (const [i, family] of (wanted ?? []).entries())
+    if (!served.includes(family))
+      return [
+        invalidValue(`spec.ipFamilies[${i}]`, family, `not configured on this cluster, which has ${served.join(', ')}`),
+      ];
+  if (policy === 'RequireDualStack' && served.length < 2)
+    return [invalidValue('spec.ipFamilyPolicy', policy, 'this cluster is not configured for dual-stack services')];
   const requested = String(spec.clusterIP ?? '');
-  const first = wanted?.[0] ?? (fieldAt(old, 'spec', 'ipFamilies', 0) as Family | undefined) ?? (isAddress(requested) ? (requested.includes(':') ? 'IPv6' : 'IPv4') : served[0]);
+  const first =
+    wanted?.[0] ??
+    (fieldAt(old, 'spec', 'ipFamilies', 0) as Family | undefined) ??
+    (isAddress(requested) ? (requested.includes(':') ? 'IPv6' : 'IPv4') : served[0]);
   const rest = policy === 'SingleStack' ? [] : served.filter((family) => family !== first);
   spec.ipFamilyPolicy = policy;
   spec.ipFamilies = [first, ...rest];
   return [];
 }
 
-function clusterIps(spec: Record<string, unknown>, old: ApiObject | undefined, ranges: readonly ServiceRange[], others: readonly ApiObject[]): Cause[] {
+function clusterIps(
+  spec: Record<string, unknown>,
+  old: ApiObject | undefined,
+  ranges: readonly ServiceRange[],
+  others: readonly ApiObject[],
+): Cause[] {
   if (spec.clusterIP === 'None') {
     spec.clusterIPs = ['None'];
     return [];
@@ -86,8 +104,16 @@ function clusterIps(spec: Record<string, unknown>, old: ApiObject | undefined, r
     if (!range) continue;
     const wish = requested[i] || before[i] || '';
     if (wish !== '') {
-      if (!isAddress(wish) || !contains(range, wish)) return [invalidValue(`spec.clusterIPs[${i}]`, wish, `failed to allocate IP: the provided IP is not in the valid range ${range.text}`)];
-      if (taken.has(wish)) return [invalidValue(`spec.clusterIPs[${i}]`, wish, 'failed to allocate IP: provided IP is already allocated')];
+      if (!isAddress(wish) || !contains(range, wish))
+        return [
+          invalidValue(
+            `spec.clusterIPs[${i}]`,
+            wish,
+            `failed to allocate IP: the provided IP is not in the valid range ${range.text}`,
+          ),
+        ];
+      if (taken.has(wish))
+        return [invalidValue(`spec.clusterIPs[${i}]`, wish, 'failed to allocate IP: provided IP is already allocated')];
       assigned.push(wish);
       continue;
     }
@@ -101,7 +127,8 @@ function clusterIps(spec: Record<string, unknown>, old: ApiObject | undefined, r
 }
 
 function nodePorts(spec: Record<string, unknown>, old: ApiObject | undefined, others: readonly ApiObject[]): Cause[] {
-  const wanted = spec.type === 'NodePort' || (spec.type === 'LoadBalancer' && spec.allocateLoadBalancerNodePorts !== false);
+  const wanted =
+    spec.type === 'NodePort' || (spec.type === 'LoadBalancer' && spec.allocateLoadBalancerNodePorts !== false);
   const portKey = (port: unknown): string => `${Number(fieldAt(port, 'nodePort') ?? 0)}/${stringAt(port, 'protocol')}`;
   const taken = new Set(others.flatMap((other) => arrayAt(other, 'spec', 'ports').map(portKey)));
   const causes: Cause[] = [];
@@ -112,15 +139,25 @@ function nodePorts(spec: Record<string, unknown>, old: ApiObject | undefined, ot
       return;
     }
     if (!wanted) return;
-    const same = arrayAt(old, 'spec', 'ports').find((before) => fieldAt(before, 'port') === port.port && fieldAt(before, 'protocol') === port.protocol);
+    const same = arrayAt(old, 'spec', 'ports').find(
+      (before) => fieldAt(before, 'port') === port.port && fieldAt(before, 'protocol') === port.protocol,
+    );
     const wish = Number(port.nodePort || fieldAt(same, 'nodePort') || 0);
     if (wish !== 0) {
-      if (wish < nodePortRange.first || wish > nodePortRange.last) causes.push(invalidValue(`spec.ports[${i}].nodePort`, wish, `provided port is not in the valid range. The range of valid ports is ${nodePortRange.first}-${nodePortRange.last}`));
+      if (wish < nodePortRange.first || wish > nodePortRange.last)
+        causes.push(
+          invalidValue(
+            `spec.ports[${i}].nodePort`,
+            wish,
+            `provided port is not in the valid range. The range of valid ports is ${nodePortRange.first}-${nodePortRange.last}`,
+          ),
+        );
       else if (taken.has(`${wish}/${String(port.protocol)}`)) causes.push(duplicate(`spec.ports[${i}].nodePort`, wish));
       port.nodePort = wish;
     } else {
       const free = freePort(String(port.protocol), taken);
-      if (free === undefined) causes.push(invalidValue(`spec.ports[${i}].nodePort`, 0, 'failed to allocate a nodePort: range is full'));
+      if (free === undefined)
+        causes.push(invalidValue(`spec.ports[${i}].nodePort`, 0, 'failed to allocate a nodePort: range is full'));
       else port.nodePort = free;
     }
     taken.add(portKey(port));
@@ -130,13 +167,18 @@ function nodePorts(spec: Record<string, unknown>, old: ApiObject | undefined, ot
 
 /** One number for all protocols, so that a DNS-like service can have TCP and UDP on the same one. */
 function freePort(protocol: string, taken: ReadonlySet<string>): number | undefined {
-  for (let port = nodePortRange.first; port <= nodePortRange.last; port++) if (!taken.has(`${port}/${protocol}`)) return port;
+  for (let port = nodePortRange.first; port <= nodePortRange.last; port++)
+    if (!taken.has(`${port}/${protocol}`)) return port;
   return undefined;
 }
 
 function freeAddress(range: ServiceRange, taken: ReadonlySet<string>): string | undefined {
   // IPv4 leaves out the broadcast address.
-  const usable = Number(range.size - (range.family === 'IPv4' ? 2n : 1n) < BigInt(searchMax) ? range.size - (range.family === 'IPv4' ? 2n : 1n) : BigInt(searchMax));
+  const usable = Number(
+    range.size - (range.family === 'IPv4' ? 2n : 1n) < BigInt(searchMax)
+      ? range.size - (range.family === 'IPv4' ? 2n : 1n)
+      : BigInt(searchMax),
+  );
   const skipped = Math.min(staticMax, usable >> 1);
   for (let i = 0; i < usable; i++) {
     const address = addressText(range, BigInt(((i + skipped) % usable) + 1));

@@ -49,7 +49,9 @@ export class Storage {
     this.#count = this.#database.prepare('UPDATE revision SET value = ?');
     this.#revision = this.#database.prepare<[], { value: number }>('SELECT value FROM revision').get()?.value ?? 1;
     this.#compacted = this.#revision;
-    for (const row of this.#database.prepare<[], { resource: string; key: string; body: string }>('SELECT * FROM objects').iterate()) {
+    for (const row of this.#database
+      .prepare<[], { resource: string; key: string; body: string }>('SELECT * FROM objects')
+      .iterate()) {
       this.#table(row.resource).set(row.key, freeze(JSON.parse(row.body) as ApiObject));
     }
   }
@@ -106,7 +108,11 @@ export class Storage {
     this.#commit(revision, () => this.#write.run(resource, key, JSON.stringify(stored)));
     this.#table(resource).set(key, stored);
     this.#sorted.delete(resource);
-    this.#publish(previous ? { revision, resource, type: 'MODIFIED', object: stored, previous } : { revision, resource, type: 'ADDED', object: stored });
+    this.#publish(
+      previous
+        ? { revision, resource, type: 'MODIFIED', object: stored, previous }
+        : { revision, resource, type: 'ADDED', object: stored },
+    );
     return stored;
   }
 
@@ -170,7 +176,8 @@ export class Storage {
       const dropped = this.#history.splice(0, this.#history.length - this.#historyMax);
       this.#compacted = dropped.at(-1)?.revision ?? this.#compacted;
     }
-    for (const listener of [...(this.#listeners.get(change.resource) ?? []), ...(this.#listeners.get('*') ?? [])]) listener(change);
+    for (const listener of [...(this.#listeners.get(change.resource) ?? []), ...(this.#listeners.get('*') ?? [])])
+      listener(change);
   }
 
   /** Index in the history of the first change after `revision`, by bisection. */

@@ -6,14 +6,31 @@
  */
 import { randomInt, randomUUID } from 'node:crypto';
 import { decode, type FieldValidation, validate } from './decode.ts';
-import { deletionOf, type DeleteOptions, endsNow } from './deletion.ts';
-import { alreadyExists, badRequest, conflict, forbidden, invalid, modifiedMeanwhile, notFound, required } from './errors.ts';
+import { type DeleteOptions, deletionOf, endsNow } from './deletion.ts';
+import {
+  alreadyExists,
+  badRequest,
+  conflict,
+  forbidden,
+  invalid,
+  modifiedMeanwhile,
+  notFound,
+  required,
+} from './errors.ts';
 import { dnsLabel, dnsSubdomain, validateMetadata } from './names.ts';
 import type { Registry } from './registry.ts';
 import { ResourceHandle } from './resource-handle.ts';
-import { apply, type ApplyOptions, trackUpdate } from './server-side-apply.ts';
+import { type ApplyOptions, apply, trackUpdate } from './server-side-apply.ts';
 import type { Storage } from './storage.ts';
-import { apiVersionOf, type ApiObject, isRecord, type JsonRecord, type ResourceType, sameJson, type StrategyContext } from './types.ts';
+import {
+  type ApiObject,
+  apiVersionOf,
+  isRecord,
+  type JsonRecord,
+  type ResourceType,
+  type StrategyContext,
+  sameJson,
+} from './types.ts';
 
 export interface WriteOptions {
   dryRun?: boolean;
@@ -83,7 +100,13 @@ export class Store {
   }
 
   /** Read-modify-write: `change` gets a private copy of the object and returns the body of an update. */
-  modify(type: ResourceType, namespace: string, name: string, change: (current: ApiObject) => unknown, options: WriteOptions = {}): ApiObject {
+  modify(
+    type: ResourceType,
+    namespace: string,
+    name: string,
+    change: (current: ApiObject) => unknown,
+    options: WriteOptions = {},
+  ): ApiObject {
     const old = this.get(type, namespace, name);
     const body = change(structuredClone(old));
     const draft = decode(type, body, options.fieldValidation ?? 'Strict', options.warnings ?? []);
@@ -92,7 +115,13 @@ export class Store {
   }
 
   /** Server-side apply: creates what does not exist. */
-  apply(type: ResourceType, namespace: string, name: string, body: unknown, options: WriteOptions & ApplyOptions): { object: ApiObject; created: boolean } {
+  apply(
+    type: ResourceType,
+    namespace: string,
+    name: string,
+    body: unknown,
+    options: WriteOptions & ApplyOptions,
+  ): { object: ApiObject; created: boolean } {
     const applied = decode(type, body, options.fieldValidation ?? 'Strict', options.warnings ?? []);
     applied.metadata.name ||= name;
     const stored = this.storage.get(type.storageKey, namespace, name);
@@ -103,7 +132,8 @@ export class Store {
     }
     const old = inVersion(type, stored);
     const merged = apply(type, old, applied, options, this.#context.now());
-    if (merged.metadata.resourceVersion === undefined) merged.metadata.resourceVersion = old.metadata.resourceVersion ?? '';
+    if (merged.metadata.resourceVersion === undefined)
+      merged.metadata.resourceVersion = old.metadata.resourceVersion ?? '';
     this.#checkIdentity(type, namespace, name, merged, old);
     return { object: this.#replace(type, old, merged, options, true), created: false };
   }
@@ -113,24 +143,52 @@ export class Store {
     const pod = structuredClone(this.get(type, namespace, name));
     const spec = isRecord(pod.spec) ? pod.spec : {};
     if (spec.nodeName) throw conflict(type, name, `pod ${name} is already assigned to node "${String(spec.nodeName)}"`);
-    if (pod.metadata.deletionTimestamp) throw conflict(type, name, `pod ${name} is being deleted, cannot be assigned to a host`);
-    const scheduled = { type: 'PodScheduled', status: 'True', lastProbeTime: null, lastTransitionTime: this.#context.now() };
+    if (pod.metadata.deletionTimestamp)
+      throw conflict(type, name, `pod ${name} is being deleted, cannot be assigned to a host`);
+    const scheduled = {
+      type: 'PodScheduled',
+      status: 'True',
+      lastProbeTime: null,
+      lastTransitionTime: this.#context.now(),
+    };
     const status = isRecord(pod.status) ? pod.status : {};
-    const conditions = Array.isArray(status.conditions) ? status.conditions.filter((condition) => isRecord(condition) && condition.type !== 'PodScheduled') : [];
-    const bound = { ...pod, spec: { ...spec, nodeName: node }, status: { ...status, conditions: [...conditions, scheduled] } };
+    const conditions = Array.isArray(status.conditions)
+      ? status.conditions.filter((condition) => isRecord(condition) && condition.type !== 'PodScheduled')
+      : [];
+    const bound = {
+      ...pod,
+      spec: { ...spec, nodeName: node },
+      status: { ...status, conditions: [...conditions, scheduled] },
+    };
     return options.dryRun ? bound : this.storage.put(type.storageKey, bound);
   }
 
   /** Returns what is left: the object that is about to end, or its last state. */
-  delete(type: ResourceType, namespace: string, name: string, options: DeleteOptions = {}): { object: ApiObject; gone: boolean } {
+  delete(
+    type: ResourceType,
+    namespace: string,
+    name: string,
+    options: DeleteOptions = {},
+  ): { object: ApiObject; gone: boolean } {
     const old = this.get(type, namespace, name);
     const { uid, resourceVersion } = options.preconditions ?? {};
-    if (uid !== undefined && uid !== old.metadata.uid) throw conflict(type, name, `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid}`);
-    if (resourceVersion !== undefined && resourceVersion !== old.metadata.resourceVersion) throw modifiedMeanwhile(type, name);
-    if (type.kind === 'Namespace' && ['default', 'kube-system', 'kube-public'].includes(name)) throw forbidden(type, name, 'this namespace may not be deleted');
+    if (uid !== undefined && uid !== old.metadata.uid)
+      throw conflict(
+        type,
+        name,
+        `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid}`,
+      );
+    if (resourceVersion !== undefined && resourceVersion !== old.metadata.resourceVersion)
+      throw modifiedMeanwhile(type, name);
+    if (type.kind === 'Namespace' && ['default', 'kube-system', 'kube-public'].includes(name))
+      throw forbidden(type, name, 'this namespace may not be deleted');
     const pending = deletionOf(type, old, options, this.#context.now());
     if (options.dryRun) return { object: old, gone: pending === undefined };
-    if (pending) return { object: sameJson(pending, old) ? old : inVersion(type, this.storage.put(type.storageKey, pending)), gone: false };
+    if (pending)
+      return {
+        object: sameJson(pending, old) ? old : inVersion(type, this.storage.put(type.storageKey, pending)),
+        gone: false,
+      };
     return { object: inVersion(type, this.storage.delete(type.storageKey, namespace, name) ?? old), gone: true };
   }
 
@@ -141,13 +199,20 @@ export class Store {
       return;
     }
     if (meta.namespace && meta.namespace !== namespace) {
-      throw badRequest(`the namespace of the provided object does not match the namespace sent on the request: ${meta.namespace}, ${namespace}`);
+      throw badRequest(
+        `the namespace of the provided object does not match the namespace sent on the request: ${meta.namespace}, ${namespace}`,
+      );
     }
     meta.namespace = namespace;
     const owner = this.storage.get('/namespaces', '', namespace);
     const namespaces = { group: '', plural: 'namespaces', kind: 'Namespace' };
     if (!owner) throw notFound(namespaces, namespace);
-    if (owner.metadata.deletionTimestamp) throw forbidden(type, meta.name, `unable to create new content in namespace ${namespace} because it is being terminated`);
+    if (owner.metadata.deletionTimestamp)
+      throw forbidden(
+        type,
+        meta.name,
+        `unable to create new content in namespace ${namespace} because it is being terminated`,
+      );
   }
 
   #generatedName(type: ResourceType, namespace: string, prefix: string): string {
@@ -162,11 +227,28 @@ export class Store {
   /** The body must mean this object, in the state that the client knows. */
   #checkIdentity(type: ResourceType, namespace: string, name: string, draft: ApiObject, old: ApiObject): void {
     const meta = draft.metadata;
-    if (meta.name && meta.name !== name) throw badRequest(`the name of the object (${meta.name}) does not match the name on the URL (${name})`);
-    if (type.namespaced && meta.namespace && meta.namespace !== namespace) throw badRequest(`the namespace of the object (${meta.namespace}) does not match the namespace on the URL (${namespace})`);
-    if (meta.uid && meta.uid !== old.metadata.uid) throw conflict(type, name, `Precondition failed: UID in precondition: ${meta.uid}, UID in object meta: ${old.metadata.uid}`);
-    if (meta.resourceVersion && meta.resourceVersion !== '0' && meta.resourceVersion !== old.metadata.resourceVersion) throw modifiedMeanwhile(type, name);
-    if (type.custom && !meta.resourceVersion) throw invalid(type, name, [{ ...required('metadata.resourceVersion'), message: 'Invalid value: 0x0: must be specified for an update', reason: 'FieldValueInvalid' }]);
+    if (meta.name && meta.name !== name)
+      throw badRequest(`the name of the object (${meta.name}) does not match the name on the URL (${name})`);
+    if (type.namespaced && meta.namespace && meta.namespace !== namespace)
+      throw badRequest(
+        `the namespace of the object (${meta.namespace}) does not match the namespace on the URL (${namespace})`,
+      );
+    if (meta.uid && meta.uid !== old.metadata.uid)
+      throw conflict(
+        type,
+        name,
+        `Precondition failed: UID in precondition: ${meta.uid}, UID in object meta: ${old.metadata.uid}`,
+      );
+    if (meta.resourceVersion && meta.resourceVersion !== '0' && meta.resourceVersion !== old.metadata.resourceVersion)
+      throw modifiedMeanwhile(type, name);
+    if (type.custom && !meta.resourceVersion)
+      throw invalid(type, name, [
+        {
+          ...required('metadata.resourceVersion'),
+          message: 'Invalid value: 0x0: must be specified for an update',
+          reason: 'FieldValueInvalid',
+        },
+      ]);
   }
 
   #replace(type: ResourceType, old: ApiObject, body: ApiObject, options: WriteOptions, applied = false): ApiObject {
@@ -175,9 +257,11 @@ export class Store {
     if (!options.subresource) type.strategy.defaults?.(draft);
     const causes = validateMetadata(meta, type.namespaced, nameRule(type));
     if (!options.subresource) causes.push(...(type.strategy.prepareUpdate?.(draft, old, this.#context) ?? []));
-    if (type.generations && !sameJson(withoutStatus(type, old), withoutStatus(type, draft))) meta.generation = (old.metadata.generation ?? 0) + 1;
+    if (type.generations && !sameJson(withoutStatus(type, old), withoutStatus(type, draft)))
+      meta.generation = (old.metadata.generation ?? 0) + 1;
     validate(type, draft, old, causes);
-    if (!applied) trackUpdate(type, old, draft, options.fieldManager ?? '', this.#context.now(), options.subresource ?? '');
+    if (!applied)
+      trackUpdate(type, old, draft, options.fieldManager ?? '', this.#context.now(), options.subresource ?? '');
     if (options.dryRun) return draft;
     if (sameJson(comparable(old), comparable(draft))) return old;
     const stored = this.storage.put(type.storageKey, draft);
@@ -188,7 +272,15 @@ export class Store {
 
 /** Which part of the body counts: the status for `/status`, everything else for the object itself. */
 function merged(type: ResourceType, old: ApiObject, body: ApiObject, subresource: string): ApiObject {
-  const fixed = { uid: old.metadata.uid, creationTimestamp: old.metadata.creationTimestamp, generation: old.metadata.generation, deletionTimestamp: old.metadata.deletionTimestamp, deletionGracePeriodSeconds: old.metadata.deletionGracePeriodSeconds, namespace: old.metadata.namespace, name: old.metadata.name };
+  const fixed = {
+    uid: old.metadata.uid,
+    creationTimestamp: old.metadata.creationTimestamp,
+    generation: old.metadata.generation,
+    deletionTimestamp: old.metadata.deletionTimestamp,
+    deletionGracePeriodSeconds: old.metadata.deletionGracePeriodSeconds,
+    namespace: old.metadata.namespace,
+    name: old.metadata.name,
+  };
   if (subresource === '') {
     const draft = { ...body, metadata: defined({ ...body.metadata, ...fixed }) } as unknown as ApiObject;
     delete draft.metadata.resourceVersion;
@@ -200,7 +292,12 @@ function merged(type: ResourceType, old: ApiObject, body: ApiObject, subresource
   if (body.metadata.managedFields) draft.metadata.managedFields = body.metadata.managedFields;
   if (subresource === 'status') {
     setOrDrop(draft, 'status', body.status);
-    if (!type.custom) draft.metadata = defined({ ...draft.metadata, labels: body.metadata.labels, annotations: body.metadata.annotations }) as unknown as ApiObject['metadata'];
+    if (!type.custom)
+      draft.metadata = defined({
+        ...draft.metadata,
+        labels: body.metadata.labels,
+        annotations: body.metadata.annotations,
+      }) as unknown as ApiObject['metadata'];
   } else draft.spec = body.spec;
   return draft;
 }
@@ -210,7 +307,8 @@ function setOrDrop(draft: ApiObject, field: string, value: unknown): void {
   else draft[field] = value;
 }
 
-const defined = (record: object): JsonRecord => Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
+const defined = (record: object): JsonRecord =>
+  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
 
 function withoutStatus(type: ResourceType, object: ApiObject): JsonRecord {
   const { metadata: _metadata, status, apiVersion: _apiVersion, ...rest } = object;
@@ -220,10 +318,14 @@ function withoutStatus(type: ResourceType, object: ApiObject): JsonRecord {
 /** An update that changes nothing else does not change when fields were managed either. */
 function comparable(object: ApiObject): JsonRecord {
   const { resourceVersion: _resourceVersion, managedFields, ...metadata } = object.metadata;
-  return { ...object, metadata: { ...metadata, managedFields: managedFields?.map(({ time: _time, ...entry }) => entry) } };
+  return {
+    ...object,
+    metadata: { ...metadata, managedFields: managedFields?.map(({ time: _time, ...entry }) => entry) },
+  };
 }
 
-const nameRule = (type: ResourceType): typeof dnsLabel => (type.kind === 'Namespace' || type.plural === 'services' ? dnsLabel : dnsSubdomain);
+const nameRule = (type: ResourceType): typeof dnsLabel =>
+  type.kind === 'Namespace' || type.plural === 'services' ? dnsLabel : dnsSubdomain;
 
 /** The stored object as this version shows it: no conversion but the name of the version. */
 export function inVersion(type: ResourceType, object: ApiObject): ApiObject {

@@ -16,7 +16,8 @@ function mergeObject(schema: Schema | undefined, current: JsonRecord, patch: Jso
   const directive = patch.$patch;
   if (directive === 'replace') return withoutDirectives(patch);
   if (directive === 'delete') return {};
-  if (directive !== undefined && directive !== 'merge') throw badRequest(`$patch: ${shown(directive)} is none of delete, merge, replace`);
+  if (directive !== undefined && directive !== 'merge')
+    throw badRequest(`$patch: ${shown(directive)} is none of delete, merge, replace`);
   let result: JsonRecord = { ...current };
   if (Array.isArray(patch.$retainKeys)) {
     const retained = patch.$retainKeys.map(String);
@@ -24,19 +25,24 @@ function mergeObject(schema: Schema | undefined, current: JsonRecord, patch: Jso
   }
   for (const [key, value] of Object.entries(patch)) {
     if (key.startsWith('$')) continue;
-    const property = schema?.properties?.[key] ?? (typeof schema?.additionalProperties === 'object' ? schema.additionalProperties : undefined);
+    const property =
+      schema?.properties?.[key] ??
+      (typeof schema?.additionalProperties === 'object' ? schema.additionalProperties : undefined);
     if (value === null) delete result[key];
     else if (isRecord(value)) result[key] = mergeObject(property, isRecord(result[key]) ? result[key] : {}, value);
-    else if (Array.isArray(value)) result[key] = mergeList(property, Array.isArray(result[key]) ? result[key] : [], value);
+    else if (Array.isArray(value))
+      result[key] = mergeList(property, Array.isArray(result[key]) ? result[key] : [], value);
     else result[key] = value;
   }
   for (const [key, value] of Object.entries(patch)) {
     const removed = /^\$deleteFromPrimitiveList\/(.+)$/.exec(key)?.[1];
     const list = removed === undefined ? undefined : result[removed];
-    if (removed !== undefined && Array.isArray(list) && Array.isArray(value)) result[removed] = list.filter((item) => !value.includes(item));
+    if (removed !== undefined && Array.isArray(list) && Array.isArray(value))
+      result[removed] = list.filter((item) => !value.includes(item));
     const ordered = /^\$setElementOrder\/(.+)$/.exec(key)?.[1];
     const unordered = ordered === undefined ? undefined : result[ordered];
-    if (ordered !== undefined && Array.isArray(unordered) && Array.isArray(value)) result[ordered] = reorder(schema?.properties?.[ordered], unordered, value);
+    if (ordered !== undefined && Array.isArray(unordered) && Array.isArray(value))
+      result[ordered] = reorder(schema?.properties?.[ordered], unordered, value);
   }
   return result;
 }
@@ -44,7 +50,8 @@ function mergeObject(schema: Schema | undefined, current: JsonRecord, patch: Jso
 function mergeList(schema: Schema | undefined, current: readonly unknown[], patch: readonly unknown[]): unknown[] {
   const key = schema?.['x-kubernetes-patch-merge-key'];
   if (schema?.['x-kubernetes-patch-strategy'] !== 'merge') return patch.map(bare);
-  if (key === undefined) return [...current, ...patch.filter((item) => !current.some((other) => sameJson(item, other)))];
+  if (key === undefined)
+    return [...current, ...patch.filter((item) => !current.some((other) => sameJson(item, other)))];
   if (patch.some((item) => isRecord(item) && item.$patch === 'replace')) {
     return patch.filter((item) => !(isRecord(item) && item.$patch === 'replace' && item[key] === undefined)).map(bare);
   }
@@ -65,7 +72,11 @@ function mergeList(schema: Schema | undefined, current: readonly unknown[], patc
 function reorder(schema: Schema | undefined, list: readonly unknown[], order: readonly unknown[]): unknown[] {
   const key = schema?.['x-kubernetes-patch-merge-key'];
   const rank = (item: unknown): number =>
-    order.findIndex((wanted) => (key !== undefined && isRecord(wanted) && isRecord(item) ? sameJson(wanted[key], item[key]) : sameJson(wanted, item)));
+    order.findIndex((wanted) =>
+      key !== undefined && isRecord(wanted) && isRecord(item)
+        ? sameJson(wanted[key], item[key])
+        : sameJson(wanted, item),
+    );
   let last = -1;
   const ranked = list.map((item, i) => {
     const own = rank(item);

@@ -12,7 +12,7 @@ import { parseRevision } from './lists.ts';
 import type { ListParameters } from './request-info.ts';
 import type { Change, Storage } from './storage.ts';
 import { inVersion } from './store.ts';
-import { apiVersionOf, type ApiObject, type ResourceType } from './types.ts';
+import { type ApiObject, apiVersionOf, type ResourceType } from './types.ts';
 
 const bookmarkIntervalMs = 60_000;
 const defaultTimeoutSeconds = 1800;
@@ -69,7 +69,11 @@ export function serveWatch(storage: Storage, response: ServerResponse, request: 
 }
 
 /** Sends the state to begin with, if it is asked for; returns the revision after which changes follow. */
-function firstEvents(storage: Storage, request: WatchRequest, send: (kind: WatchType, object: unknown) => void): number {
+function firstEvents(
+  storage: Storage,
+  request: WatchRequest,
+  send: (kind: WatchType, object: unknown) => void,
+): number {
   const { type, namespace, filter, parameters, show } = request;
   const asked = parseRevision(parameters.resourceVersion);
   if (asked !== undefined && asked > storage.revision) throw revisionTooLarge(asked, storage.revision);
@@ -77,7 +81,8 @@ function firstEvents(storage: Storage, request: WatchRequest, send: (kind: Watch
     if (asked < storage.compacted) throw expired(`too old resource version: ${asked} (${storage.compacted})`);
     return asked;
   }
-  for (const object of storage.list(type.storageKey, namespace).filter(filter)) send('ADDED', show(inVersion(type, object)));
+  for (const object of storage.list(type.storageKey, namespace).filter(filter))
+    send('ADDED', show(inVersion(type, object)));
   if (parameters.sendInitialEvents && parameters.allowWatchBookmarks) {
     const end = bookmarkObject(type, storage.revision);
     end.metadata.annotations = { 'k8s.io/initial-events-end': 'true' };
@@ -95,10 +100,16 @@ function sendChange(request: WatchRequest, change: Change, send: (kind: WatchTyp
   const kind = before && after ? 'MODIFIED' : after ? 'ADDED' : 'DELETED';
   // What leaves the selection is shown as it was when it was inside, with the revision of its leaving.
   const left = kind === 'DELETED' && change.type !== 'DELETED' && change.previous;
-  const object = left ? { ...left, metadata: { ...left.metadata, resourceVersion: String(change.revision) } } : change.object;
+  const object = left
+    ? { ...left, metadata: { ...left.metadata, resourceVersion: String(change.revision) } }
+    : change.object;
   send(kind, show(inVersion(type, object)));
 }
 
 function bookmarkObject(type: ResourceType, revision: number): ApiObject {
-  return { kind: type.kind, apiVersion: apiVersionOf(type), metadata: { resourceVersion: String(revision), creationTimestamp: null } as unknown as ApiObject['metadata'] };
+  return {
+    kind: type.kind,
+    apiVersion: apiVersionOf(type),
+    metadata: { resourceVersion: String(revision), creationTimestamp: null } as unknown as ApiObject['metadata'],
+  };
 }

@@ -6,7 +6,22 @@ import { labelSelector, text } from './shared.ts';
 
 const standardCommunity = Type.String({ pattern: '^(\\d+):(\\d+)$|^\\d+$' });
 const largeCommunity = Type.String({ pattern: '^\\d+:\\d+:\\d+$' });
-const wellKnownCommunity = Type.Enum(['internet', 'planned-shut', 'accept-own', 'route-filter-translated-v4', 'route-filter-v4', 'route-filter-translated-v6', 'route-filter-v6', 'llgr-stale', 'no-llgr', 'blackhole', 'no-export', 'no-advertise', 'no-export-subconfed', 'no-peer']);
+const wellKnownCommunity = Type.Enum([
+  'internet',
+  'planned-shut',
+  'accept-own',
+  'route-filter-translated-v4',
+  'route-filter-v4',
+  'route-filter-translated-v6',
+  'route-filter-v6',
+  'llgr-stale',
+  'no-llgr',
+  'blackhole',
+  'no-export',
+  'no-advertise',
+  'no-export-subconfed',
+  'no-peer',
+]);
 const aggregation = (maximum: number) => Type.Optional(Type.Integer({ minimum: 1, maximum }));
 
 export const ciliumBgpAdvertisementSchema = Type.Object({

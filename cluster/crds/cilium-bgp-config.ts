@@ -8,7 +8,8 @@ export const instanceName = Type.String({ minLength: 1, maxLength: 255 });
 export const bgpCategories = ['ciliumbgp'];
 const status = Type.Optional(Type.Object({ conditions: Type.Optional(conditions) }));
 const localPort = Type.Optional(portNumber);
-const seconds = (minimum: number, value: number) => Type.Optional(Type.Integer({ format: 'int32', minimum, maximum: 2147483647, default: value }));
+const seconds = (minimum: number, value: number) =>
+  Type.Optional(Type.Integer({ format: 'int32', minimum, maximum: 2147483647, default: value }));
 
 export const ciliumBgpClusterConfigSchema = Type.Object({
   spec: Type.Object({
@@ -52,15 +53,45 @@ export const ciliumBgpPeerConfigSchema = Type.Object({
         Type.Object({
           advertisements: Type.Optional(labelSelector),
           afi: Type.Enum(['ipv4', 'ipv6', 'l2vpn', 'ls', 'opaque']),
-          safi: Type.Enum(['unicast', 'multicast', 'mpls_label', 'encapsulation', 'vpls', 'evpn', 'ls', 'sr_policy', 'mup', 'mpls_vpn', 'mpls_vpn_multicast', 'route_target_constraints', 'flowspec_unicast', 'flowspec_vpn', 'key_value']),
+          safi: Type.Enum([
+            'unicast',
+            'multicast',
+            'mpls_label',
+            'encapsulation',
+            'vpls',
+            'evpn',
+            'ls',
+            'sr_policy',
+            'mup',
+            'mpls_vpn',
+            'mpls_vpn_multicast',
+            'route_target_constraints',
+            'flowspec_unicast',
+            'flowspec_vpn',
+            'key_value',
+          ]),
         }),
       ),
     ),
     gracefulRestart: Type.Optional(
-      Type.Object({ enabled: Type.Boolean(), restartTimeSeconds: Type.Optional(Type.Integer({ format: 'int32', minimum: 1, maximum: 4095, default: 120 })) }),
+      Type.Object({
+        enabled: Type.Boolean(),
+        restartTimeSeconds: Type.Optional(Type.Integer({ format: 'int32', minimum: 1, maximum: 4095, default: 120 })),
+      }),
     ),
-    timers: Type.Optional(Type.Object({ connectRetryTimeSeconds: seconds(1, 120), holdTimeSeconds: seconds(3, 90), keepAliveTimeSeconds: seconds(1, 30) })),
-    transport: Type.Optional(Type.Object({ peerPort: Type.Optional(Type.Integer({ format: 'int32', minimum: 1, maximum: 65535, default: 179 })), sourceInterface: Type.Optional(text()) })),
+    timers: Type.Optional(
+      Type.Object({
+        connectRetryTimeSeconds: seconds(1, 120),
+        holdTimeSeconds: seconds(3, 90),
+        keepAliveTimeSeconds: seconds(1, 30),
+      }),
+    ),
+    transport: Type.Optional(
+      Type.Object({
+        peerPort: Type.Optional(Type.Integer({ format: 'int32', minimum: 1, maximum: 65535, default: 179 })),
+        sourceInterface: Type.Optional(text()),
+      }),
+    ),
   }),
   status,
 });
@@ -73,7 +104,9 @@ export const ciliumBgpNodeConfigOverrideSchema = Type.Object({
         localASN: Type.Optional(asNumber),
         localPort,
         name: instanceName,
-        peers: Type.Optional(Type.Array(Type.Object({ localAddress: Type.Optional(text()), localPort, name: instanceName }))),
+        peers: Type.Optional(
+          Type.Array(Type.Object({ localAddress: Type.Optional(text()), localPort, name: instanceName })),
+        ),
         routerID: Type.Optional(text('An IPv4 address.')),
       }),
       { minItems: 1 },
@@ -82,7 +115,12 @@ export const ciliumBgpNodeConfigOverrideSchema = Type.Object({
 });
 export type CiliumBgpNodeConfigOverride = Static<typeof ciliumBgpNodeConfigOverrideSchema>;
 
-const both = (schema: typeof ciliumBgpClusterConfigSchema | typeof ciliumBgpPeerConfigSchema | typeof ciliumBgpNodeConfigOverrideSchema): Crd['versions'] => [
+const both = (
+  schema:
+    | typeof ciliumBgpClusterConfigSchema
+    | typeof ciliumBgpPeerConfigSchema
+    | typeof ciliumBgpNodeConfigOverrideSchema,
+): Crd['versions'] => [
   { name: 'v2', schema, columns: [age] },
   { name: 'v2alpha1', schema, columns: [age] },
 ];

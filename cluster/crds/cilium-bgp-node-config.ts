@@ -8,7 +8,10 @@ const count = Type.Optional(Type.Integer({ format: 'int32' }));
 
 const peer = Type.Object({
   autoDiscovery: Type.Optional(
-    Type.Object({ defaultGateway: Type.Optional(Type.Object({ addressFamily: Type.Enum(['ipv4', 'ipv6']) })), mode: Type.Enum(['DefaultGateway']) }),
+    Type.Object({
+      defaultGateway: Type.Optional(Type.Object({ addressFamily: Type.Enum(['ipv4', 'ipv6']) })),
+      mode: Type.Enum(['DefaultGateway']),
+    }),
   ),
   localAddress: Type.Optional(text()),
   name: text(),
@@ -43,7 +46,13 @@ export const ciliumBgpNodeConfigSchema = Type.Object({
   status: Type.Optional(
     Type.Object({
       bgpInstances: Type.Optional(
-        Type.Array(Type.Object({ localASN: Type.Optional(Type.Integer({ format: 'int64' })), name: text(), peers: Type.Optional(Type.Array(peerStatus)) })),
+        Type.Array(
+          Type.Object({
+            localASN: Type.Optional(Type.Integer({ format: 'int64' })),
+            name: text(),
+            peers: Type.Optional(Type.Array(peerStatus)),
+          }),
+        ),
       ),
       conditions: Type.Optional(conditions),
     }),

@@ -5,7 +5,10 @@ import { cidr } from './shared.ts';
 
 export const ciliumCidrGroupSchema = Type.Object({
   spec: Type.Object({
-    externalCIDRs: Type.Array(cidr, { description: 'ExternalCIDRs is a list of CIDRs selecting peers outside the clusters.', minItems: 0 }),
+    externalCIDRs: Type.Array(cidr, {
+      description: 'ExternalCIDRs is a list of CIDRs selecting peers outside the clusters.',
+      minItems: 0,
+    }),
   }),
 });
 export type CiliumCidrGroup = Static<typeof ciliumCidrGroupSchema>;

@@ -8,7 +8,9 @@ export const ciliumEndpointSliceSchema = Type.Object({
   endpoints: Type.Array(
     Type.Object({
       encryption: Type.Optional(encryptionKey),
-      id: Type.Optional(Type.Integer({ format: 'int64', description: 'IdentityID is the numeric identity of the endpoint' })),
+      id: Type.Optional(
+        Type.Integer({ format: 'int64', description: 'IdentityID is the numeric identity of the endpoint' }),
+      ),
       name: Type.Optional(text()),
       'named-ports': Type.Optional(Type.Array(namedPort)),
       networking: Type.Optional(endpointNetworking),
@@ -16,7 +18,11 @@ export const ciliumEndpointSliceSchema = Type.Object({
       'service-account': Type.Optional(text()),
     }),
   ),
-  namespace: Type.Optional(text('Namespace indicate as CiliumEndpointSlice namespace. All the CiliumEndpoints within the same namespace are put together.')),
+  namespace: Type.Optional(
+    text(
+      'Namespace indicate as CiliumEndpointSlice namespace. All the CiliumEndpoints within the same namespace are put together.',
+    ),
+  ),
 });
 export type CiliumEndpointSlice = Static<typeof ciliumEndpointSliceSchema>;
 

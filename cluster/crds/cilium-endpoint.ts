@@ -16,7 +16,9 @@ export const namedPort = Type.Object({
   protocol: Type.Optional(text('Layer 4 protocol name')),
 });
 
-export const encryptionKey = Type.Object({ key: Type.Optional(Type.Integer({ description: 'Index of the key to use for encryption, 0 if disabled' })) });
+export const encryptionKey = Type.Object({
+  key: Type.Optional(Type.Integer({ description: 'Index of the key to use for encryption, 0 if disabled' })),
+});
 
 const allowed = Type.Object({
   'dest-port': Type.Optional(Type.Integer()),
@@ -31,11 +33,19 @@ const direction = Type.Object({
   denied: Type.Optional(Type.Array(allowed)),
   enforcing: Type.Boolean(),
   removing: Type.Optional(Type.Array(allowed)),
-  state: Type.Optional(text('EndpointPolicyState defines the state of the Policy mode: "enforcing", "non-enforcing", "disabled"')),
+  state: Type.Optional(
+    text('EndpointPolicyState defines the state of the Policy mode: "enforcing", "non-enforcing", "disabled"'),
+  ),
 });
 
 const controller = Type.Object({
-  configuration: Type.Optional(Type.Object({ 'error-retry': Type.Optional(Type.Boolean()), 'error-retry-base': Type.Optional(Type.Integer({ format: 'int64' })), interval: Type.Optional(Type.Integer({ format: 'int64' })) })),
+  configuration: Type.Optional(
+    Type.Object({
+      'error-retry': Type.Optional(Type.Boolean()),
+      'error-retry-base': Type.Optional(Type.Integer({ format: 'int64' })),
+      interval: Type.Optional(Type.Integer({ format: 'int64' })),
+    }),
+  ),
   name: Type.Optional(text()),
   status: Type.Optional(
     Type.Object({
@@ -50,7 +60,18 @@ const controller = Type.Object({
   uuid: Type.Optional(text()),
 });
 
-export const endpointStates = ['creating', 'waiting-for-identity', 'not-ready', 'waiting-to-regenerate', 'regenerating', 'restoring', 'ready', 'disconnecting', 'disconnected', 'invalid'] as const;
+export const endpointStates = [
+  'creating',
+  'waiting-for-identity',
+  'not-ready',
+  'waiting-to-regenerate',
+  'regenerating',
+  'restoring',
+  'ready',
+  'disconnecting',
+  'disconnected',
+  'invalid',
+] as const;
 
 export const ciliumEndpointSchema = Type.Object({
   status: Type.Optional(
@@ -77,16 +98,25 @@ export const ciliumEndpointSchema = Type.Object({
           policy: Type.Optional(text()),
         }),
       ),
-      id: Type.Optional(Type.Integer({ format: 'int64', description: 'ID is the cilium-agent-local ID of the endpoint.' })),
+      id: Type.Optional(
+        Type.Integer({ format: 'int64', description: 'ID is the cilium-agent-local ID of the endpoint.' }),
+      ),
       identity: Type.Optional(
         Type.Object({
-          id: Type.Optional(Type.Integer({ format: 'int64', description: 'ID is the numeric identity of the endpoint' })),
+          id: Type.Optional(
+            Type.Integer({ format: 'int64', description: 'ID is the numeric identity of the endpoint' }),
+          ),
           labels: Type.Optional(texts('Labels is the list of labels associated with the identity')),
         }),
       ),
       log: Type.Optional(
         Type.Array(
-          Type.Object({ code: Type.Optional(text()), message: Type.Optional(text()), state: Type.Optional(text()), timestamp: Type.Optional(text()) }),
+          Type.Object({
+            code: Type.Optional(text()),
+            message: Type.Optional(text()),
+            state: Type.Optional(text()),
+            timestamp: Type.Optional(text()),
+          }),
         ),
       ),
       'named-ports': Type.Optional(Type.Array(namedPort)),
@@ -109,12 +139,39 @@ export const ciliumEndpoint: Crd = {
       name: 'v2',
       schema: ciliumEndpointSchema,
       columns: [
-        { jsonPath: '.status.identity.id', name: 'Security Identity', type: 'integer', description: 'Security Identity' },
-        { jsonPath: '.status.policy.ingress.state', name: 'Ingress Enforcement', type: 'string', priority: 1, description: 'Ingress enforcement in the endpoint' },
-        { jsonPath: '.status.policy.egress.state', name: 'Egress Enforcement', type: 'string', priority: 1, description: 'Egress enforcement in the endpoint' },
+        {
+          jsonPath: '.status.identity.id',
+          name: 'Security Identity',
+          type: 'integer',
+          description: 'Security Identity',
+        },
+        {
+          jsonPath: '.status.policy.ingress.state',
+          name: 'Ingress Enforcement',
+          type: 'string',
+          priority: 1,
+          description: 'Ingress enforcement in the endpoint',
+        },
+        {
+          jsonPath: '.status.policy.egress.state',
+          name: 'Egress Enforcement',
+          type: 'string',
+          priority: 1,
+          description: 'Egress enforcement in the endpoint',
+        },
         { jsonPath: '.status.state', name: 'Endpoint State', type: 'string', description: 'Endpoint current state' },
-        { jsonPath: '.status.networking.addressing[0].ipv4', name: 'IPv4', type: 'string', description: 'Endpoint IPv4 address' },
-        { jsonPath: '.status.networking.addressing[0].ipv6', name: 'IPv6', type: 'string', description: 'Endpoint IPv6 address' },
+        {
+          jsonPath: '.status.networking.addressing[0].ipv4',
+          name: 'IPv4',
+          type: 'string',
+          description: 'Endpoint IPv4 address',
+        },
+        {
+          jsonPath: '.status.networking.addressing[0].ipv6',
+          name: 'IPv6',
+          type: 'string',
+          description: 'Endpoint IPv6 address',
+        },
       ],
     },
   ],

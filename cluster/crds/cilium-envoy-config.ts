@@ -8,10 +8,18 @@ const name = Type.String({ minLength: 1 });
 export const ciliumEnvoyConfigSchema = Type.Object({
   spec: Type.Object({
     backendServices: Type.Optional(
-      Type.Array(Type.Object({ name, namespace: Type.Optional(text()), number: Type.Optional(Type.Array(Type.String({ description: 'Port numbers, or names.' }))) })),
+      Type.Array(
+        Type.Object({
+          name,
+          namespace: Type.Optional(text()),
+          number: Type.Optional(Type.Array(Type.String({ description: 'Port numbers, or names.' }))),
+        }),
+      ),
     ),
     nodeSelector: Type.Optional(labelSelector),
-    resources: Type.Optional(Type.Array(anyObject, { description: 'Envoy resources in their JSON form, each with an @type.' })),
+    resources: Type.Optional(
+      Type.Array(anyObject, { description: 'Envoy resources in their JSON form, each with an @type.' }),
+    ),
     services: Type.Optional(
       Type.Array(
         Type.Object({

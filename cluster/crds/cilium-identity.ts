@@ -19,7 +19,15 @@ export const ciliumIdentity: Crd = {
     {
       name: 'v2',
       schema: ciliumIdentitySchema,
-      columns: [{ jsonPath: '.metadata.labels.io\\.kubernetes\\.pod\\.namespace', name: 'Namespace', type: 'string', description: 'The namespace of the entity' }, age],
+      columns: [
+        {
+          jsonPath: '.metadata.labels.io\\.kubernetes\\.pod\\.namespace',
+          name: 'Namespace',
+          type: 'string',
+          description: 'The namespace of the entity',
+        },
+        age,
+      ],
     },
   ],
 };

@@ -6,7 +6,9 @@ import { cidr, conditions, labelSelector, text } from './shared.ts';
 export const ciliumLoadBalancerIpPoolSchema = Type.Object({
   spec: Type.Object({
     allowFirstLastIPs: Type.Optional(Type.Enum(['Yes', 'No'])),
-    blocks: Type.Optional(Type.Array(Type.Object({ cidr: Type.Optional(cidr), start: Type.Optional(text()), stop: Type.Optional(text()) }))),
+    blocks: Type.Optional(
+      Type.Array(Type.Object({ cidr: Type.Optional(cidr), start: Type.Optional(text()), stop: Type.Optional(text()) })),
+    ),
     disabled: Type.Optional(Type.Boolean({ default: false })),
     serviceSelector: Type.Optional(labelSelector),
   }),
@@ -17,7 +19,11 @@ export type CiliumLoadBalancerIpPool = Static<typeof ciliumLoadBalancerIpPoolSch
 const columns = [
   { jsonPath: '.spec.disabled', name: 'Disabled', type: 'boolean' },
   { jsonPath: '.status.conditions[?(@.type=="cilium.io/PoolConflict")].status', name: 'Conflicting', type: 'string' },
-  { jsonPath: '.status.conditions[?(@.type=="cilium.io/IPsAvailable")].message', name: 'IPs Available', type: 'string' },
+  {
+    jsonPath: '.status.conditions[?(@.type=="cilium.io/IPsAvailable")].message',
+    name: 'IPs Available',
+    type: 'string',
+  },
   age,
 ] as const;
 

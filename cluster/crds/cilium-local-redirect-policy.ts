@@ -14,7 +14,11 @@ const addressMatcher = Type.Object({
   toPorts: Type.Array(portInfo),
 });
 
-const serviceMatcher = Type.Object({ namespace: text(), serviceName: text(), toPorts: Type.Optional(Type.Array(portInfo)) });
+const serviceMatcher = Type.Object({
+  namespace: text(),
+  serviceName: text(),
+  toPorts: Type.Optional(Type.Array(portInfo)),
+});
 
 /** Cilium keeps the spec immutable by a CEL rule; the API server that evaluates CEL does too. */
 const immutable = { 'x-kubernetes-validations': [{ message: 'spec is immutable', rule: 'self == oldSelf' }] };

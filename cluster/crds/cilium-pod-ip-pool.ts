@@ -4,7 +4,9 @@ import type { Crd } from './definition.ts';
 import { cidr, labelSelector } from './shared.ts';
 
 const pool = (maskMax: number) =>
-  Type.Optional(Type.Object({ cidrs: Type.Array(cidr, { minItems: 1 }), maskSize: Type.Integer({ minimum: 1, maximum: maskMax }) }));
+  Type.Optional(
+    Type.Object({ cidrs: Type.Array(cidr, { minItems: 1 }), maskSize: Type.Integer({ minimum: 1, maximum: maskMax }) }),
+  );
 
 export const ciliumPodIpPoolSchema = Type.Object({
   spec: Type.Object({

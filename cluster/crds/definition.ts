@@ -64,6 +64,11 @@ export function crdObject(crd: Crd): CrdObject {
 }
 
 function withMeta(schema: ReturnType<typeof structural>): object {
-  const properties = { apiVersion: { type: 'string' }, kind: { type: 'string' }, metadata: { type: 'object' }, ...schema.properties };
+  const properties = {
+    apiVersion: { type: 'string' },
+    kind: { type: 'string' },
+    metadata: { type: 'object' },
+    ...schema.properties,
+  };
   return { ...schema, properties, required: ['metadata', ...(schema.required ?? [])] };
 }

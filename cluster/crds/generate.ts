@@ -8,7 +8,12 @@ export const crdDirectory = new URL('../../deploy/crds/', import.meta.url);
 /** File name and content of each. */
 export function crdFiles(): Map<string, string> {
   const header = '# Written by cluster/crds/generate.ts: change the schema there.\n';
-  return new Map(crdObjects().map((object) => [`${String((object.spec.names as { plural: string }).plural)}.yaml`, header + stringify(object, { lineWidth: 0, aliasDuplicateObjects: false })]));
+  return new Map(
+    crdObjects().map((object) => [
+      `${String((object.spec.names as { plural: string }).plural)}.yaml`,
+      header + stringify(object, { lineWidth: 0, aliasDuplicateObjects: false }),
+    ]),
+  );
 }
 
 if (import.meta.main) {

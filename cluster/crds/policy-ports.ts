@@ -2,18 +2,42 @@
 import { type Static, Type } from 'typebox';
 import { intOrString, oneOfFields, text, texts } from './shared.ts';
 
-export const protocols = ['TCP', 'UDP', 'SCTP', 'ICMP', 'ICMPv6', 'ANY', 'VRRP', 'IGMP', 'GRE', 'IPIP', 'IPV6', 'ESP', 'AH'] as const;
+export const protocols = [
+  'TCP',
+  'UDP',
+  'SCTP',
+  'ICMP',
+  'ICMPv6',
+  'ANY',
+  'VRRP',
+  'IGMP',
+  'GRE',
+  'IPIP',
+  'IPV6',
+  'ESP',
+  'AH',
+] as const;
 
 export const portProtocol = Type.Object({
-  endPort: Type.Optional(Type.Integer({ format: 'int32', minimum: 0, maximum: 65535, description: 'EndPort can only be an L4 port number.' })),
+  endPort: Type.Optional(
+    Type.Integer({
+      format: 'int32',
+      minimum: 0,
+      maximum: 65535,
+      description: 'EndPort can only be an L4 port number.',
+    }),
+  ),
   port: Type.Optional(
     Type.String({
       description: 'An L4 port number, or the name of a port; "0" is every port of the protocol.',
       maxLength: 63,
-      pattern: '^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})$|^([a-zA-Z0-9]-?)*[a-zA-Z](-?[a-zA-Z0-9])*$',
+      pattern:
+        '^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})$|^([a-zA-Z0-9]-?)*[a-zA-Z](-?[a-zA-Z0-9])*$',
     }),
   ),
-  protocol: Type.Optional(Type.Enum([...protocols], { description: 'The L4 protocol; omitted or ANY: TCP, UDP and SCTP.' })),
+  protocol: Type.Optional(
+    Type.Enum([...protocols], { description: 'The L4 protocol; omitted or ANY: TCP, UDP and SCTP.' }),
+  ),
 });
 
 const secret = Type.Object({ name: text(), namespace: Type.Optional(text()) });
@@ -54,7 +78,10 @@ const kafkaRule = Type.Object({
   topic: Type.Optional(Type.String({ maxLength: 255 })),
 });
 
-const dnsRule = Type.Object({ matchName: Type.Optional(fqdnName), matchPattern: Type.Optional(fqdnPattern) }, oneOfFields('matchName', 'matchPattern'));
+const dnsRule = Type.Object(
+  { matchName: Type.Optional(fqdnName), matchPattern: Type.Optional(fqdnPattern) },
+  oneOfFields('matchName', 'matchPattern'),
+);
 
 export const l7Rules = Type.Object(
   {
@@ -97,7 +124,10 @@ export const icmpRule = Type.Object({
     Type.Array(
       Type.Object({
         family: Type.Optional(Type.Enum(['IPv4', 'IPv6'])),
-        type: { ...intOrString, description: 'A number from 0 to 255, or the CamelCase name of the type.' } as typeof intOrString,
+        type: {
+          ...intOrString,
+          description: 'A number from 0 to 255, or the CamelCase name of the type.',
+        } as typeof intOrString,
       }),
       { maxItems: portsMax },
     ),

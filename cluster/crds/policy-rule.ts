@@ -19,11 +19,15 @@ export const rule = Type.Object(
     description: Type.Optional(text('Description is a free form string. It is only for people.')),
     egress: Type.Optional(Type.Array(egressRule)),
     egressDeny: Type.Optional(Type.Array(egressDenyRule)),
-    enableDefaultDeny: Type.Optional(Type.Object({ egress: Type.Optional(Type.Boolean()), ingress: Type.Optional(Type.Boolean()) })),
+    enableDefaultDeny: Type.Optional(
+      Type.Object({ egress: Type.Optional(Type.Boolean()), ingress: Type.Optional(Type.Boolean()) }),
+    ),
     endpointSelector: Type.Optional(labelSelector),
     ingress: Type.Optional(Type.Array(ingressRule)),
     ingressDeny: Type.Optional(Type.Array(ingressDenyRule)),
-    labels: Type.Optional(Type.Array(Type.Object({ key: text(), source: Type.Optional(text()), value: Type.Optional(text()) }))),
+    labels: Type.Optional(
+      Type.Array(Type.Object({ key: text(), source: Type.Optional(text()), value: Type.Optional(text()) })),
+    ),
     log: Type.Optional(Type.Object({ value: Type.Optional(Type.String({ maxLength: 32, pattern: '^[ -~]*$' })) })),
     nodeSelector: Type.Optional(labelSelector),
   },

@@ -1,8 +1,10 @@
 /** Parts that several CRD schemas share: selectors, addresses, conditions. */
 import { type Static, Type } from 'typebox';
 
-export const text = (description?: string): ReturnType<typeof Type.String> => Type.String(description === undefined ? {} : { description });
-export const texts = (description?: string) => Type.Array(Type.String(), description === undefined ? {} : { description });
+export const text = (description?: string): ReturnType<typeof Type.String> =>
+  Type.String(description === undefined ? {} : { description });
+export const texts = (description?: string) =>
+  Type.Array(Type.String(), description === undefined ? {} : { description });
 export const textMap = Type.Record(Type.String(), Type.String());
 
 const labelValue = Type.String({ maxLength: 63, pattern: '^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$' });
@@ -43,14 +45,24 @@ export const condition = Type.Object({
 });
 
 /** The `conditions` list of a status, merged by type. */
-export const conditions = Type.Array(condition, { 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] });
+export const conditions = Type.Array(condition, {
+  'x-kubernetes-list-type': 'map',
+  'x-kubernetes-list-map-keys': ['type'],
+});
 
 /** Any JSON object: schemas that others own (cloud provider specs, Envoy resources). */
-export const anyObject = Type.Unsafe<Record<string, unknown>>({ type: 'object', 'x-kubernetes-preserve-unknown-fields': true });
+export const anyObject = Type.Unsafe<Record<string, unknown>>({
+  type: 'object',
+  'x-kubernetes-preserve-unknown-fields': true,
+});
 
 export const intOrString = Type.Unsafe<number | string>({ 'x-kubernetes-int-or-string': true });
 
 /** Exactly one of these fields. */
-export const oneOfFields = (...names: string[]): { oneOf: object[] } => ({ oneOf: names.map((name) => ({ required: [name] })) });
+export const oneOfFields = (...names: string[]): { oneOf: object[] } => ({
+  oneOf: names.map((name) => ({ required: [name] })),
+});
 /** At least one of these fields. */
-export const anyOfFields = (...names: string[]): { anyOf: object[] } => ({ anyOf: names.map((name) => ({ required: [name] })) });
+export const anyOfFields = (...names: string[]): { anyOf: object[] } => ({
+  anyOf: names.map((name) => ({ required: [name] })),
+});

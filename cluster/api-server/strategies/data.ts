@@ -1,6 +1,6 @@
 /** ConfigMaps and Secrets: keys are file names, secret values are base64, immutable ones stay as they are. */
 import { forbiddenField, invalidValue } from '../errors.ts';
-import { type ApiObject, type Cause, isRecord, sameJson, type Strategy } from '../types.ts';
+import { type ApiObject, type Cause, isRecord, type Strategy, sameJson } from '../types.ts';
 
 const keyPattern = /^[-._a-zA-Z0-9]+$/;
 const base64Pattern = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
@@ -8,7 +8,9 @@ const base64Pattern = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]
 function keys(map: unknown, field: string): Cause[] {
   return Object.keys((map ?? {}) as object)
     .filter((key) => !keyPattern.test(key) || key.length > 253)
-    .map((key) => invalidValue(`${field}[${key}]`, key, "a valid key must consist of alphanumeric characters, '-', '_' or '.'"));
+    .map((key) =>
+      invalidValue(`${field}[${key}]`, key, "a valid key must consist of alphanumeric characters, '-', '_' or '.'"),
+    );
 }
 
 /** The value itself is not shown: it may be a secret. */
@@ -27,7 +29,12 @@ function immutable(draft: ApiObject, old: ApiObject | undefined): Cause[] {
 
 export const configMapStrategy: Strategy = {
   validate(draft, old) {
-    return [...keys(draft.data, 'data'), ...keys(draft.binaryData, 'binaryData'), ...encoded(draft.binaryData, 'binaryData'), ...immutable(draft, old)];
+    return [
+      ...keys(draft.data, 'data'),
+      ...keys(draft.binaryData, 'binaryData'),
+      ...encoded(draft.binaryData, 'binaryData'),
+      ...immutable(draft, old),
+    ];
   },
 };
 
@@ -36,7 +43,8 @@ export const secretStrategy: Strategy = {
     draft.type ??= 'Opaque';
     if (!isRecord(draft.stringData)) return;
     const data: Record<string, unknown> = isRecord(draft.data) ? draft.data : {};
-    for (const [key, value] of Object.entries(draft.stringData)) data[key] = Buffer.from(String(value)).toString('base64');
+    for (const [key, value] of Object.entries(draft.stringData))
+      data[key] = Buffer.from(String(value)).toString('base64');
     draft.data = data;
     delete draft.stringData;
   },

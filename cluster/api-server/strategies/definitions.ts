@@ -25,13 +25,26 @@ export const definitionStrategy: Strategy = {
     const spec = draft.spec as DefinitionSpec;
     const causes: Cause[] = [];
     const name = `${spec.names.plural}.${spec.group}`;
-    if (draft.metadata.name !== name) causes.push(invalidValue('metadata.name', draft.metadata.name, `must be spec.names.plural+"."+spec.group, ${name}`));
-    if (spec.scope !== 'Namespaced' && spec.scope !== 'Cluster') causes.push(notSupported('spec.scope', spec.scope, ['Cluster', 'Namespaced']));
-    if (spec.versions.filter((version) => version.storage).length !== 1) causes.push(invalidValue('spec.versions', spec.versions.map(({ name }) => name), 'must have exactly one version marked as storage version'));
+    if (draft.metadata.name !== name)
+      causes.push(
+        invalidValue('metadata.name', draft.metadata.name, `must be spec.names.plural+"."+spec.group, ${name}`),
+      );
+    if (spec.scope !== 'Namespaced' && spec.scope !== 'Cluster')
+      causes.push(notSupported('spec.scope', spec.scope, ['Cluster', 'Namespaced']));
+    if (spec.versions.filter((version) => version.storage).length !== 1)
+      causes.push(
+        invalidValue(
+          'spec.versions',
+          spec.versions.map(({ name }) => name),
+          'must have exactly one version marked as storage version',
+        ),
+      );
     spec.versions.forEach((version, i) => {
-      if (version.schema?.openAPIV3Schema === undefined) causes.push(required(`spec.versions[${i}].schema.openAPIV3Schema`, 'schemas are required'));
+      if (version.schema?.openAPIV3Schema === undefined)
+        causes.push(required(`spec.versions[${i}].schema.openAPIV3Schema`, 'schemas are required'));
     });
-    if (old && (old.spec as DefinitionSpec).scope !== spec.scope) causes.push(invalidValue('spec.scope', spec.scope, 'field is immutable'));
+    if (old && (old.spec as DefinitionSpec).scope !== spec.scope)
+      causes.push(invalidValue('spec.scope', spec.scope, 'field is immutable'));
     return causes;
   },
 };
@@ -40,7 +53,10 @@ export const definitionStrategy: Strategy = {
 function accept(draft: ApiObject, now: string): void {
   const spec = draft.spec as Partial<DefinitionSpec>;
   const status = isRecord(draft.status) ? draft.status : {};
-  const kept = (Array.isArray(status.conditions) ? status.conditions : []) as { type: string; lastTransitionTime?: string }[];
+  const kept = (Array.isArray(status.conditions) ? status.conditions : []) as {
+    type: string;
+    lastTransitionTime?: string;
+  }[];
   const condition = (type: string, reason: string, message: string): object => {
     const since = kept.find((entry) => entry.type === type)?.lastTransitionTime ?? now;
     return { type, status: 'True', reason, message, lastTransitionTime: since };

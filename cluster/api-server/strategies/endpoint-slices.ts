@@ -26,11 +26,13 @@ export const endpointSliceStrategy: Strategy = {
       const addresses = arrayAt(endpoint, 'addresses');
       if (addresses.length === 0) causes.push(required(`endpoints[${i}].addresses`, 'must contain at least 1 address'));
       addresses.forEach((address, j) => {
-        if (!fits(address, family)) causes.push(invalidValue(`endpoints[${i}].addresses[${j}]`, address, `must be an ${family} address`));
+        if (!fits(address, family))
+          causes.push(invalidValue(`endpoints[${i}].addresses[${j}]`, address, `must be an ${family} address`));
       });
     });
     arrayAt(draft, 'ports').forEach((port, i) => {
-      if (!protocols.includes(stringAt(port, 'protocol'))) causes.push(notSupported(`ports[${i}].protocol`, fieldAt(port, 'protocol'), protocols));
+      if (!protocols.includes(stringAt(port, 'protocol')))
+        causes.push(notSupported(`ports[${i}].protocol`, fieldAt(port, 'protocol'), protocols));
       if (fieldAt(port, 'port') !== undefined) causes.push(...portNumber(fieldAt(port, 'port'), `ports[${i}].port`));
     });
     return causes;

@@ -6,7 +6,8 @@ export const contentFinalizer = 'kubernetes';
 
 export const namespaceStrategy: Strategy = {
   defaults(draft) {
-    if (draft.metadata.name) draft.metadata.labels = { ...draft.metadata.labels, 'kubernetes.io/metadata.name': draft.metadata.name };
+    if (draft.metadata.name)
+      draft.metadata.labels = { ...draft.metadata.labels, 'kubernetes.io/metadata.name': draft.metadata.name };
   },
   prepareCreate(draft) {
     draft.spec = { finalizers: [contentFinalizer] };

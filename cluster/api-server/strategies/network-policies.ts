@@ -1,8 +1,8 @@
 /** NetworkPolicies: policy types follow from the rules when absent; CIDRs, exceptions and ports are checked. */
 import ipaddr from 'ipaddr.js';
+import { type LabelSelector, SelectorError, selectorRequirements } from '../../selectors.ts';
 import { forbiddenField, invalidValue, notSupported, required } from '../errors.ts';
 import { cidr, isCidr, portNumberOrName } from '../names.ts';
-import { SelectorError, selectorRequirements, type LabelSelector } from '../../selectors.ts';
 import { arrayAt, type Cause, fieldAt, isRecord, type Strategy, stringAt } from '../types.ts';
 
 const protocols = ['TCP', 'UDP', 'SCTP'];
@@ -21,9 +21,13 @@ export const networkPolicyStrategy: Strategy = {
   validate(draft) {
     const causes: Cause[] = [...selector(fieldAt(draft, 'spec', 'podSelector'), 'spec.podSelector')];
     arrayAt(draft, 'spec', 'policyTypes').forEach((type, i) => {
-      if (type !== 'Ingress' && type !== 'Egress') causes.push(notSupported(`spec.policyTypes[${i}]`, type, ['Ingress', 'Egress']));
+      if (type !== 'Ingress' && type !== 'Egress')
+        causes.push(notSupported(`spec.policyTypes[${i}]`, type, ['Ingress', 'Egress']));
     });
-    for (const [direction, peers] of [['ingress', 'from'], ['egress', 'to']] as const) {
+    for (const [direction, peers] of [
+      ['ingress', 'from'],
+      ['egress', 'to'],
+    ] as const) {
       arrayAt(draft, 'spec', direction).forEach((rule, i) => {
         const at = `spec.${direction}[${i}]`;
         arrayAt(rule, 'ports').forEach((port, j) => causes.push(...validPort(port, `${at}.ports[${j}]`)));
@@ -48,10 +52,13 @@ function validPort(port: unknown, at: string): Cause[] {
   const causes: Cause[] = [];
   const number = fieldAt(port, 'port');
   const end = fieldAt(port, 'endPort');
-  if (!protocols.includes(stringAt(port, 'protocol'))) causes.push(notSupported(`${at}.protocol`, fieldAt(port, 'protocol'), protocols));
+  if (!protocols.includes(stringAt(port, 'protocol')))
+    causes.push(notSupported(`${at}.protocol`, fieldAt(port, 'protocol'), protocols));
   if (number !== undefined) causes.push(...portNumberOrName(number, `${at}.port`));
-  if (end !== undefined && typeof number !== 'number') causes.push(invalidValue(`${at}.endPort`, end, 'may not be specified when `port` is not a number'));
-  else if (end !== undefined && Number(end) < Number(number)) causes.push(invalidValue(`${at}.endPort`, end, 'must be greater than or equal to `port`'));
+  if (end !== undefined && typeof number !== 'number')
+    causes.push(invalidValue(`${at}.endPort`, end, 'may not be specified when `port` is not a number'));
+  else if (end !== undefined && Number(end) < Number(number))
+    causes.push(invalidValue(`${at}.endPort`, end, 'must be greater than or equal to `port`'));
   return causes;
 }
 
@@ -66,7 +73,8 @@ function validPeer(peer: unknown, at: string): Cause[] {
   arrayAt(block, 'except').forEach((except, i) => {
     const field = `${at}.ipBlock.except[${i}]`;
     causes.push(...cidr(except, field));
-    if (typeof except === 'string' && isCidr(except) && isCidr(range) && !inside(except, range)) causes.push(invalidValue(field, except, `must be a strict subset of \`cidr\` ${range}`));
+    if (typeof except === 'string' && isCidr(except) && isCidr(range) && !inside(except, range))
+      causes.push(invalidValue(field, except, `must be a strict subset of \`cidr\` ${range}`));
   });
   return causes;
 }

@@ -1,7 +1,7 @@
 /** What makes a pod invalid: each cause names the field, the value and what was expected. */
 import { duplicate, forbiddenField, invalidValue, notSupported, required } from '../errors.ts';
 import { dnsLabel, dnsSubdomain, ipAddress, portNumber, portNumberOrName } from '../names.ts';
-import { arrayAt, type ApiObject, type Cause, fieldAt, isRecord, stringAt } from '../types.ts';
+import { type ApiObject, arrayAt, type Cause, fieldAt, isRecord, stringAt } from '../types.ts';
 
 const protocols = ['TCP', 'UDP', 'SCTP'];
 
@@ -9,12 +9,14 @@ export function validatePod(pod: ApiObject): Cause[] {
   if (!isRecord(pod.spec)) return [required('spec')];
   const causes: Cause[] = [];
   const restart = stringAt(pod, 'spec', 'restartPolicy');
-  if (!['Always', 'OnFailure', 'Never'].includes(restart)) causes.push(notSupported('spec.restartPolicy', restart, ['Always', 'OnFailure', 'Never']));
+  if (!['Always', 'OnFailure', 'Never'].includes(restart))
+    causes.push(notSupported('spec.restartPolicy', restart, ['Always', 'OnFailure', 'Never']));
   const dns = stringAt(pod, 'spec', 'dnsPolicy');
   const dnsPolicies = ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'None'];
   if (!dnsPolicies.includes(dns)) causes.push(notSupported('spec.dnsPolicy', dns, dnsPolicies));
   const grace = fieldAt(pod, 'spec', 'terminationGracePeriodSeconds');
-  if (typeof grace === 'number' && grace < 0) causes.push(invalidValue('spec.terminationGracePeriodSeconds', grace, 'must be greater than or equal to 0'));
+  if (typeof grace === 'number' && grace < 0)
+    causes.push(invalidValue('spec.terminationGracePeriodSeconds', grace, 'must be greater than or equal to 0'));
   const node = stringAt(pod, 'spec', 'nodeName');
   if (node !== '') causes.push(...dnsSubdomain(node, 'spec.nodeName'));
   const hostname = fieldAt(pod, 'spec', 'hostname');
@@ -23,10 +25,16 @@ export function validatePod(pod: ApiObject): Cause[] {
   if (arrayAt(pod, 'spec', 'containers').length === 0) causes.push(required('spec.containers'));
   const names = new Set<string>();
   for (const list of ['initContainers', 'containers']) {
-    arrayAt(pod, 'spec', list).forEach((container, i) => causes.push(...validContainer(pod, container, `spec.${list}[${i}]`, names)));
+    arrayAt(pod, 'spec', list).forEach((container, i) =>
+      causes.push(...validContainer(pod, container, `spec.${list}[${i}]`, names)),
+    );
   }
-  arrayAt(pod, 'spec', 'hostAliases').forEach((alias, i) => causes.push(...ipAddress(fieldAt(alias, 'ip'), `spec.hostAliases[${i}].ip`)));
-  arrayAt(pod, 'status', 'podIPs').forEach((entry, i) => causes.push(...ipAddress(fieldAt(entry, 'ip'), `status.podIPs[${i}].ip`)));
+  arrayAt(pod, 'spec', 'hostAliases').forEach((alias, i) =>
+    causes.push(...ipAddress(fieldAt(alias, 'ip'), `spec.hostAliases[${i}].ip`)),
+  );
+  arrayAt(pod, 'status', 'podIPs').forEach((entry, i) =>
+    causes.push(...ipAddress(fieldAt(entry, 'ip'), `status.podIPs[${i}].ip`)),
+  );
   return causes;
 }
 
@@ -49,7 +57,8 @@ function validContainer(pod: ApiObject, container: unknown, at: string, names: S
   names.add(name);
   const image = fieldAt(container, 'image');
   if (image === undefined || image === '') causes.push(required(`${at}.image`));
-  else if (typeof image === 'string' && image.trim() !== image) causes.push(invalidValue(`${at}.image`, image, 'must not have leading or trailing whitespace'));
+  else if (typeof image === 'string' && image.trim() !== image)
+    causes.push(invalidValue(`${at}.image`, image, 'must not have leading or trailing whitespace'));
   const policy = fieldAt(container, 'imagePullPolicy');
   const policies = ['Always', 'IfNotPresent', 'Never'];
   if (!policies.includes(String(policy))) causes.push(notSupported(`${at}.imagePullPolicy`, policy, policies));
@@ -57,16 +66,26 @@ function validContainer(pod: ApiObject, container: unknown, at: string, names: S
   arrayAt(container, 'env').forEach((env, i) => {
     const variable = stringAt(env, 'name');
     if (variable === '') causes.push(required(`${at}.env[${i}].name`));
-    else if (variable.includes('=')) causes.push(invalidValue(`${at}.env[${i}].name`, variable, "a valid environment variable name must not contain '='"));
-    if (fieldAt(env, 'value') && fieldAt(env, 'valueFrom') !== undefined) causes.push(forbiddenField(`${at}.env[${i}].valueFrom`, 'may not be specified when `value` is not empty'));
+    else if (variable.includes('='))
+      causes.push(
+        invalidValue(`${at}.env[${i}].name`, variable, "a valid environment variable name must not contain '='"),
+      );
+    if (fieldAt(env, 'value') && fieldAt(env, 'valueFrom') !== undefined)
+      causes.push(forbiddenField(`${at}.env[${i}].valueFrom`, 'may not be specified when `value` is not empty'));
   });
   const volumes = new Set(arrayAt(pod, 'spec', 'volumes').map((volume) => stringAt(volume, 'name')));
   arrayAt(container, 'volumeMounts').forEach((mount, i) => {
     const volume = stringAt(mount, 'name');
-    if (!volumes.has(volume)) causes.push({ reason: 'FieldValueInvalid', message: `Not found: ${JSON.stringify(volume)}`, field: `${at}.volumeMounts[${i}].name` });
+    if (!volumes.has(volume))
+      causes.push({
+        reason: 'FieldValueInvalid',
+        message: `Not found: ${JSON.stringify(volume)}`,
+        field: `${at}.volumeMounts[${i}].name`,
+      });
     if (stringAt(mount, 'mountPath') === '') causes.push(required(`${at}.volumeMounts[${i}].mountPath`));
   });
-  for (const probe of ['livenessProbe', 'readinessProbe', 'startupProbe']) causes.push(...validProbe(fieldAt(container, probe), `${at}.${probe}`));
+  for (const probe of ['livenessProbe', 'readinessProbe', 'startupProbe'])
+    causes.push(...validProbe(fieldAt(container, probe), `${at}.${probe}`));
   return causes;
 }
 
@@ -77,15 +96,18 @@ function validPorts(pod: ApiObject, container: unknown, at: string): Cause[] {
     const name = stringAt(port, 'name');
     const number = fieldAt(port, 'containerPort');
     const hostPort = fieldAt(port, 'hostPort');
-    const causes = number === undefined ? [required(`${field}.containerPort`)] : portNumber(number, `${field}.containerPort`);
-    if (!protocols.includes(stringAt(port, 'protocol'))) causes.push(notSupported(`${field}.protocol`, fieldAt(port, 'protocol'), protocols));
+    const causes =
+      number === undefined ? [required(`${field}.containerPort`)] : portNumber(number, `${field}.containerPort`);
+    if (!protocols.includes(stringAt(port, 'protocol')))
+      causes.push(notSupported(`${field}.protocol`, fieldAt(port, 'protocol'), protocols));
     if (name !== '') {
       causes.push(...portNumberOrName(name, `${field}.name`));
       if (names.has(name)) causes.push(duplicate(`${field}.name`, name));
       names.add(name);
     }
     if (hostPort !== undefined && hostPort !== 0) causes.push(...portNumber(hostPort, `${field}.hostPort`));
-    if (fieldAt(pod, 'spec', 'hostNetwork') === true && hostPort !== number) causes.push(invalidValue(`${field}.hostPort`, hostPort, 'must match `containerPort` when `hostNetwork` is true'));
+    if (fieldAt(pod, 'spec', 'hostNetwork') === true && hostPort !== number)
+      causes.push(invalidValue(`${field}.hostPort`, hostPort, 'must match `containerPort` when `hostNetwork` is true'));
     return causes;
   });
 }
@@ -98,6 +120,7 @@ function validProbe(probe: unknown, at: string): Cause[] {
   if (given.length === 0) return [required(at, 'must specify a handler type')];
   if (given.length > 1) return [forbiddenField(`${at}.${given[1]}`, 'may not specify more than 1 handler type')];
   const handler = given[0] ?? '';
-  if (handler === 'httpGet' || handler === 'tcpSocket') return portNumberOrName(fieldAt(probe, handler, 'port'), `${at}.${handler}.port`);
+  if (handler === 'httpGet' || handler === 'tcpSocket')
+    return portNumberOrName(fieldAt(probe, handler, 'port'), `${at}.${handler}.port`);
   return [];
 }

@@ -1,6 +1,16 @@
 /** Pods: defaults as the real server fills them, an (almost) immutable spec, and graceful deletion through the kubelet. */
 import { forbiddenField } from '../errors.ts';
-import { arrayAt, type ApiObject, type Cause, fieldAt, isRecord, type JsonRecord, sameJson, type Strategy, stringAt } from '../types.ts';
+import {
+  type ApiObject,
+  arrayAt,
+  type Cause,
+  fieldAt,
+  isRecord,
+  type JsonRecord,
+  type Strategy,
+  sameJson,
+  stringAt,
+} from '../types.ts';
 import { validatePod } from './pod-validation.ts';
 
 export const podStrategy: Strategy = {
@@ -40,18 +50,21 @@ export const podStrategy: Strategy = {
 function containerDefaults(container: JsonRecord, hostNetwork: boolean): void {
   const image = typeof container.image === 'string' ? container.image : '';
   const tag = /:([^:/@]+)$/.exec(image)?.[1];
-  container.imagePullPolicy ??= !image.includes('@') && (tag === undefined || tag === 'latest') ? 'Always' : 'IfNotPresent';
+  container.imagePullPolicy ??=
+    !image.includes('@') && (tag === undefined || tag === 'latest') ? 'Always' : 'IfNotPresent';
   container.terminationMessagePath ??= '/dev/termination-log';
   container.terminationMessagePolicy ??= 'File';
   container.resources ??= {};
   const limits = fieldAt(container, 'resources', 'limits');
-  if (isRecord(limits) && isRecord(container.resources)) container.resources.requests = { ...limits, ...(container.resources.requests as object | undefined) };
+  if (isRecord(limits) && isRecord(container.resources))
+    container.resources.requests = { ...limits, ...(container.resources.requests as object | undefined) };
   for (const port of arrayAt(container, 'ports')) {
     if (!isRecord(port)) continue;
     port.protocol ??= 'TCP';
     if (hostNetwork) port.hostPort ??= port.containerPort;
   }
-  for (const probe of [container.livenessProbe, container.readinessProbe, container.startupProbe]) if (isRecord(probe)) probeDefaults(probe);
+  for (const probe of [container.livenessProbe, container.readinessProbe, container.startupProbe])
+    if (isRecord(probe)) probeDefaults(probe);
   for (const env of arrayAt(container, 'env')) {
     const reference = fieldAt(env, 'valueFrom', 'fieldRef');
     if (isRecord(reference)) reference.apiVersion ??= 'v1';
@@ -78,16 +91,27 @@ function volumeDefaults(volume: JsonRecord): void {
 
 function tolerate(spec: JsonRecord, key: string): void {
   const tolerations = arrayAt(spec, 'tolerations');
-  const covered = tolerations.some((entry) => (fieldAt(entry, 'key') === key || fieldAt(entry, 'key') === undefined) && [undefined, '', 'NoExecute'].includes(fieldAt(entry, 'effect') as string));
-  if (!covered) spec.tolerations = [...tolerations, { key, operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 300 }];
+  const covered = tolerations.some(
+    (entry) =>
+      (fieldAt(entry, 'key') === key || fieldAt(entry, 'key') === undefined) &&
+      [undefined, '', 'NoExecute'].includes(fieldAt(entry, 'effect') as string),
+  );
+  if (!covered)
+    spec.tolerations = [...tolerations, { key, operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 300 }];
 }
 
 /** Guaranteed: every container has equal requests and limits of both; BestEffort: none has any. */
 function qosClass(pod: ApiObject): string {
   const containers = [...arrayAt(pod, 'spec', 'containers'), ...arrayAt(pod, 'spec', 'initContainers')];
-  const resources = containers.map((container) => ({ requests: fieldAt(container, 'resources', 'requests') ?? {}, limits: fieldAt(container, 'resources', 'limits') ?? {} }));
+  const resources = containers.map((container) => ({
+    requests: fieldAt(container, 'resources', 'requests') ?? {},
+    limits: fieldAt(container, 'resources', 'limits') ?? {},
+  }));
   if (resources.every(({ requests, limits }) => sameJson(requests, {}) && sameJson(limits, {}))) return 'BestEffort';
-  const guaranteed = resources.every(({ requests, limits }) => sameJson(requests, limits) && fieldAt(limits, 'cpu') !== undefined && fieldAt(limits, 'memory') !== undefined);
+  const guaranteed = resources.every(
+    ({ requests, limits }) =>
+      sameJson(requests, limits) && fieldAt(limits, 'cpu') !== undefined && fieldAt(limits, 'memory') !== undefined,
+  );
   return guaranteed ? 'Guaranteed' : 'Burstable';
 }
 
@@ -95,12 +119,16 @@ function qosClass(pod: ApiObject): string {
 function unchangedSpec(draft: ApiObject, old: ApiObject): Cause[] {
   const comparable = (pod: ApiObject): JsonRecord => {
     const spec = structuredClone(pod.spec ?? {}) as JsonRecord;
-    for (const field of ['activeDeadlineSeconds', 'tolerations', 'terminationGracePeriodSeconds', 'schedulingGates']) delete spec[field];
-    for (const container of [...arrayAt(spec, 'containers'), ...arrayAt(spec, 'initContainers')]) if (isRecord(container)) delete container.image;
+    for (const field of ['activeDeadlineSeconds', 'tolerations', 'terminationGracePeriodSeconds', 'schedulingGates'])
+      delete spec[field];
+    for (const container of [...arrayAt(spec, 'containers'), ...arrayAt(spec, 'initContainers')])
+      if (isRecord(container)) delete container.image;
     return spec;
   };
   const [before, after] = [comparable(old), comparable(draft)];
-  const changed = [...new Set([...Object.keys(before), ...Object.keys(after)])].filter((field) => !sameJson(before[field], after[field]));
+  const changed = [...new Set([...Object.keys(before), ...Object.keys(after)])].filter(
+    (field) => !sameJson(before[field], after[field]),
+  );
   if (changed.length === 0) return [];
   return [
     forbiddenField(

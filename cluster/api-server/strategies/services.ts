@@ -1,7 +1,7 @@
 /** Services: defaults, allocation of addresses and node ports, and what must not change. */
 import { duplicate, forbiddenField, invalidValue, notSupported, required } from '../errors.ts';
 import { cidr, dnsLabel, dnsSubdomain, ipAddress, labels, portNumber, portNumberOrName } from '../names.ts';
-import { arrayAt, type ApiObject, type Cause, fieldAt, isRecord, type Strategy, stringAt } from '../types.ts';
+import { type ApiObject, arrayAt, type Cause, fieldAt, isRecord, type Strategy, stringAt } from '../types.ts';
 
 const types = ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'];
 const protocols = ['TCP', 'UDP', 'SCTP'];
@@ -34,8 +34,10 @@ export const serviceStrategy: Strategy = {
     const causes = shape(draft);
     const before = stringAt(old, 'spec', 'clusterIP');
     const after = stringAt(draft, 'spec', 'clusterIP');
-    const external = stringAt(old, 'spec', 'type') === 'ExternalName' || stringAt(draft, 'spec', 'type') === 'ExternalName';
-    if (old && before !== '' && before !== after && !external) causes.push(invalidValue('spec.clusterIPs[0]', after, 'may not change once set'));
+    const external =
+      stringAt(old, 'spec', 'type') === 'ExternalName' || stringAt(draft, 'spec', 'type') === 'ExternalName';
+    if (old && before !== '' && before !== after && !external)
+      causes.push(invalidValue('spec.clusterIPs[0]', after, 'may not change once set'));
     return causes;
   },
 };
@@ -46,17 +48,26 @@ function shape(service: ApiObject): Cause[] {
   const type = stringAt(service, 'spec', 'type');
   if (!types.includes(type)) causes.push(notSupported('spec.type', fieldAt(service, 'spec', 'type'), types));
   const headless = stringAt(service, 'spec', 'clusterIP') === 'None';
-  if (type === 'ExternalName') causes.push(...dnsSubdomain(fieldAt(service, 'spec', 'externalName'), 'spec.externalName'));
+  if (type === 'ExternalName')
+    causes.push(...dnsSubdomain(fieldAt(service, 'spec', 'externalName'), 'spec.externalName'));
   else if (arrayAt(service, 'spec', 'ports').length === 0 && !headless) causes.push(required('spec.ports'));
-  if (headless && (type === 'NodePort' || type === 'LoadBalancer')) causes.push(invalidValue('spec.clusterIPs[0]', 'None', `may not be set to 'None' for ${type} services`));
+  if (headless && (type === 'NodePort' || type === 'LoadBalancer'))
+    causes.push(invalidValue('spec.clusterIPs[0]', 'None', `may not be set to 'None' for ${type} services`));
   causes.push(...labels(fieldAt(service, 'spec', 'selector'), 'spec.selector'));
   causes.push(...ports(service));
-  for (const [field, values] of [['sessionAffinity', ['ClientIP', 'None']], ['externalTrafficPolicy', trafficPolicies], ['internalTrafficPolicy', trafficPolicies]] as const) {
+  for (const [field, values] of [
+    ['sessionAffinity', ['ClientIP', 'None']],
+    ['externalTrafficPolicy', trafficPolicies],
+    ['internalTrafficPolicy', trafficPolicies],
+  ] as const) {
     const value = fieldAt(service, 'spec', field);
-    if (value !== undefined && !(values as readonly unknown[]).includes(value)) causes.push(notSupported(`spec.${field}`, value, values));
+    if (value !== undefined && !(values as readonly unknown[]).includes(value))
+      causes.push(notSupported(`spec.${field}`, value, values));
   }
   arrayAt(service, 'spec', 'externalIPs').forEach((ip, i) => causes.push(...ipAddress(ip, `spec.externalIPs[${i}]`)));
-  arrayAt(service, 'spec', 'loadBalancerSourceRanges').forEach((range, i) => causes.push(...cidr(typeof range === 'string' ? range.trim() : range, `spec.LoadBalancerSourceRanges[${i}]`)));
+  arrayAt(service, 'spec', 'loadBalancerSourceRanges').forEach((range, i) =>
+    causes.push(...cidr(typeof range === 'string' ? range.trim() : range, `spec.LoadBalancerSourceRanges[${i}]`)),
+  );
   return causes;
 }
 
@@ -77,11 +88,14 @@ function ports(service: ApiObject): Cause[] {
     causes.push(...portNumber(number, `${at}.port`));
     if (pairs.has(pair)) causes.push(duplicate(at, { port: number, protocol: stringAt(port, 'protocol') }));
     pairs.add(pair);
-    if (!protocols.includes(stringAt(port, 'protocol'))) causes.push(notSupported(`${at}.protocol`, fieldAt(port, 'protocol'), protocols));
-    if (fieldAt(port, 'targetPort') !== undefined) causes.push(...portNumberOrName(fieldAt(port, 'targetPort'), `${at}.targetPort`));
+    if (!protocols.includes(stringAt(port, 'protocol')))
+      causes.push(notSupported(`${at}.protocol`, fieldAt(port, 'protocol'), protocols));
+    if (fieldAt(port, 'targetPort') !== undefined)
+      causes.push(...portNumberOrName(fieldAt(port, 'targetPort'), `${at}.targetPort`));
     const nodePort = fieldAt(port, 'nodePort');
     const type = stringAt(service, 'spec', 'type');
-    if (nodePort !== undefined && nodePort !== 0 && type === 'ClusterIP') causes.push(forbiddenField(`${at}.nodePort`, "may not be used when `type` is 'ClusterIP'"));
+    if (nodePort !== undefined && nodePort !== 0 && type === 'ClusterIP')
+      causes.push(forbiddenField(`${at}.nodePort`, "may not be used when `type` is 'ClusterIP'"));
   });
   return causes;
 }
