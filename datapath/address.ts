@@ -33,7 +33,8 @@ function parseIpv6(text: string): Buffer {
     ? `${dotted[1]}${((Number(dotted[2]) << 8) | Number(dotted[3])).toString(16)}:${((Number(dotted[4]) << 8) | Number(dotted[5])).toString(16)}`
     : text;
   const [head = '', tail] = hex.split('::');
-  const groups = (part: string): number[] => (part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16)));
+  const groups = (part: string): number[] =>
+    part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16));
   groups(head).forEach((group, i) => bytes.writeUInt16BE(group, 2 * i));
   const last = groups(tail ?? '');
   last.forEach((group, i) => bytes.writeUInt16BE(group, 16 - 2 * (last.length - i)));

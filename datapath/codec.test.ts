@@ -6,7 +6,10 @@ import { type Codec, Codecs, encode } from './codec.ts';
 import { smallObject } from './testdata/small-object.ts';
 
 const btf = btfOfObject(smallObject());
-const names = new Map([[7, 'lxc7'], [8, 'eth0']]);
+const names = new Map([
+  [7, 'lxc7'],
+  [8, 'eth0'],
+]);
 const links = {
   indexOf: (name: string): number => {
     for (const [index, known] of names) if (known === name) return index;
@@ -15,13 +18,23 @@ const links = {
   nameOf: (index: number) => names.get(index),
 };
 
-const structs = ['endpoint', 'ipcache_key', 'ipcache_entry', 'netdev', 'ct_key', 'ct_entry', 'nat_key', 'nat_entry'].concat(
-  ['fragment_key', 'fragment_ports', 'metric', 'config'],
-);
+const structs = [
+  'endpoint',
+  'ipcache_key',
+  'ipcache_entry',
+  'netdev',
+  'ct_key',
+  'ct_entry',
+  'nat_key',
+  'nat_entry',
+].concat(['fragment_key', 'fragment_ports', 'metric', 'config']);
 
 /** Where a struct keeps what is no padding: those bytes are what a codec must keep. */
 function meaningful(struct: string): boolean[] {
-  const type = btf.types.find((candidate): candidate is Extract<BtfType, { kind: 'struct' | 'union' }> => candidate.kind === 'struct' && candidate.name === struct);
+  const type = btf.types.find(
+    (candidate): candidate is Extract<BtfType, { kind: 'struct' | 'union' }> =>
+      candidate.kind === 'struct' && candidate.name === struct,
+  );
   if (!type) throw new Error(struct);
   const kept = new Array<boolean>(type.size).fill(false);
   const sizeOf = (id: number): number => {
@@ -29,26 +42,41 @@ function meaningful(struct: string): boolean[] {
     return member && 'size' in member ? member.size : 0;
   };
   for (const member of type.members) {
-    if (!member.name.startsWith('pad')) kept.fill(true, member.bitOffset / 8, member.bitOffset / 8 + sizeOf(member.type));
+    if (!member.name.startsWith('pad'))
+      kept.fill(true, member.bitOffset / 8, member.bitOffset / 8 + sizeOf(member.type));
   }
   return kept;
 }
 
 describe('codecs', () => {
   // Prefixes have values that mean the same (host bits, more than 128 bits): tested with addresses.
-  test.each(structs.filter((name) => name !== 'ipcache_key' && name !== 'config'))('struct %s: bytes to row and back', (name) => {
-    const codec = new Codecs(btf).struct(name);
-    const kept = meaningful(name);
-    fc.assert(
-      fc.property(fc.uint8Array({ minLength: codec.size, maxLength: codec.size }), (array) => {
-        const bytes = Buffer.from(array.map((byte, i) => (kept[i] ? byte : 0)));
-        expect(encode(codec, codec.read(bytes, 0))).toEqual(bytes);
-      }),
-    );
-  });
+  test.each(structs.filter((name) => name !== 'ipcache_key' && name !== 'config'))(
+    'struct %s: bytes to row and back',
+    (name) => {
+      const codec = new Codecs(btf).struct(name);
+      const kept = meaningful(name);
+      fc.assert(
+        fc.property(fc.uint8Array({ minLength: codec.size, maxLength: codec.size }), (array) => {
+          const bytes = Buffer.from(array.map((byte, i) => (kept[i] ? byte : 0)));
+          expect(encode(codec, codec.read(bytes, 0))).toEqual(bytes);
+        }),
+      );
+    },
+  );
 
   test.each([
-    ['endpoint', { link: 'lxc7', identity: 300, id: 5, flags: 3, policyRevision: 2, mac: '02:00:00:00:00:01', hostMac: '02:00:00:00:00:02' }],
+    [
+      'endpoint',
+      {
+        link: 'lxc7',
+        identity: 300,
+        id: 5,
+        flags: 3,
+        policyRevision: 2,
+        mac: '02:00:00:00:00:01',
+        hostMac: '02:00:00:00:00:02',
+      },
+    ],
     ['ipcache_entry', { identity: 2 ** 32 - 1, tunnelEndpoint: 'fd00::1', encryptKey: 255, flags: 0 }],
     ['nat_entry', { addr: '10.0.0.1', port: 443, created: 1, verified: 2 }],
   ])('struct %s: row to bytes and back', (name, row) => {
@@ -83,7 +111,15 @@ describe('codecs', () => {
     ['hostMac', undefined, 'is no text'],
   ])('field %s with %j is refused by name', (field, value, why) => {
     const codec = new Codecs(btf, links).struct('endpoint');
-    const row = { link: 'lxc7', identity: 1, id: 1, flags: 0, policyRevision: 0, mac: '02:00:00:00:00:01', hostMac: '02:00:00:00:00:02' };
+    const row = {
+      link: 'lxc7',
+      identity: 1,
+      id: 1,
+      flags: 0,
+      policyRevision: 0,
+      mac: '02:00:00:00:00:01',
+      hostMac: '02:00:00:00:00:02',
+    };
     expect(() => encode(codec, { ...row, [field]: value })).toThrow(`field ${field}: `);
     expect(() => encode(codec, { ...row, [field]: value })).toThrow(why);
   });

@@ -85,7 +85,9 @@ export class Codecs {
     const type = this.#type(ref);
     switch (type.kind) {
       case 'int':
-        return name === 'ifindex' && this.#links ? linkCodec(this.#links) : integer(type.size, type.signed, ref.typeName);
+        return name === 'ifindex' && this.#links
+          ? linkCodec(this.#links)
+          : integer(type.size, type.signed, ref.typeName);
       case 'enum':
         return integer(type.size, type.signed, ref.typeName);
       case 'array':
@@ -244,7 +246,8 @@ function bytesCodec(count: number): Codec {
   return {
     size: count,
     write(value, into, offset) {
-      if (!(value instanceof Uint8Array) || value.length > count) throw new TypeError(`expected at most ${count} bytes`);
+      if (!(value instanceof Uint8Array) || value.length > count)
+        throw new TypeError(`expected at most ${count} bytes`);
       into.fill(0, offset, offset + count);
       into.set(value, offset);
     },

@@ -78,7 +78,10 @@ function putFlow(port: number, { inside = POD, usedS, halves = 'both', proto = T
 }
 
 const connections = (): unknown[] =>
-  conntrack.keys().map((key) => (codecs.conntrack.key.read(key, 0) as Fields)['portA']).sort();
+  conntrack
+    .keys()
+    .map((key) => (codecs.conntrack.key.read(key, 0) as Fields)['portA'])
+    .sort();
 /** Inner ports of what is left, with the direction. */
 const flows = (): string[] =>
   nat
@@ -133,7 +136,10 @@ describe('sweep', () => {
   });
 
   test('IPv6 flows find their connection, whichever end comes first', async () => {
-    for (const [port, inside, remote] of [[1, 'fd00::5', 'fd01::9'], [2, 'fd01::9', 'fd00::5']] as const) {
+    for (const [port, inside, remote] of [
+      [1, 'fd00::5', 'fd01::9'],
+      [2, 'fd01::9', 'fd00::5'],
+    ] as const) {
       const key = { saddr: inside, daddr: remote, sport: port, dport: 443, proto: UDP, direction: EGRESS };
       const value = { addr: 'fd00::1', port, created: 1, verified: 1 };
       nat.put(encode(codecs.nat.key, key), encode(codecs.nat.value, value));
@@ -153,8 +159,17 @@ describe('sweep', () => {
     const keys = Buffer.alloc(count * key.size);
     const values = Buffer.alloc(count * value.size);
     const dead = encode(value, {
-      expires: 1, created: 1, flags: 0, tcpFlags: [0, 0], srcIdentity: 0, dstIdentity: 0, policyRevision: [0, 0],
-      lastReport: [0, 0], backendId: 0, revNat: 0, proxyPort: 0,
+      expires: 1,
+      created: 1,
+      flags: 0,
+      tcpFlags: [0, 0],
+      srcIdentity: 0,
+      dstIdentity: 0,
+      policyRevision: [0, 0],
+      lastReport: [0, 0],
+      backendId: 0,
+      revNat: 0,
+      proxyPort: 0,
     });
     for (let i = 0; i < count; i++) {
       keys.writeUInt32LE(i, i * key.size);
@@ -175,11 +190,18 @@ describe('sweep', () => {
   test('it starts, sweeps by itself and stops', async () => {
     putPodConnection(1, NOW_S - 1);
     const gc = new ConntrackGc({
-      conntrack, nat, btf, nowS: () => NOW_S, timeoutTcpEstablishedS: 8000, timeoutAnyS: 60, onError: () => {},
+      conntrack,
+      nat,
+      btf,
+      nowS: () => NOW_S,
+      timeoutTcpEstablishedS: 8000,
+      timeoutAnyS: 60,
+      onError: () => {},
       intervalMs: { min: 5, start: 5, max: 20 },
     });
     gc.start();
-    for (let tries = 0; tries < 200 && gc.counters.sweeps < 2; tries++) await new Promise((resolve) => setTimeout(resolve, 5));
+    for (let tries = 0; tries < 200 && gc.counters.sweeps < 2; tries++)
+      await new Promise((resolve) => setTimeout(resolve, 5));
     await gc.stop();
     const { sweeps } = gc.counters;
     expect(sweeps).toBeGreaterThanOrEqual(2);

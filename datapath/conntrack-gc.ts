@@ -65,7 +65,10 @@ export class ConntrackGc {
     this.#keys = new FlowKeys(options.btf);
     const codecs = new Codecs(options.btf);
     this.#expiresAt = codecs.offsetOf('ct_entry', 'expires');
-    this.#nat = { created: codecs.offsetOf('nat_entry', 'created'), verified: codecs.offsetOf('nat_entry', 'verified') };
+    this.#nat = {
+      created: codecs.offsetOf('nat_entry', 'created'),
+      verified: codecs.offsetOf('nat_entry', 'verified'),
+    };
     this.#counters = {
       sweeps: 0,
       conntrackDeleted: 0,

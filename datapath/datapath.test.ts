@@ -1,14 +1,14 @@
 /** The whole datapath in a namespace: rows become a working hook, its events and counters arrive, and it survives its agent. */
-import { afterEach, describe, expect, test } from 'vitest';
+
 import { readFileSync } from 'node:fs';
-import { queryTcx, skbContext } from '../native/index.ts';
+import { afterEach, describe, expect, test } from 'vitest';
+import { openPinnedProgram, queryTcx, skbContext } from '../native/index.ts';
 import { type TableName, tables } from '../state/tables.ts';
 import { BpfClock, configuredHz } from './clock.ts';
 import { type Datapath, openDatapath } from './datapath.ts';
 import type { Op, OpResult } from './driver.ts';
 import type { DatapathEvent } from './events.ts';
 import { isAtLeast, NotSupported, probeFeatures } from './features.ts';
-import { openPinnedProgram } from '../native/index.ts';
 import { testNamespace } from './testdata/namespace.ts';
 import { testPins } from './testdata/pins.ts';
 import { smallObject } from './testdata/small-object.ts';
@@ -58,7 +58,11 @@ describe('datapath', () => {
     const rows: [TableName, string, unknown][] = [
       ['sysctls', 'net.ipv4.ip_forward', { value: '1' }],
       ['links', 'lxc1', veth(pod.path)],
-      ['links', 'cilium_host', { ...veth(''), mac: '02:00:00:00:00:03', peer: { name: 'cilium_net', mac: '02:00:00:00:00:04', netns: '' } }],
+      [
+        'links',
+        'cilium_host',
+        { ...veth(''), mac: '02:00:00:00:00:03', peer: { name: 'cilium_net', mac: '02:00:00:00:00:04', netns: '' } },
+      ],
       ['attachments', 'lxc1/ingress', { dev: 'lxc1', direction: 'ingress', program: 'from_endpoint', build }],
       ['attachments', 'lxc1/egress', { dev: 'lxc1', direction: 'egress', program: 'to_endpoint', build }],
       ['addrs', 'cilium_host|10.0.0.1/32', { netns: '', dev: 'cilium_host', address: '10.0.0.1/32' }],
@@ -116,12 +120,28 @@ describe('datapath', () => {
     const { pod, open } = world();
     const datapath = await open();
     await put(datapath, 'links', 'lxc1', veth(pod.path));
-    const row = { link: 'lxc1', identity: 300, id: 1, flags: 0, policyRevision: 0, mac: '02:00:00:00:00:02', hostMac: '02:00:00:00:00:01' };
+    const row = {
+      link: 'lxc1',
+      identity: 300,
+      id: 1,
+      flags: 0,
+      policyRevision: 0,
+      mac: '02:00:00:00:00:02',
+      hostMac: '02:00:00:00:00:01',
+    };
     for (let i = 1; i <= 5; i++) expect(await put(datapath, 'bpf.endpoints', `10.0.0.${i}`, row)).toBeUndefined();
-    expect(datapath.mapPressure().find(({ map }) => map === 'endpoints')).toEqual({ map: 'endpoints', entries: 5, capacity: 10, ratio: 0.5 });
-    expect(datapath.mapPressure().map(({ map }) => map).sort()).toEqual(
-      ['conntrack', 'endpoints', 'fragments', 'ipcache', 'nat', 'netdevs', 'policy'],
-    );
+    expect(datapath.mapPressure().find(({ map }) => map === 'endpoints')).toEqual({
+      map: 'endpoints',
+      entries: 5,
+      capacity: 10,
+      ratio: 0.5,
+    });
+    expect(
+      datapath
+        .mapPressure()
+        .map(({ map }) => map)
+        .sort(),
+    ).toEqual(['conntrack', 'endpoints', 'fragments', 'ipcache', 'nat', 'netdevs', 'policy']);
     expect(datapath.dumpConntrack()).toEqual([]);
     expect(datapath.dumpNat(10)).toEqual([]);
     expect(() => datapath.maps('nothing')).toThrow('there is no map nothing; known are endpoints');

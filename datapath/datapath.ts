@@ -20,7 +20,7 @@ import { type DatapathEvent, datapathEvents } from './events.ts';
 import { type Features, probeFeatures } from './features.ts';
 import { linkNames } from './link-names.ts';
 import { watchLinks } from './link-watch.ts';
-import { linksFolder, loadDatapath, type Loaded, programsFolder } from './loader.ts';
+import { type Loaded, linksFolder, loadDatapath, programsFolder } from './loader.ts';
 import { type MapPressure, type PacketCount, packetCounts, pressureOf } from './metrics.ts';
 import type { DatapathConfig } from './runtime-config.ts';
 
@@ -49,7 +49,12 @@ export interface Datapath {
   readonly drivers: readonly Driver[];
   readonly linkEvents$: Observable<ClusterEvent>;
   readonly flowEvents$: Observable<DatapathEvent>;
-  readonly gc: { start(): void; stop(): Promise<void>; sweep(): Promise<Readonly<GcCounters>>; counters: Readonly<GcCounters> };
+  readonly gc: {
+    start(): void;
+    stop(): Promise<void>;
+    sweep(): Promise<Readonly<GcCounters>>;
+    counters: Readonly<GcCounters>;
+  };
   /** `struct config` as the programs see it. */
   readonly runtimeConfig: Readonly<Fields>;
   metrics(): PacketCount[];

@@ -8,7 +8,14 @@ import { NativeError } from '../native/index.ts';
 import type { DriverError, Op, OpResult } from './driver.ts';
 
 /** What is missing now and may come by itself: a link or an address that another row is about to bring. */
-const mayAppear: ReadonlySet<string> = new Set(['ENODEV', 'ENXIO', 'ENETDOWN', 'ENETUNREACH', 'EHOSTUNREACH', 'EADDRNOTAVAIL']);
+const mayAppear: ReadonlySet<string> = new Set([
+  'ENODEV',
+  'ENXIO',
+  'ENETDOWN',
+  'ENETUNREACH',
+  'EHOSTUNREACH',
+  'EADDRNOTAVAIL',
+]);
 
 export function driverError(error: unknown, object: string): DriverError {
   if (error instanceof NativeError) {

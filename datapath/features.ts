@@ -9,7 +9,15 @@ import { createMap, kernelHasBtf, type MapType, NativeError, supportsTcx } from 
 /** The oldest kernel that has every required feature. */
 export const KERNEL_FLOOR = '5.10';
 
-export type FeatureName = 'ringbuf' | 'lpm' | 'lru' | 'mapInMap' | 'redirectPeer' | 'tcx' | 'addressProtocol' | 'kernelBtf';
+export type FeatureName =
+  | 'ringbuf'
+  | 'lpm'
+  | 'lru'
+  | 'mapInMap'
+  | 'redirectPeer'
+  | 'tcx'
+  | 'addressProtocol'
+  | 'kernelBtf';
 
 interface FeatureDef {
   /** First kernel that has it. */
@@ -33,7 +41,9 @@ export class NotSupported extends Error {
   readonly since: string;
 
   constructor(feature: FeatureName, what: string, since: string) {
-    super(`${what} (${feature}) needs Linux ${since}, this is ${release()}; the oldest kernel supported is ${KERNEL_FLOOR}`);
+    super(
+      `${what} (${feature}) needs Linux ${since}, this is ${release()}; the oldest kernel supported is ${KERNEL_FLOOR}`,
+    );
     this.feature = feature;
     this.since = since;
   }
@@ -53,7 +63,14 @@ function knowsMap(type: MapType, keySize: number, valueSize: number, maxEntries:
 function knowsMapInMap(): boolean {
   const inner = createMap({ type: 'hash', name: 'axoneme_probe', keySize: 4, valueSize: 4, maxEntries: 1 });
   try {
-    createMap({ type: 'hash_of_maps', name: 'axoneme_probe', keySize: 4, valueSize: 4, maxEntries: 1, innerMapFd: inner.fd }).close();
+    createMap({
+      type: 'hash_of_maps',
+      name: 'axoneme_probe',
+      keySize: 4,
+      valueSize: 4,
+      maxEntries: 1,
+      innerMapFd: inner.fd,
+    }).close();
     return true;
   } catch (error) {
     if (error instanceof NativeError && error.code === 'EINVAL') return false;
@@ -75,7 +92,12 @@ const PAGE_BYTES = 4096;
 const byVersion = (since: string) => (): boolean => isAtLeast(release(), since);
 
 const features: { readonly [Name in FeatureName]: FeatureDef } = {
-  ringbuf: { since: '5.8', without: undefined, what: 'BPF ring buffers', probe: () => knowsMap('ringbuf', 0, 0, PAGE_BYTES) },
+  ringbuf: {
+    since: '5.8',
+    without: undefined,
+    what: 'BPF ring buffers',
+    probe: () => knowsMap('ringbuf', 0, 0, PAGE_BYTES),
+  },
   lpm: {
     since: '4.11',
     without: undefined,
@@ -92,7 +114,8 @@ const features: { readonly [Name in FeatureName]: FeatureDef } = {
   },
   tcx: {
     since: '6.6',
-    without: 'programs are attached as clsact filters: an agent that is killed while it replaces one leaves either, never none',
+    without:
+      'programs are attached as clsact filters: an agent that is killed while it replaces one leaves either, never none',
     what: 'tcx links',
     probe: supportsTcx,
   },

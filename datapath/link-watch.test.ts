@@ -1,5 +1,5 @@
 /** The watch of links against a real namespace: first list, changes, nothing twice, and the list after an overrun. */
-import { Subscription } from 'rxjs';
+import type { Subscription } from 'rxjs';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { ClusterEvent, LinkFacts } from '../cluster/events.ts';
 import { watchLinks } from './link-watch.ts';
@@ -159,7 +159,11 @@ describe('links', () => {
     await watched.news();
     // The event loop stands still for as long as this runs: more messages than the socket's buffer has room for.
     const pair = 'addr add 192.0.2.1/32 dev lo\naddr del 192.0.2.1/32 dev lo\n';
-    namespace.run('sh', '-c', `yes '${pair.trim()}' | head -n 20000 | ip -batch -; ip link add last type veth peer name far`);
+    namespace.run(
+      'sh',
+      '-c',
+      `yes '${pair.trim()}' | head -n 20000 | ip -batch -; ip link add last type veth peer name far`,
+    );
     await watched.until(() => watched.links.has('last'));
     await watched.news();
     expect([...watched.links.keys()].sort()).toEqual(['far', 'last', 'lo']);

@@ -6,8 +6,8 @@ import { createMap, openPinnedMap } from '../native/index.ts';
 import { Codecs, encode } from './codec.ts';
 import { type Loaded, loadDatapath, programsFolder } from './loader.ts';
 import type { DatapathConfig } from './runtime-config.ts';
-import { smallObject } from './testdata/small-object.ts';
 import { type TestPins, testPins } from './testdata/pins.ts';
+import { smallObject } from './testdata/small-object.ts';
 
 const HZ = 250;
 const cleanups: (() => void)[] = [];
@@ -32,7 +32,9 @@ const programIds = ({ programs }: Loaded): Record<string, number> =>
 
 function putPrefix(loaded: Loaded, cidr: string, identity: number): void {
   const { key, value } = new Codecs(loaded.btf).map('ipcache');
-  loaded.maps.get('ipcache')?.put(encode(key, cidr), encode(value, { identity, tunnelEndpoint: '', encryptKey: 0, flags: 0 }));
+  loaded.maps
+    .get('ipcache')
+    ?.put(encode(key, cidr), encode(value, { identity, tunnelEndpoint: '', encryptKey: 0, flags: 0 }));
 }
 
 function prefixes(loaded: Loaded): unknown[] {
@@ -101,7 +103,14 @@ describe('loading', () => {
     const first = load(config);
     putPrefix(first, '10.0.0.0/8', 7);
     putPrefix(first, 'fd00::/64', 8);
-    const inner = createMap({ type: 'lpm_trie', name: 'policy_7', keySize: 12, valueSize: 12, maxEntries: 16_384, flags: 1 });
+    const inner = createMap({
+      type: 'lpm_trie',
+      name: 'policy_7',
+      keySize: 12,
+      valueSize: 12,
+      maxEntries: 16_384,
+      flags: 1,
+    });
     cleanups.push(() => inner.close());
     first.maps.get('policy')?.put(Buffer.from([7, 0, 0, 0]), inner);
     const grown = load({ ...config, maps: { ipcache: 100, policy: 8, conntrack: 1000 } });
@@ -154,7 +163,9 @@ describe('loading', () => {
     const other = createMap({ type: 'array', name: 'other', keySize: 4, valueSize: 8, maxEntries: 1 });
     other.pin(path);
     other.close();
-    expect(() => load(config)).toThrow('type is array, wanted hash; keySize is 4, wanted 16; valueSize is 8, wanted 32');
+    expect(() => load(config)).toThrow(
+      'type is array, wanted hash; keySize is 4, wanted 16; valueSize is 8, wanted 32',
+    );
   });
 
   test('programs whose maps are gone are loaded anew, and the attached ones read as another build', () => {
@@ -164,7 +175,10 @@ describe('loading', () => {
     const second = load(config);
     expect(second.runtime.build).toBe(first.runtime.build);
     expect(Object.values(programIds(second))).not.toContain(programIds(first)['from_endpoint']);
-    expect(readdirSync(programsFolder(config.pinRoot)).sort()).toEqual([first.runtime.build, `${first.runtime.build}-stale`]);
+    expect(readdirSync(programsFolder(config.pinRoot)).sort()).toEqual([
+      first.runtime.build,
+      `${first.runtime.build}-stale`,
+    ]);
   });
 
   test('a replacement that was cut short leaves the old map, and is done again', () => {
@@ -174,7 +188,10 @@ describe('loading', () => {
     const next = openPinnedMap(join(config.pinRoot, 'maps/nat'));
     next.pin(join(config.pinRoot, 'maps/ipcache-next'));
     next.close();
-    renameSync(join(programsFolder(config.pinRoot), first.runtime.build), join(programsFolder(config.pinRoot), 'cut-next'));
+    renameSync(
+      join(programsFolder(config.pinRoot), first.runtime.build),
+      join(programsFolder(config.pinRoot), 'cut-next'),
+    );
     const second = load({ ...config, maps: { ipcache: 50 } });
     expect(prefixes(second)).toEqual(['10.0.0.0/8']);
     expect(existsSync(join(config.pinRoot, 'maps/ipcache-next'))).toBe(false);
@@ -187,7 +204,10 @@ describe('loading', () => {
     [{ maps: { conntrack: 0 } }, 'conntrack is 0, expected a number of entries'],
     [{ maps: { metrics: 5 } }, 'there is no map metrics'],
     [{ ipv4NativeRoutingCIDR: 'fd00::/8' }, 'config ipv4NativeRoutingCIDR is "fd00::/8": expected an IPv4 prefix'],
-    [{ ipv6NativeRoutingCIDR: 'fd00::1/8' }, 'config ipv6NativeRoutingCIDR is "fd00::1/8": CIDR fd00::1/8 has host bits'],
+    [
+      { ipv6NativeRoutingCIDR: 'fd00::1/8' },
+      'config ipv6NativeRoutingCIDR is "fd00::1/8": CIDR fd00::1/8 has host bits',
+    ],
     [{ natPorts: { min: 2, max: 1 } }, 'natPorts: min 2 is above max 1'],
   ])('configuration %j is refused', (change, message) => {
     const { config } = pinned();

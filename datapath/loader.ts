@@ -45,7 +45,8 @@ const mapsFolder = (pinRoot: string): string => join(pinRoot, 'maps');
 export function loadDatapath(config: DatapathConfig, hz: number, path = OBJECT): Loaded {
   const { pinRoot } = config;
   if (pinRoot.includes('.')) throw new TypeError(`config pinRoot is ${pinRoot}: names on a bpffs have no dots`);
-  if (!pinRoot.startsWith(`${BPFFS}/`)) throw new TypeError(`config pinRoot is ${pinRoot}: expected a path below ${BPFFS}`);
+  if (!pinRoot.startsWith(`${BPFFS}/`))
+    throw new TypeError(`config pinRoot is ${pinRoot}: expected a path below ${BPFFS}`);
   // Later kernels charge maps to the cgroup, and refuse the call where CAP_SYS_RESOURCE is missing.
   if (!isAtLeast(release(), '5.11')) setRlimitMemlock();
   mountBpffs(BPFFS);

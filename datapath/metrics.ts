@@ -37,7 +37,8 @@ export function packetCounts(map: BpfMap, btf: Btf): PacketCount[] {
       bytes += Number(metric.bytes);
     }
     const reason = Math.floor(index / directions.length);
-    if (packets > 0) counts.push({ reason, direction: directions[index % directions.length] as 'ingress', packets, bytes });
+    if (packets > 0)
+      counts.push({ reason, direction: directions[index % directions.length] as 'ingress', packets, bytes });
   }
   return counts;
 }

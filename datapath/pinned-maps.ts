@@ -76,7 +76,8 @@ export class PinnedMaps {
         .filter((property) => info[property] !== map[property])
         .map((property) => `${property} is ${info[property]}, wanted ${map[property]}`);
       const remembered = layouts?.get(nameBytes(map.name));
-      if (remembered && !remembered.equals(layoutHash(this.#btf, map))) differences.push('fields of key or value differ');
+      if (remembered && !remembered.equals(layoutHash(this.#btf, map)))
+        differences.push('fields of key or value differ');
       if (differences.length > 0) {
         const text = `map ${map.name} pinned at ${pinPath} has another layout: ${differences.join('; ')}`;
         if (!isLearnt(map)) throw new Error(`${text}. It holds rows of the agent: drain the node and remove the pin`);

@@ -90,7 +90,9 @@ function capacitiesOf({ maps }: DatapathConfig, btf: Btf): Record<string, number
   for (const { map } of Object.values(tables)) if (map) capacities[map.name] = map.entriesMax;
   for (const [name, capacity] of Object.entries(maps)) {
     if (!Object.hasOwn(capacities, name)) {
-      throw new TypeError(`config maps: there is no map ${name}; known are ${Object.keys(capacities).sort().join(', ')}`);
+      throw new TypeError(
+        `config maps: there is no map ${name}; known are ${Object.keys(capacities).sort().join(', ')}`,
+      );
     }
     if (!Number.isInteger(capacity) || capacity < 1 || capacity > 2 ** 31) {
       throw new TypeError(`config maps: ${name} is ${capacity}, expected a number of entries`);
@@ -107,7 +109,9 @@ function cidr(field: string, text: string, family: 4 | 6): string {
     if (familyOf(text) !== family || length === 0) throw new TypeError(`expected an IPv${family} prefix`);
     return text;
   } catch (error) {
-    throw new TypeError(`config ${field} is ${JSON.stringify(text)}: ${error instanceof Error ? error.message : error}`);
+    throw new TypeError(
+      `config ${field} is ${JSON.stringify(text)}: ${error instanceof Error ? error.message : error}`,
+    );
   }
 }
 

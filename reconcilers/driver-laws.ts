@@ -55,7 +55,8 @@ export function driverLaws(name: string, makeWorld: () => DriverWorld | Promise<
     const samplesOf = (table: TableName): SampleRow[] => world.samples.filter((row) => row.table === table);
     const dump = async (table: TableName, known: Known): Promise<Map<string, unknown> | undefined> =>
       (await world.driver.dump?.(table, known)) ?? undefined;
-    const knownOf = (rows: readonly SampleRow[]): Map<string, unknown> => new Map(rows.map(({ key, value }) => [key, value]));
+    const knownOf = (rows: readonly SampleRow[]): Map<string, unknown> =>
+      new Map(rows.map(({ key, value }) => [key, value]));
 
     async function apply(action: 'put' | 'delete', rows: readonly SampleRow[]): Promise<OpResult[]> {
       const results: OpResult[] = [];
@@ -100,7 +101,9 @@ export function driverLaws(name: string, makeWorld: () => DriverWorld | Promise<
 
     test('put of another value changes the row in place', async () => {
       await putAll();
-      const changed = world.samples.filter((row) => row.changed !== undefined).map((row) => ({ ...row, value: row.changed }));
+      const changed = world.samples
+        .filter((row) => row.changed !== undefined)
+        .map((row) => ({ ...row, value: row.changed }));
       const before = changed.map((row) => world.identityOf?.(row));
       expect(await apply('put', changed)).toEqual(changed.map(() => undefined));
       expect(changed.map((row) => world.identityOf?.(row))).toEqual(before);
@@ -149,7 +152,10 @@ export function driverLaws(name: string, makeWorld: () => DriverWorld | Promise<
         const [first, second] = samplesOf(bad.table);
         const ops = [first as SampleRow, bad, second as SampleRow].map((row) => opOf('put', row));
         const results = await world.driver.apply(ops);
-        expect(results.map((result) => result === undefined), `${bad.table} ${bad.key}`).toEqual([true, false, true]);
+        expect(
+          results.map((result) => result === undefined),
+          `${bad.table} ${bad.key}`,
+        ).toEqual([true, false, true]);
       }
     });
 
@@ -174,5 +180,13 @@ export function driverLaws(name: string, makeWorld: () => DriverWorld | Promise<
 }
 
 function opOf(action: 'put' | 'delete', { table, key, value }: SampleRow): Op {
-  return { table, action, key, value: action === 'put' ? value : undefined, before: undefined, revision: 1, owners: ['test'] };
+  return {
+    table,
+    action,
+    key,
+    value: action === 'put' ? value : undefined,
+    before: undefined,
+    revision: 1,
+    owners: ['test'],
+  };
 }

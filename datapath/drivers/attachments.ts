@@ -152,9 +152,7 @@ export class AttachmentsDriver implements Driver {
     return socket.links().flatMap(({ index, attributes }) =>
       directions.flatMap((direction) => {
         const progId = queryTc({ ifindex: index, direction, ...this.#netns() });
-        return progId !== undefined && origins.has(progId)
-          ? [{ dev: attributes.name ?? '', direction, progId }]
-          : [];
+        return progId !== undefined && origins.has(progId) ? [{ dev: attributes.name ?? '', direction, progId }] : [];
       }),
     );
   }
@@ -193,7 +191,8 @@ export class AttachmentsDriver implements Driver {
 function hookOf(key: string): { dev: string; direction: Direction } {
   const slash = key.lastIndexOf('/');
   const direction = directions.find((candidate) => candidate === key.slice(slash + 1));
-  if (slash < 1 || !direction) throw new TypeError(`${JSON.stringify(key)} is no hook, expected dev/ingress or dev/egress`);
+  if (slash < 1 || !direction)
+    throw new TypeError(`${JSON.stringify(key)} is no hook, expected dev/ingress or dev/egress`);
   return { dev: key.slice(0, slash), direction };
 }
 

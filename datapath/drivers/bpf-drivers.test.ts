@@ -8,7 +8,7 @@ import type { AttachmentRow } from '../../state/tables.ts';
 import { Codecs } from '../codec.ts';
 import type { Op } from '../driver.ts';
 import { linkNames } from '../link-names.ts';
-import { linksFolder, type Loaded, loadDatapath, programsFolder } from '../loader.ts';
+import { type Loaded, linksFolder, loadDatapath, programsFolder } from '../loader.ts';
 import type { DatapathConfig } from '../runtime-config.ts';
 import { testNamespace } from '../testdata/namespace.ts';
 import { testPins } from '../testdata/pins.ts';
@@ -54,7 +54,15 @@ function tablesDriver({ btf, maps }: Loaded, netns: string): BpfTablesDriver {
 const endpoint = (key: string, identity = 300): SampleRow => ({
   table: 'bpf.endpoints',
   key,
-  value: { link: 'lxc1', identity, id: 7, flags: 0, policyRevision: 0, mac: '02:00:00:00:00:01', hostMac: '02:00:00:00:00:02' },
+  value: {
+    link: 'lxc1',
+    identity,
+    id: 7,
+    flags: 0,
+    policyRevision: 0,
+    mac: '02:00:00:00:00:01',
+    hostMac: '02:00:00:00:00:02',
+  },
 });
 const prefix = (key: string, identity = 300): SampleRow => ({
   table: 'bpf.ipcache',
@@ -66,7 +74,10 @@ const netdev = (key: string): SampleRow => ({
   key,
   value: { ipv4: '192.0.2.1', ipv6: '2001:db8::1', mac: '02:00:00:00:00:09', flags: 0 },
 });
-const changing = (row: SampleRow, changes: object): SampleRow => ({ ...row, changed: { ...(row.value as object), ...changes } });
+const changing = (row: SampleRow, changes: object): SampleRow => ({
+  ...row,
+  changed: { ...(row.value as object), ...changes },
+});
 
 driverLaws('bpf tables', () => {
   const { namespace, loaded, dispose } = node();
@@ -127,7 +138,10 @@ for (const tcx of [true, false]) {
       impossible: [
         attachment(build, 'nolink', 'ingress'),
         attachment('another-build', 'lxc2', 'egress'),
-        { ...attachment(build, 'lxc2', 'egress'), value: { dev: 'lxc2', direction: 'egress', program: 'nothing', build } },
+        {
+          ...attachment(build, 'lxc2', 'egress'),
+          value: { dev: 'lxc2', direction: 'egress', program: 'nothing', build },
+        },
       ],
       identityOf: ({ key }) => {
         if (!tcx) return undefined;
@@ -151,7 +165,9 @@ describe('bpf tables', () => {
       expect(results.slice(0, 2)).toEqual([undefined, undefined]);
       expect(results[2]).toMatchObject({ kind: 'kernel', errno: 'E2BIG', retryable: false });
       expect(results[2]?.message).toBe('put bpf.endpoints 10.0.0.3: map endpoints is full: its capacity is 2 entries');
-      const [, , full] = driver.apply(['10.1.0.0/16', '10.2.0.0/16', '10.3.0.0/16'].map((key) => opOf('put', prefix(key))));
+      const [, , full] = driver.apply(
+        ['10.1.0.0/16', '10.2.0.0/16', '10.3.0.0/16'].map((key) => opOf('put', prefix(key))),
+      );
       expect(full).toMatchObject({ errno: 'ENOSPC' });
       expect(full?.message).toContain('map ipcache is full: its capacity is 2 entries');
     } finally {
@@ -208,7 +224,10 @@ describe('attachments', () => {
 
       const driver = attachmentsDriver(next, config, namespace.path);
       expect(next.runtime.build).not.toBe(loaded.runtime.build);
-      expect(driver.dump().get('lxc1/ingress')).toMatchObject({ build: loaded.runtime.build, program: 'from_endpoint' });
+      expect(driver.dump().get('lxc1/ingress')).toMatchObject({
+        build: loaded.runtime.build,
+        program: 'from_endpoint',
+      });
       expect(readdirSync(programsFolder(config.pinRoot)).length).toBe(2);
       expect(driver.apply([opOf('put', attachment(next.runtime.build, 'lxc1', 'ingress'))])).toEqual([undefined]);
       const [after] = queryTcx(hook(namespace.path));
@@ -228,7 +247,9 @@ describe('attachments', () => {
       const row = attachment(loaded.runtime.build, 'lxc1', 'ingress');
       attachmentsDriver(loaded, config, namespace.path).apply([opOf('put', row)]);
       const again = loadDatapath(config, HZ, smallObject());
-      expect(Object.fromEntries(attachmentsDriver(again, config, namespace.path).dump())).toEqual({ [row.key]: row.value });
+      expect(Object.fromEntries(attachmentsDriver(again, config, namespace.path).dump())).toEqual({
+        [row.key]: row.value,
+      });
       again.close();
     } finally {
       dispose();
@@ -257,7 +278,9 @@ describe('attachments', () => {
 
       const stranger = loadDatapath({ ...config, pinRoot: `${config.pinRoot}/stranger` }, HZ, smallObject('VARIANT=1'));
       const replaced = openPinnedLink(path);
-      replaced.update(openPinnedProgram(join(programsFolder(`${config.pinRoot}/stranger`), stranger.runtime.build, 'to_netdev')));
+      replaced.update(
+        openPinnedProgram(join(programsFolder(`${config.pinRoot}/stranger`), stranger.runtime.build, 'to_netdev')),
+      );
       replaced.close();
       stranger.close();
       expect(driver.dump().get(row.key)).toMatchObject({ program: 'unknown', build: 'unknown' });

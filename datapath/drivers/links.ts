@@ -156,15 +156,13 @@ function adjustPair(
   }
 }
 
-function adjust(
-  socket: RouteSocket,
-  link: LinkMessage,
-  wanted: { name: string; address: string; mtu: number },
-): void {
+function adjust(socket: RouteSocket, link: LinkMessage, wanted: { name: string; address: string; mtu: number }): void {
   const { name, address, mtu } = link.attributes;
   const up = linkFlags.up;
   const set = (flags: number, attributes: Parameters<typeof linkMessage.encodeBody>[0]['attributes']): void =>
-    socket.change(linkMessage.encode(rtm.setLink, 0, { index: link.index, flags, change: up, attributes: attributes ?? {} }));
+    socket.change(
+      linkMessage.encode(rtm.setLink, 0, { index: link.index, flags, change: up, attributes: attributes ?? {} }),
+    );
   if (name !== wanted.name) {
     set(0, {}); // before Linux 6.2 a link that is up cannot be renamed
     set(0, { name: wanted.name });

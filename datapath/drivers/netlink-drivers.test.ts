@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { ifNameToIndex } from '../../native/index.ts';
 import { driverLaws, type SampleRow, type Stranger } from '../../reconcilers/driver-laws.ts';
-import { addrKey, type AddrRow, type LinkRow, type RouteRow, routeKey } from '../../state/tables.ts';
+import { type AddrRow, addrKey, type LinkRow, type RouteRow, routeKey } from '../../state/tables.ts';
 import type { Op } from '../driver.ts';
 import { testNamespace } from '../testdata/namespace.ts';
 import { AddrsDriver } from './addrs.ts';
@@ -115,7 +115,8 @@ driverLaws('routes', () => {
   const strange = (dst: string): Stranger => ({
     ...route({ dst, dev: 'lxc1' }),
     make: () => void node.ip(`route add ${dst} dev cilium_host proto static metric ${dst.includes(':') ? 1024 : 0}`),
-    isUntouched: () => node.ip(`${dst.includes(':') ? '-6 ' : ''}route show ${dst}`).includes('dev cilium_host proto static'),
+    isUntouched: () =>
+      node.ip(`${dst.includes(':') ? '-6 ' : ''}route show ${dst}`).includes('dev cilium_host proto static'),
   });
   return {
     driver: new RoutesDriver(node.path),
@@ -124,7 +125,10 @@ driverLaws('routes', () => {
       route({ dst: 'fd00::5/128', dev: 'lxc1', mtu: 1400 }, { mtu: 1300 }),
       route({ dst: '10.0.0.0/24', type: 'unreachable' }),
       route({ dst: 'fd00::/64', type: 'unreachable' }),
-      route({ netns: pod.path, dst: '0.0.0.0/0', dev: 'eth0', via: '10.0.0.1', mtu: 1400 }, { via: '10.0.0.2', mtu: 1350 }),
+      route(
+        { netns: pod.path, dst: '0.0.0.0/0', dev: 'eth0', via: '10.0.0.1', mtu: 1400 },
+        { via: '10.0.0.2', mtu: 1350 },
+      ),
       route({ netns: pod.path, dst: '::/0', dev: 'eth0', via: 'fd00::1', mtu: 1400 }, { via: 'fd00::2', mtu: 1350 }),
     ],
     impossible: [
@@ -221,7 +225,12 @@ describe('routes', () => {
       const driver = new RoutesDriver(node.path);
       const row = route({ dst: '10.0.0.5/32', dev: 'lxc1' });
       driver.apply([put('routes', row.key, row.value)]);
-      const monitor = (await import('node:child_process')).spawn('nsenter', [`--net=${node.path}`, 'ip', 'monitor', 'route']);
+      const monitor = (await import('node:child_process')).spawn('nsenter', [
+        `--net=${node.path}`,
+        'ip',
+        'monitor',
+        'route',
+      ]);
       let heard = '';
       monitor.stdout.on('data', (text) => {
         heard += text;

@@ -100,7 +100,11 @@ function replace(socket: RouteSocket, op: Op, oif: number): OpResult {
     .routes(familyOf(wanted.dst))
     .find((route) => destinationOf(route) === wanted.dst && (route.attributes.priority ?? 0) === metricOf(wanted.dst));
   if (there && there.protocol !== OURS) {
-    return kernelError('EEXIST', `${opName(op)}: a route of protocol ${there.protocol} is there, which is not ours`, false);
+    return kernelError(
+      'EEXIST',
+      `${opName(op)}: a route of protocol ${there.protocol} is there, which is not ours`,
+      false,
+    );
   }
   try {
     socket.change(putMessage(wanted, oif, messageFlags.replace));

@@ -1,7 +1,7 @@
 /** Netlink messages: what is encoded is decoded, byte for byte as the kernel's headers have it. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { attributeSet, nested, string, u16, u32, u8 } from './attributes.ts';
+import { attributeSet, nested, string, u8, u16, u32 } from './attributes.ts';
 import { messageType } from './message.ts';
 import {
   addressMessage,
@@ -24,36 +24,81 @@ const macs = fc
 const ipv4s = fc.ipV4();
 const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 /** As decoded: what was not given is not there. */
-const present = (record: object) => Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
+const present = (record: object) =>
+  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
 
 const links = fc.record({
-  family: u8s, type: u16s, index: s32s, flags: u32s, change: u32s,
+  family: u8s,
+  type: u16s,
+  index: s32s,
+  flags: u32s,
+  change: u32s,
   attributes: fc.record({
-    address: maybe(macs), name: maybe(names), mtu: maybe(u32s), link: maybe(u32s), master: maybe(u32s), group: maybe(u32s),
-    netnsFd: maybe(u32s), linkNetnsid: maybe(s32s), targetNetnsid: maybe(s32s),
+    address: maybe(macs),
+    name: maybe(names),
+    mtu: maybe(u32s),
+    link: maybe(u32s),
+    master: maybe(u32s),
+    group: maybe(u32s),
+    netnsFd: maybe(u32s),
+    linkNetnsid: maybe(s32s),
+    targetNetnsid: maybe(s32s),
     linkInfo: maybe(fc.record({ kind: names })),
   }),
 });
 const routes = fc.record({
-  family: u8s, dstLength: u8s, srcLength: u8s, tos: u8s, table: u8s, protocol: u8s, scope: u8s, type: u8s, flags: u32s,
+  family: u8s,
+  dstLength: u8s,
+  srcLength: u8s,
+  tos: u8s,
+  table: u8s,
+  protocol: u8s,
+  scope: u8s,
+  type: u8s,
+  flags: u32s,
   attributes: fc.record({
-    dst: maybe(ipv4s), oif: maybe(u32s), gateway: maybe(ipv4s), priority: maybe(u32s), prefSrc: maybe(ipv4s), table: maybe(u32s),
+    dst: maybe(ipv4s),
+    oif: maybe(u32s),
+    gateway: maybe(ipv4s),
+    priority: maybe(u32s),
+    prefSrc: maybe(ipv4s),
+    table: maybe(u32s),
     metrics: maybe(fc.record({ mtu: u32s })),
   }),
 });
 const addresses = fc.record({
-  family: u8s, prefixLength: u8s, flags: u8s, scope: u8s, index: u32s,
+  family: u8s,
+  prefixLength: u8s,
+  flags: u8s,
+  scope: u8s,
+  index: u32s,
   attributes: fc.record({ address: maybe(ipv4s), local: maybe(ipv4s), flags: maybe(u32s), protocol: maybe(u8s) }),
 });
 const neighbours = fc.record({
-  family: u8s, index: s32s, state: u16s, flags: u8s, type: u8s,
+  family: u8s,
+  index: s32s,
+  state: u16s,
+  flags: u8s,
+  type: u8s,
   attributes: fc.record({ dst: maybe(ipv4s), linkAddress: maybe(macs), protocol: maybe(u8s) }),
 });
 const rules = fc.record({
-  family: u8s, dstLength: u8s, srcLength: u8s, tos: u8s, table: u8s, action: u8s, flags: u32s,
+  family: u8s,
+  dstLength: u8s,
+  srcLength: u8s,
+  tos: u8s,
+  table: u8s,
+  action: u8s,
+  flags: u32s,
   attributes: fc.record({
-    dst: maybe(ipv4s), src: maybe(ipv4s), iif: maybe(names), priority: maybe(u32s), mark: maybe(u32s), mask: maybe(u32s),
-    table: maybe(u32s), protocol: maybe(u8s),
+    dst: maybe(ipv4s),
+    src: maybe(ipv4s),
+    iif: maybe(names),
+    priority: maybe(u32s),
+    mark: maybe(u32s),
+    mask: maybe(u32s),
+    table: maybe(u32s),
+    protocol: maybe(u8s),
   }),
 });
 
@@ -83,7 +128,9 @@ describe('netlink', () => {
   roundTrips('rule', ruleMessage, rules);
 
   test('headers have the sizes of the C structs', () => {
-    const sizes = [linkMessage, addressMessage, routeMessage, neighbourMessage, ruleMessage].map((type) => type.headerBytes);
+    const sizes = [linkMessage, addressMessage, routeMessage, neighbourMessage, ruleMessage].map(
+      (type) => type.headerBytes,
+    );
     expect(sizes).toEqual([16, 8, 12, 12, 12]);
   });
 
@@ -93,11 +140,19 @@ describe('netlink', () => {
     const bytes = linkMessage.encode(16, 0, { attributes: { linkInfo: { kind: 'veth', data } } });
     const back = linkMessage.decode(bytes).attributes.linkInfo;
     expect(back?.kind).toBe('veth');
-    expect(vethInfo.decode(back?.data as Buffer).peer?.subarray(16).toString('latin1')).toContain('eth0');
+    expect(
+      vethInfo
+        .decode(back?.data as Buffer)
+        .peer?.subarray(16)
+        .toString('latin1'),
+    ).toContain('eth0');
   });
 
   test('nested attributes bear the flag, unknown ones are skipped', () => {
-    const wide = messageType({ family: 'u8' }, attributeSet({ a: [1, u8], b: [2, nested(attributeSet({ c: [3, u16] }))], d: [4, string] }));
+    const wide = messageType(
+      { family: 'u8' },
+      attributeSet({ a: [1, u8], b: [2, nested(attributeSet({ c: [3, u16] }))], d: [4, string] }),
+    );
     const narrow = messageType({ family: 'u8' }, attributeSet({ d: [4, string], never: [9, u32] }));
     const bytes = wide.encode(1, 0, { family: 2, attributes: { a: 1, b: { c: 77 }, d: 'text' } });
     expect(bytes.readUInt16LE(16 + 4 + 8 + 2)).toBe(0x8002);

@@ -8,11 +8,22 @@ import { address, attributeSet, bytes, mac, nested, s32, string, u8, u32 } from 
 import { messageType } from './message.ts';
 
 export const rtm = {
-  newLink: 16, delLink: 17, getLink: 18, setLink: 19,
-  newAddr: 20, delAddr: 21, getAddr: 22,
-  newRoute: 24, delRoute: 25, getRoute: 26,
-  newNeigh: 28, delNeigh: 29, getNeigh: 30,
-  newRule: 32, delRule: 33, getRule: 34,
+  newLink: 16,
+  delLink: 17,
+  getLink: 18,
+  setLink: 19,
+  newAddr: 20,
+  delAddr: 21,
+  getAddr: 22,
+  newRoute: 24,
+  delRoute: 25,
+  getRoute: 26,
+  newNeigh: 28,
+  delNeigh: 29,
+  getNeigh: 30,
+  newRule: 32,
+  delRule: 33,
+  getRule: 34,
   getNsid: 90,
 } as const;
 
