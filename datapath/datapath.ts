@@ -127,7 +127,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
       new SysctlsDriver(options.netns),
       new LinksDriver(options.netns),
       attachments,
-      new AddrsDriver(options.netns),
+      new AddrsDriver(options.netns, features.has.addressProtocol),
       new RoutesDriver(options.netns),
       tables,
     ],

@@ -45,6 +45,15 @@ export function attempt(op: Op, work: () => OpResult): OpResult {
   }
 }
 
+/** Applies ops together; what concerns them all, such as no socket to be had, becomes the result of each. */
+export function attemptAll(ops: readonly Op[], work: () => OpResult[]): OpResult[] {
+  try {
+    return work();
+  } catch (error) {
+    return ops.map((op) => driverError(error, opName(op)));
+  }
+}
+
 function isSystemError(error: unknown): error is Error & { code: string } {
   return error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string';
 }

@@ -28,21 +28,23 @@ export class AddrsDriver implements Driver {
   readonly lane = 'kernel';
   readonly #home: string | undefined;
 
-  constructor(netns?: string) {
+  readonly #marked: boolean;
+
+  /** `marked`: this kernel keeps the protocol of addresses. */
+  constructor(netns?: string, marked = true) {
     this.#home = netns;
+    this.#marked = marked;
   }
 
   apply(ops: readonly Op[]): OpResult[] {
-    const results: OpResult[] = ops.map(() => undefined);
-    const rows = ops.map(rowOf);
-    for (const [netns, positions] of byNamespace(rows, (row) => row.netns)) {
-      using socket = openNamespace(netns, this.#home);
-      for (const i of positions) {
-        const op = ops[i] as Op;
-        results[i] = socket ? applyOne(socket, op, rows[i] as AddrRow) : withoutNamespace(op, netns);
-      }
-    }
-    return results;
+    return byNamespace(
+      ops,
+      (op) => rowOf(op).netns,
+      (netns, group) => {
+        using socket = openNamespace(netns, this.#home);
+        return group.map((op) => (socket ? applyOne(socket, op, rowOf(op)) : withoutNamespace(op, netns)));
+      },
+    );
   }
 
   async dump(_table: string, known: ReadonlyMap<string, unknown>): Promise<Map<string, AddrRow>> {
@@ -53,10 +55,15 @@ export class AddrsDriver implements Driver {
       for (const message of socket.addresses()) {
         const link = links.get(message.index);
         const row = { netns, dev: link?.attributes.name ?? `#${message.index}`, address: textOf(message) };
-        if (known.has(addrKey(row)) || isOurs(message, link)) found.set(addrKey(row), row);
+        if (known.has(addrKey(row)) || this.#isOurs(message, link)) found.set(addrKey(row), row);
       }
     });
     return found;
+  }
+
+  #isOurs({ scope, attributes }: AddressMessage, link: LinkMessage | undefined): boolean {
+    if (this.#marked) return attributes.protocol === OURS;
+    return scope === scopes.universe && link?.attributes.group === OURS;
   }
 }
 
@@ -99,9 +106,4 @@ function rowOf(op: Op): AddrRow {
 
 function textOf({ prefixLength, attributes }: AddressMessage): string {
   return `${attributes.local ?? attributes.address ?? ''}/${prefixLength}`;
-}
-
-function isOurs({ scope, attributes }: AddressMessage, link: LinkMessage | undefined): boolean {
-  if (attributes.protocol !== undefined) return attributes.protocol === OURS;
-  return scope === scopes.universe && link?.attributes.group === OURS;
 }

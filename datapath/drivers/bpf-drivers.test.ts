@@ -1,4 +1,5 @@
 /** The drivers of BPF maps and attachments keep the laws; programs are replaced in place, and what others did is seen. */
+import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -9,6 +10,7 @@ import { Codecs } from '../codec.ts';
 import type { Op } from '../driver.ts';
 import { linkNames } from '../link-names.ts';
 import { type Loaded, linksFolder, loadDatapath, programsFolder } from '../loader.ts';
+import { packetCounts } from '../metrics.ts';
 import type { DatapathConfig } from '../runtime-config.ts';
 import { testNamespace } from '../testdata/namespace.ts';
 import { testPins } from '../testdata/pins.ts';
@@ -237,6 +239,56 @@ describe('attachments', () => {
       expect(readdirSync(programsFolder(config.pinRoot))).toEqual([next.runtime.build]);
     } finally {
       next.close();
+      dispose();
+    }
+  });
+
+  test.each([true, false])('no packet passes unseen while builds replace each other (tcx: %s)', async (tcx) => {
+    const { namespace, config, loaded, dispose } = node();
+    const pod = testNamespace('pod');
+    const next = loadDatapath(config, HZ, smallObject('VARIANT=1'));
+    try {
+      namespace.ip(`link set eth1 netns ${pod.path}`);
+      namespace.ip('addr add 10.0.0.1/24 dev lxc1');
+      namespace.ip('link set lxc1 up');
+      pod.ip('addr add 10.0.0.5/24 dev eth1');
+      // Nothing may come but the ping.
+      pod.run('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1');
+      pod.ip('link set eth1 up');
+      const received = (): number => JSON.parse(namespace.ip('-s -j link show lxc1'))[0].stats64.rx.packets;
+      const drivers = [loaded, next].map((build) => attachmentsDriver(build, config, namespace.path, tcx));
+      const put = (i: number): void => {
+        const { build } = (i % 2 === 0 ? loaded : next).runtime;
+        expect(drivers[i % 2]?.apply([opOf('put', attachment(build, 'lxc1', 'ingress'))])).toEqual([undefined]);
+      };
+      put(0);
+      const metrics = loaded.maps.get('metrics');
+      if (!metrics) throw new Error('no map metrics');
+      const counted = (): number => packetCounts(metrics, loaded.btf).reduce((sum, { packets }) => sum + packets, 0);
+      const [countedBefore, receivedBefore] = [counted(), received()];
+      const ping = spawn('nsenter', [
+        `--net=${pod.path}`,
+        'ping',
+        '-q',
+        '-i',
+        '0.001',
+        '-c',
+        '1500',
+        '-W',
+        '1',
+        '10.0.0.1',
+      ]);
+      const done = new Promise((resolve) => ping.on('exit', resolve));
+      let swaps = 0;
+      const swapping = setInterval(() => put(++swaps), 2);
+      expect(await done).toBe(0);
+      clearInterval(swapping);
+      expect(swaps).toBeGreaterThan(50);
+      expect(received() - receivedBefore).toBeGreaterThanOrEqual(1500);
+      expect(counted() - countedBefore).toBe(received() - receivedBefore);
+    } finally {
+      next.close();
+      pod.dispose();
       dispose();
     }
   });

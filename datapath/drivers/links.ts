@@ -9,7 +9,7 @@ import { closeSync, openSync } from 'node:fs';
 import { isErrno } from '../../native/index.ts';
 import type { LinkRow } from '../../state/tables.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
-import { attempt, kernelError, opName } from '../errors.ts';
+import { attempt, attemptAll, kernelError, opName } from '../errors.ts';
 import { OURS } from '../marks.ts';
 import { messageFlags } from '../netlink/message.ts';
 import { isNetnsGone, RouteSocket } from '../netlink/route-socket.ts';
@@ -28,8 +28,10 @@ export class LinksDriver implements Driver {
   }
 
   apply(ops: readonly Op[]): OpResult[] {
-    using socket = new RouteSocket(this.#home);
-    return ops.map((op) => attempt(op, () => (op.action === 'put' ? this.#put(socket, op) : remove(socket, op.key))));
+    return attemptAll(ops, () => {
+      using socket = new RouteSocket(this.#home);
+      return ops.map((op) => attempt(op, () => (op.action === 'put' ? this.#put(socket, op) : remove(socket, op.key))));
+    });
   }
 
   #put(socket: RouteSocket, op: Op): OpResult {

@@ -1,7 +1,7 @@
 /** Rows that lie in pods' namespaces, taken one namespace at a time; the empty path is the node's own. */
 import { setImmediate } from 'node:timers/promises';
 import type { Op, OpResult } from '../driver.ts';
-import { kernelError, opName } from '../errors.ts';
+import { attemptAll, kernelError, opName } from '../errors.ts';
 import { isNetnsGone, RouteSocket } from '../netlink/route-socket.ts';
 
 /** Namespaces visited before the event loop gets a turn: each costs some 100 µs. */
@@ -31,16 +31,20 @@ export async function visitNamespaces(
   }
 }
 
-/** Positions of `items` by their namespace. */
-export function byNamespace<T>(items: readonly T[], netnsOf: (item: T) => string): Map<string, number[]> {
-  const groups = new Map<string, number[]>();
-  items.forEach((item, i) => {
-    const netns = netnsOf(item);
-    const group = groups.get(netns);
-    if (group) group.push(i);
-    else groups.set(netns, [i]);
-  });
-  return groups;
+/** Applies ops one namespace after the other; results in the order of the ops. */
+export function byNamespace(
+  ops: readonly Op[],
+  netnsOf: (op: Op) => string,
+  apply: (netns: string, group: readonly Op[]) => OpResult[],
+): OpResult[] {
+  const results: OpResult[] = ops.map(() => undefined);
+  for (const [netns, positions] of Map.groupBy(ops.keys(), (i) => netnsOf(ops[i] as Op))) {
+    const group = positions.map((i) => ops[i] as Op);
+    attemptAll(group, () => apply(netns, group)).forEach((result, at) => {
+      results[positions[at] as number] = result;
+    });
+  }
+  return results;
 }
 
 /** The result of an op in a namespace that is gone: a delete has what it wants. */

@@ -218,6 +218,38 @@ describe('links', () => {
   });
 });
 
+describe('addrs', () => {
+  test('addresses of others, on our links too, are not dumped', async () => {
+    const { node, dispose } = wired();
+    try {
+      const driver = new AddrsDriver(node.path);
+      node.ip('addr add 192.0.2.9/32 dev cilium_host');
+      node.ip('addr add fd09::9/128 dev lxc1 nodad');
+      driver.apply([put('addrs', 'x', { netns: '', dev: 'cilium_host', address: '10.0.0.1/32' })]);
+      expect([...(await driver.dump('addrs', new Map())).keys()]).toEqual(['cilium_host|10.0.0.1/32']);
+      // Where the kernel has no mark, any address on a link of ours counts as ours; link-local ones do not.
+      const unmarked = await new AddrsDriver(node.path, false).dump('addrs', new Map());
+      expect([...unmarked.keys()].sort()).toEqual([
+        'cilium_host|10.0.0.1/32',
+        'cilium_host|192.0.2.9/32',
+        'lxc1|fd09::9/128',
+      ]);
+    } finally {
+      dispose();
+    }
+  });
+
+  test('an IPv6 address can be used at once', () => {
+    const { pod, node, dispose } = wired();
+    try {
+      new AddrsDriver(node.path).apply([put('addrs', 'x', { netns: pod.path, dev: 'eth0', address: 'fd00::5/128' })]);
+      expect(pod.ip('-6 addr show dev eth0 scope global')).not.toContain('tentative');
+    } finally {
+      dispose();
+    }
+  });
+});
+
 describe('routes', () => {
   test('a replaced route is never gone', async () => {
     const { node, dispose } = wired();

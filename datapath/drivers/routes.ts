@@ -38,16 +38,10 @@ export class RoutesDriver implements Driver {
   }
 
   apply(ops: readonly Op[]): OpResult[] {
-    const results: OpResult[] = ops.map(() => undefined);
-    for (const [netns, positions] of byNamespace(ops, netnsOf)) {
+    return byNamespace(ops, netnsOf, (netns, group) => {
       using socket = openNamespace(netns, this.#home);
-      const group = positions.map((i) => ops[i] as Op);
-      const outcomes = socket ? applyIn(socket, group) : group.map((op) => withoutNamespace(op, netns));
-      positions.forEach((i, at) => {
-        results[i] = outcomes[at];
-      });
-    }
-    return results;
+      return socket ? applyIn(socket, group) : group.map((op) => withoutNamespace(op, netns));
+    });
   }
 
   async dump(_table: string, known: ReadonlyMap<string, unknown>): Promise<Map<string, RouteRow>> {

@@ -8,7 +8,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { withNetns } from '../../native/index.ts';
 import type { SysctlRow } from '../../state/tables.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
-import { attempt } from '../errors.ts';
+import { attempt, attemptAll } from '../errors.ts';
 
 export class SysctlsDriver implements Driver {
   readonly tables = ['sysctls'] as const;
@@ -20,16 +20,7 @@ export class SysctlsDriver implements Driver {
   }
 
   apply(ops: readonly Op[]): OpResult[] {
-    return this.#inside(() =>
-      ops.map((op) =>
-        attempt(op, () => {
-          if (op.action === 'delete') return;
-          const path = pathOf(op.key);
-          const { value } = op.value as SysctlRow;
-          if (read(path) !== value) writeFileSync(path, value);
-        }),
-      ),
-    );
+    return attemptAll(ops, () => this.#inside(() => ops.map(applyOne)));
   }
 
   /** Only of the rows asked for: any of the thousands of settings may be a row. */
@@ -50,6 +41,15 @@ export class SysctlsDriver implements Driver {
   #inside<T>(work: () => T): T {
     return this.#netns === undefined ? work() : withNetns(this.#netns, work);
   }
+}
+
+function applyOne(op: Op): OpResult {
+  return attempt(op, () => {
+    if (op.action === 'delete') return;
+    const path = pathOf(op.key);
+    const { value } = op.value as SysctlRow;
+    if (read(path) !== value) writeFileSync(path, value);
+  });
 }
 
 const read = (path: string): string => readFileSync(path, 'utf8').trim().replace(/\s+/g, ' ');
