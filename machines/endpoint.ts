@@ -140,7 +140,8 @@ function learnNode(draft: EndpointContext, fact: NodeFact): void {
 const guards = {
   unknown: ({ context }: { context: EndpointContext }) => context.endpointId === 0,
   restored: ({ context }: { context: EndpointContext }) => context.identity > 0 && Boolean(context.ipv4 || context.ipv6) && context.agent !== undefined,
-  identified: ({ context }: { context: EndpointContext }) => context.identity > 0 && context.mtu > 0,
+  /** Not before the agent is known: a restored endpoint has an address already, and must not ask for another. */
+  identified: ({ context }: { context: EndpointContext }) => context.identity > 0 && context.mtu > 0 && context.agent !== undefined,
   /** A newborn hears the request that it was born of. */
   again: ({ context, event }: { context: EndpointContext; event: Event }) =>
     event.type === 'cni.add' && !context.requests.includes(event.requestId),
