@@ -62,7 +62,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     storage,
     registry,
     now: () => new Date(now()).toISOString().replace(/\.\d+Z$/, 'Z'),
-    services: serviceAllocator(ranges, () => storage.list('/services')),
+    services: serviceAllocator(ranges, () => storage.each('/services')),
   });
   const stopControllers = startControllers(store);
   bootstrapCluster(store, ranges, options.crds ?? crdObjects());

@@ -39,12 +39,12 @@ export function firstAddress(range: ServiceRange): string {
 
 export function serviceAllocator(
   ranges: readonly ServiceRange[],
-  services: () => readonly ApiObject[],
+  services: () => Iterable<ApiObject>,
 ): ServiceAllocator {
   return {
     allocate(service, old) {
       const spec = service.spec as Record<string, unknown>;
-      const others = services().filter((other) => other.metadata.uid !== (old ?? service).metadata.uid);
+      const others = [...services()].filter((other) => other.metadata.uid !== (old ?? service).metadata.uid);
       const causes: Cause[] = [];
       if (spec.type === 'ExternalName') {
         for (const field of ['clusterIP', 'clusterIPs', 'ipFamilies', 'ipFamilyPolicy']) delete spec[field];

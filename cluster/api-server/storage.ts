@@ -22,7 +22,8 @@ export type Listener = (change: Change) => void;
 export class Storage {
   #database: Database.Database;
   #objects = new Map<string, Map<string, ApiObject>>();
-  #sorted = new Map<string, ApiObject[]>();
+  /** Keys in order; absent after a key came or went. */
+  #sortedKeys = new Map<string, string[]>();
   #history: Change[] = [];
   #historyMax: number;
   #listeners = new Map<string, Set<Listener>>();
@@ -71,12 +72,19 @@ export class Storage {
 
   /** All objects, or those of one namespace, ordered by namespace and name. */
   list(resource: string, namespace?: string): ApiObject[] {
-    let all = this.#sorted.get(resource);
-    if (!all) {
-      all = [...this.#table(resource)].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object);
-      this.#sorted.set(resource, all);
+    const table = this.#table(resource);
+    let keys = this.#sortedKeys.get(resource);
+    if (!keys) {
+      keys = [...table.keys()].sort();
+      this.#sortedKeys.set(resource, keys);
     }
+    const all = keys.flatMap((key) => table.get(key) ?? []);
     return namespace ? all.filter((object) => object.metadata.namespace === namespace) : all;
+  }
+
+  /** All objects in no order. */
+  each(resource: string): Iterable<ApiObject> {
+    return this.#table(resource).values();
   }
 
   /** The list as it was at an earlier revision that is not compacted. */
@@ -107,7 +115,7 @@ export class Storage {
     const previous = this.#table(resource).get(key);
     this.#commit(revision, () => this.#write.run(resource, key, JSON.stringify(stored)));
     this.#table(resource).set(key, stored);
-    this.#sorted.delete(resource);
+    if (!previous) this.#sortedKeys.delete(resource);
     this.#publish(
       previous
         ? { revision, resource, type: 'MODIFIED', object: stored, previous }
@@ -123,7 +131,7 @@ export class Storage {
     const revision = this.#revision + 1;
     this.#commit(revision, () => this.#remove.run(resource, key));
     this.#table(resource).delete(key);
-    this.#sorted.delete(resource);
+    this.#sortedKeys.delete(resource);
     const object = freeze({ ...previous, metadata: { ...previous.metadata, resourceVersion: String(revision) } });
     this.#publish({ revision, resource, type: 'DELETED', object, previous });
     return object;
