@@ -59,12 +59,10 @@ export const podCidrs = (index: number): Pair => ({
   ipv6: `fd00:10:0:${(index + 1).toString(16)}::/64`,
 });
 
-/** Addresses on the bridge that joins the nodes; prefix lengths are 24 and 64. */
-export const fabricAddress = (slot: number): Pair => ({
-  ipv4: `172.28.${slot}.1`,
-  ipv6: `fd00:28:${slot.toString(16)}::1`,
+/** Addresses on the bridge that joins the nodes; prefix lengths are 24 and 64. No group is zero, so the text is canonical. */
+const underlay = (slot: number, host: number): Pair => ({
+  ipv4: `172.28.${slot + 1}.${host}`,
+  ipv6: `fd00:28:${(slot + 1).toString(16)}::${host.toString(16)}`,
 });
-export const nodeAddress = (slot: number, index: number): Pair => ({
-  ipv4: `172.28.${slot}.${index + 10}`,
-  ipv6: `fd00:28:${slot.toString(16)}::${(index + 10).toString(16)}`,
-});
+export const fabricAddress = (slot: number): Pair => underlay(slot, 1);
+export const nodeAddress = (slot: number, index: number): Pair => underlay(slot, index + 10);

@@ -14,8 +14,9 @@ export class Terminal {
     return this.#colour ? `${colour}${text}${RESET}` : text;
   }
 
+  /** Said into the void when the reader has left. */
   line(text = ''): void {
-    process.stdout.write(`${text}\n`);
+    if (process.stdout.writable) process.stdout.write(`${text}\n`);
   }
 
   /** A thing that is up. */

@@ -60,6 +60,8 @@ export async function run(args: string[]): Promise<number> {
   const { podsReady, withCluster } = await import('../up/cluster.ts');
   const ending = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ending.abort(signal));
+  // Nobody reads any more (`| head`): end, but in order.
+  process.stdout.removeAllListeners('error').on('error', () => ending.abort('output was closed'));
   // A defect must not keep the cluster from being taken down.
   let defect: unknown;
   process.on('uncaughtException', (error) => {
