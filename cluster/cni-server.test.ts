@@ -1,3 +1,4 @@
+/** The CNI server: its socket, its answers to good, bad and odd requests, and the queue of DELs. */
 import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, createServer } from 'node:net';

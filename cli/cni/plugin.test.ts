@@ -1,3 +1,4 @@
+/** The CNI plugin as a runtime runs it: a process with an environment, stdin and stdout, against the real server. */
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
