@@ -83,9 +83,9 @@ describe.each(clients)('%s', (client) => {
   });
 
   test('applies, finds nothing to do, changes', async () => {
-    expect(await ok('apply -f -', pod('web') + '---' + service(80))).toBe('pod/web created\nservice/web created');
-    expect(await ok('apply -f -', pod('web') + '---' + service(80))).toBe('pod/web unchanged\nservice/web unchanged');
-    expect(await ok('apply -f -', pod('web', ', tier: front') + '---' + service(81))).toBe(
+    expect(await ok('apply -f -', `${pod('web')}---${service(80)}`)).toBe('pod/web created\nservice/web created');
+    expect(await ok('apply -f -', `${pod('web')}---${service(80)}`)).toBe('pod/web unchanged\nservice/web unchanged');
+    expect(await ok('apply -f -', `${pod('web', ', tier: front')}---${service(81)}`)).toBe(
       'pod/web configured\nservice/web configured',
     );
     expect(await ok('get service web -o jsonpath={.spec.ports[*].port}')).toBe('81');
