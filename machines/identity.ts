@@ -73,7 +73,8 @@ const machine = setup({
     calm: assign({ backoff: calm }),
   },
   guards: {
-    numbered: ({ context }) => context.numbers.length > 0,
+    /** Not before all are listed: of several the lowest wins, and a number once given should stay. */
+    numbered: ({ context }) => context.listed && context.numbers.length > 0,
     unnumbered: ({ context }) => context.numbers.length === 0,
   },
 }).createMachine({
@@ -82,7 +83,7 @@ const machine = setup({
   context: ({ input }) => {
     const text = input.key.slice('identity/'.length);
     const fixed = reservedIdentities[text.match(/^reserved:([a-z0-9-]+)=;$/)?.[1] ?? ''];
-    return { key: input.key, text, numbers: fixed === undefined ? [] : [fixed], listed: false, backoff: calm };
+    return { key: input.key, text, numbers: fixed === undefined ? [] : [fixed], listed: fixed !== undefined, backoff: calm };
   },
   initial: 'unallocated',
   on: {

@@ -3,7 +3,8 @@
  *
  * - Messages are delivered in the order in which they were sent; a step ends when none is left.
  * - A fact is handed to whoever subscribes to its topic later; a fact that did not change is not sent again.
- * - A machine in its final state lives on until its rows are settled, and then leaves without a trace.
+ * - A machine in its final state lives on until its rows are settled, and then leaves without a trace; what would bring it
+ *   to life meanwhile does so then.
  */
 import { type AnyMachineSnapshot, initialTransition, transition } from 'xstate';
 import { type ClusterEvent, topicsOf } from '../cluster/events.ts';
@@ -45,6 +46,8 @@ export class Population {
   readonly #subscribers = new Map<string, Set<string>>();
   readonly #facts = new Map<string, Map<string, AnyMessage>>();
   readonly #queue: { to: string; message: AnyMessage }[] = [];
+  /** By key of a machine that is over and not yet buried: events that gave birth to it anew. */
+  readonly #rebirths = new Map<string, { birth: Birth; event: ClusterEvent }[]>();
   readonly #kinds: readonly Kind[];
   readonly #keeper: RowKeeper;
   readonly #onTransition: (transition: Transition) => void;
@@ -61,7 +64,10 @@ export class Population {
   /** Lets an event be heard; `run` must follow. */
   announce(event: ClusterEvent, cause: Cause): void {
     for (const kind of this.#kinds) {
-      for (const birth of kind.births?.(event, cause.at) ?? []) this.#bear(kind, birth, cause);
+      for (const birth of kind.births?.(event, cause.at) ?? []) {
+        if (this.machines.get(birth.key)?.snapshot.status === 'done') this.#postpone(birth, event);
+        else this.#bear(kind, birth, cause);
+      }
     }
     for (const { topic, fact, gone } of topicsOf(event)) {
       if (fact !== undefined) this.#retain(topic, fact, gone ? undefined : event);
@@ -100,6 +106,23 @@ export class Population {
     this.#moved(machine, '', 'born', cause);
     this.#act(machine, actions);
     this.#express(machine, cause);
+  }
+
+  #postpone(birth: Birth, event: ClusterEvent): void {
+    const known = this.#rebirths.get(birth.key);
+    if (known) known.push({ birth, event });
+    else this.#rebirths.set(birth.key, [{ birth, event }]);
+  }
+
+  /** Of facts that ended meanwhile nothing is born; later occurrences are heard by the newborn. */
+  #bearAgain(kind: Kind, key: string, cause: Cause): void {
+    const isTrue = (event: ClusterEvent): boolean =>
+      topicsOf(event).every(({ topic, fact }) => fact === undefined || this.#facts.get(topic)?.has(fact) === true);
+    const [first, ...later] = (this.#rebirths.get(key) ?? []).filter(({ event }) => isTrue(event));
+    this.#rebirths.delete(key);
+    if (!first) return;
+    this.#bear(kind, first.birth, cause);
+    for (const { event } of later) this.send(key, event);
   }
 
   #deliver(to: string, message: AnyMessage, cause: Cause): void {
@@ -208,6 +231,7 @@ export class Population {
     const from = nameOf(machine.snapshot);
     this.transitions++;
     this.#onTransition({ machine: machine.key, from, to: '', on: 'buried', cause });
+    this.#bearAgain(machine.kind, machine.key, cause);
     // A topic may have found a new subscriber after its machine was told that it is unwanted.
     const server = this.#subscribers.get(machine.key)?.size ? this.#kinds.find((kind) => kind === machine.kind) : undefined;
     if (server?.serves) this.#bear(server, { key: machine.key, input: { key: machine.key } }, cause);

@@ -110,8 +110,11 @@ export class RowIndex {
 
   /** Forgets a row that is neither wanted nor actual. */
   sweep(entry: RowEntry): void {
+    const entries = this.#entries.get(entry.table);
+    // One that was swept before may still be in a set somewhere, while its key has a new entry.
+    if (entries?.get(entry.key) !== entry) return;
     if (entry.wants.size === 0 && entry.actualJson === undefined && !entry.inFlight && entry.watchers.size === 0) {
-      this.#entries.get(entry.table)?.delete(entry.key);
+      entries.delete(entry.key);
     }
   }
 }
