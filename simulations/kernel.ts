@@ -120,6 +120,10 @@ export class SimulatedKernel implements Driver {
     this.#devices.addNamespace(path);
   }
 
+  hasNamespace(path: string): boolean {
+    return this.#devices.hasNamespace(path);
+  }
+
   /** All that lives in the namespace goes with it. */
   removeNamespace(path: string): void {
     this.#forget(this.#devices.removeNamespace(path));

@@ -1,0 +1,168 @@
+/**
+ * An API server in memory: objects by resource, watches that survive outages, and the driver of what the agent writes.
+ *
+ * - While it is down nothing is heard and every write fails; afterwards a watcher hears the difference, as after a relist.
+ */
+import type { ClusterEvent, KubeObject } from '../../cluster/events.ts';
+import { objectKey } from '../../cluster/events.ts';
+import type { Driver, DriverError, Op, OpResult } from '../../datapath/driver.ts';
+import type { IdentityClaimRow, KubeObjectRow } from '../../state/tables.ts';
+
+export const watched = ['nodes', 'namespaces', 'ciliumidentities', 'pods'] as const;
+type Watched = (typeof watched)[number];
+
+const IDENTITY_MIN = 256;
+const IDENTITIES = 60_000;
+
+export class SimulatedApi {
+  readonly #objects = new Map<string, Map<string, KubeObject>>();
+  readonly #watches = new Set<KubeWatch>();
+  #version = 0;
+  #isUp = true;
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  set isUp(up: boolean) {
+    this.#isUp = up;
+    if (up) for (const watch of this.#watches) watch.relist();
+  }
+
+  of(resource: string): ReadonlyMap<string, KubeObject> {
+    return this.#objects.get(resource) ?? new Map();
+  }
+
+  upsert(resource: string, object: KubeObject): void {
+    const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
+    const objects = this.#objects.get(resource) ?? new Map<string, KubeObject>();
+    this.#objects.set(resource, objects.set(objectKey(stored), stored));
+    this.#tell(resource);
+  }
+
+  /** What the object owned goes with it. */
+  delete(resource: string, key: string): void {
+    const object = this.#objects.get(resource)?.get(key);
+    if (!object) return;
+    this.#objects.get(resource)?.delete(key);
+    this.#tell(resource);
+    for (const [other, objects] of this.#objects) {
+      for (const [owned, { metadata }] of objects) {
+        const owners = (metadata as { ownerReferences?: { uid: string }[] }).ownerReferences ?? [];
+        if (owners.some(({ uid }) => uid === object.metadata.uid)) this.delete(other, owned);
+      }
+    }
+  }
+
+  /** `order`: in which order the resources are listed first. */
+  watch(push: (event: ClusterEvent) => void, order: readonly Watched[]): KubeWatch {
+    const watch = new KubeWatch(this, push, order, () => this.#watches.delete(watch));
+    this.#watches.add(watch);
+    if (this.#isUp) watch.relist();
+    return watch;
+  }
+
+  #tell(resource: string): void {
+    if (!this.#isUp) return;
+    for (const watch of this.#watches) watch.catchUp(resource);
+  }
+}
+
+export class KubeWatch {
+  readonly #api: SimulatedApi;
+  readonly #push: (event: ClusterEvent) => void;
+  readonly #order: readonly Watched[];
+  readonly #known = new Map<string, Map<string, KubeObject>>();
+  readonly close: () => void;
+
+  constructor(api: SimulatedApi, push: (event: ClusterEvent) => void, order: readonly Watched[], close: () => void) {
+    this.#api = api;
+    this.#push = push;
+    this.#order = order;
+    this.close = close;
+  }
+
+  relist(): void {
+    for (const resource of this.#order) {
+      const isFirst = !this.#known.has(resource);
+      this.catchUp(resource, true);
+      if (isFirst) this.#push({ type: 'source.synced', source: `kube/${resource}` });
+    }
+  }
+
+  catchUp(resource: string, isList = false): void {
+    if (!this.#order.some((one) => one === resource)) return;
+    const known = this.#known.get(resource);
+    if (!known && !isList) return;
+    const now = this.#api.of(resource);
+    for (const [key, object] of known ?? []) {
+      if (!now.has(key)) this.#push({ type: 'kube.deleted', resource, object });
+    }
+    for (const [key, object] of now) {
+      if (known?.get(key)?.metadata.resourceVersion !== object.metadata.resourceVersion) {
+        this.#push({ type: 'kube.upserted', resource, object });
+      }
+    }
+    this.#known.set(resource, new Map(now));
+  }
+}
+
+export class SimulatedApiDriver implements Driver {
+  readonly tables = ['kube.objects', 'identity.claims'] as const;
+  readonly lane = 'kube';
+  readonly #api: SimulatedApi;
+  readonly #random: () => number;
+
+  constructor(api: SimulatedApi, random: () => number) {
+    this.#api = api;
+    this.#random = random;
+  }
+
+  apply(ops: readonly Op[]): OpResult[] {
+    return ops.map((op) => {
+      if (!this.#api.isUp) return unreachable(op);
+      if (op.table === 'identity.claims') this.#claim(op);
+      else this.#write(op);
+      return undefined;
+    });
+  }
+
+  #claim({ action, value }: Op): void {
+    if (action === 'delete') return;
+    const { labels, namespace } = value as IdentityClaimRow;
+    claimIdentity(this.#api, this.#random, labels, namespace);
+  }
+
+  #write({ key, action, value }: Op): void {
+    const slash = key.indexOf('/');
+    const [resource, name] = [key.slice(0, slash), key.slice(slash + 1)];
+    if (action === 'delete') this.#api.delete(resource, name);
+    else this.#api.upsert(resource, value as KubeObjectRow as KubeObject);
+  }
+}
+
+/** As any node does it: a random number that nobody has yet. */
+export function claimIdentity(
+  api: SimulatedApi,
+  random: () => number,
+  labels: Record<string, string>,
+  namespace: string,
+): void {
+  let name = '';
+  do name = String(IDENTITY_MIN + Math.floor(random() * IDENTITIES));
+  while (api.of('ciliumidentities').has(name));
+  const metadata = { name, labels: { 'io.kubernetes.pod.namespace': namespace } };
+  api.upsert('ciliumidentities', {
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumIdentity',
+    metadata,
+    'security-labels': labels,
+  });
+}
+
+const unreachable = ({ action, table, key }: Op): DriverError => ({
+  kind: 'kube',
+  errno: 'ECONNECTION',
+  message: `${action} ${table} ${key}: connection refused`,
+  retryable: true,
+});

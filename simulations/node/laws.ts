@@ -1,0 +1,117 @@
+/**
+ * The laws that a node keeps, whatever happens to it; each violation is a sentence.
+ *
+ * - At any time: no row of a running pod is taken away (hitless).
+ * - After faults stop: desired = actual = kernel (convergent); every running pod has all its rows, and nothing else is
+ *   there (no lost, no leaked row); looking again, or starting again, changes nothing (minimal).
+ * - At the end: another engine makes the same plans of the same log (deterministic).
+ */
+import type { LogEntry } from '../../cluster/events.ts';
+import type { Op } from '../../datapath/driver.ts';
+import { kinds } from '../../machines/kinds.ts';
+import { Engine } from '../../reconcilers/engine.ts';
+import { canonical } from '../../state/tables.ts';
+import { kernelTables, type SimulatedKernel } from '../kernel.ts';
+import { differences } from '../replay.ts';
+import { plannedLine } from './agent.ts';
+import type { Sandbox } from './runtime.ts';
+import type { World } from './world.ts';
+
+const bare = (address: string): string => address.slice(0, address.indexOf('/'));
+
+/** What the kernel must have for a running pod, by what CNI answered; an oracle that does not ask the machines. */
+export function rowsOfSandbox({ state, result, netns }: Sandbox): string[] {
+  if (state !== 'running' || !result) return [];
+  const { link, ips } = result;
+  return [
+    `links ${link}`,
+    `attachments ${link}/ingress`,
+    `attachments ${link}/egress`,
+    ...ips.flatMap(({ address }) => [
+      `addrs ${netns}|eth0|${address}`,
+      `routes ${netns}|${address.includes(':') ? '::/0' : '0.0.0.0/0'}`,
+      `routes ${address}`,
+      `bpf.ipcache ${address}`,
+      `bpf.endpoints ${bare(address)}`,
+    ]),
+  ];
+}
+
+/** Hitless: looked at right before an op is applied. */
+export function checkOp(op: Op, sandboxes: readonly Sandbox[], kernel: SimulatedKernel): string | undefined {
+  if (op.action !== 'delete') return undefined;
+  const row = `${op.table} ${op.key}`;
+  const owner = sandboxes.find((sandbox) => kernel.hasNamespace(sandbox.netns) && rowsOfSandbox(sandbox).includes(row));
+  return owner && `hitless: delete of ${row}, which running pod ${owner.pod} needs`;
+}
+
+/** After `world.settle()`. */
+export async function checkSettled(world: World): Promise<string[]> {
+  const found: string[] = [];
+  const { agent, kernel } = world;
+  if (!agent) return ['no agent'];
+  for (const difference of differences(agent.engine, kernel)) found.push(`convergent: ${difference}`);
+  const wanted = new Map(
+    kernelTables.flatMap((table) => agent.engine.rows(table)).map((row) => [`${row.table} ${row.key}`, row.desired]),
+  );
+  const there = new Map([...kernel.rows()].map(({ table, key, value }) => [`${table} ${key}`, value]));
+  for (const [row, value] of there) {
+    if (row.startsWith('sysctls ')) continue;
+    if (wanted.get(row) === undefined) found.push(`leaked: ${row} is in the kernel and wanted by nobody`);
+    else if (canonical(wanted.get(row)) !== canonical(value))
+      found.push(`convergent: ${row} is ${canonical(value)}, wanted ${canonical(wanted.get(row))}`);
+  }
+  for (const row of world.expectedOfPods()) if (!there.has(row)) found.push(`lost: ${row}, which a running pod needs`);
+  found.push(...checkPods(world), ...(await checkMinimal(world)));
+  return found;
+}
+
+function checkPods({ runtime, api, agent, store }: World): string[] {
+  const found: string[] = [];
+  const running = runtime.sandboxes.length;
+  const addresses = runtime.sandboxes.flatMap(({ result }) => result?.ips.map(({ address }) => address) ?? []);
+  if (new Set(addresses).size !== addresses.length)
+    found.push(`lost: an address was given twice: ${addresses.join(', ')}`);
+  const endpoints = agent?.engine.machines().filter(({ kind }) => kind === 'endpoint').length;
+  if (endpoints !== running) found.push(`leaked: ${endpoints} endpoint machines for ${running} pods`);
+  const stored = store.rows().filter(({ table }) => table === 'local.endpoints').length;
+  if (stored !== running) found.push(`leaked: ${stored} stored endpoints for ${running} pods`);
+  const announced = [...api.of('ciliumendpoints').keys()].sort().join();
+  const pods = [...api.of('pods').keys()].sort().join();
+  if (announced !== pods) found.push(`leaked: CiliumEndpoints are ${announced || 'none'}, pods are ${pods || 'none'}`);
+  return found;
+}
+
+async function checkMinimal(world: World): Promise<string[]> {
+  const before = world.ops;
+  await world.agent?.resync();
+  await world.agent?.idle();
+  if (world.ops !== before) return [`minimal: a resync of a settled node made ${world.ops - before} ops`];
+  await world.restart();
+  if (!(await world.settle())) return [`convergent: not quiet after a restart: ${world.unrest()}`];
+  const made = world.agent?.planned.filter((line) => kernelTables.some((table) => line.includes(` ${table} `))) ?? [];
+  return made.map((line) => `minimal: a restart of a settled node made the op ${line}`);
+}
+
+/** Each life's log, through a fresh engine. */
+export function checkDeterministic(world: World): string[] {
+  return world.agents.flatMap(({ log, planned }, life) => {
+    const again = plansOf(log);
+    const at = again.findIndex((line, i) => line !== planned[i]);
+    if (at < 0 && again.length === planned.length) return [];
+    const first = at < 0 ? Math.min(again.length, planned.length) : at;
+    return [
+      `deterministic: life ${life + 1} planned ${planned[first] ?? 'nothing'}, its log says ${again[first] ?? 'nothing'}`,
+    ];
+  });
+}
+
+function plansOf(log: readonly LogEntry[]): string[] {
+  const engine = new Engine(kinds, { rows: () => [], write: () => {} });
+  const planned: string[] = [];
+  engine.ops$.subscribe((op) => {
+    if (op.doneAt === undefined) planned.push(plannedLine(op));
+  });
+  for (const entry of log) engine.step(entry);
+  return planned;
+}

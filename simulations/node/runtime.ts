@@ -1,0 +1,106 @@
+/**
+ * The container runtime and kubelet of the simulated node: pods become sandboxes with a namespace, wired by CNI.
+ *
+ * - A sandbox whose ADD failed is taken back with DEL and made anew under another id, as kubelet does.
+ * - DEL with the agent down is queued, and the queue is worked off when an agent starts.
+ */
+
+import type { CniAddResult } from '../../cluster/cni-types.ts';
+import type { KubeObject } from '../../cluster/events.ts';
+import type { SimulatedKernel } from '../kernel.ts';
+import type { SimulatedAgent } from './agent.ts';
+
+export interface Sandbox {
+  pod: string;
+  uid: string;
+  containerId: string;
+  netns: string;
+  state: 'adding' | 'running' | 'leaving';
+  /** Set when running. */
+  result: CniAddResult | undefined;
+}
+
+export class SimulatedRuntime {
+  readonly #kernel: SimulatedKernel;
+  readonly #pods: () => ReadonlyMap<string, KubeObject>;
+  readonly #sandboxes = new Map<string, Sandbox>();
+  readonly #deleteQueue = new Set<string>();
+  #agent: SimulatedAgent | undefined;
+  #containers = 0;
+
+  constructor(kernel: SimulatedKernel, pods: () => ReadonlyMap<string, KubeObject>) {
+    this.#kernel = kernel;
+    this.#pods = pods;
+  }
+
+  get sandboxes(): readonly Sandbox[] {
+    return [...this.#sandboxes.values()];
+  }
+
+  get queuedDeletes(): number {
+    return this.#deleteQueue.size;
+  }
+
+  agentStarted(agent: SimulatedAgent): void {
+    this.#agent = agent;
+    for (const containerId of this.#deleteQueue) {
+      void agent.del(containerId).then(({ error }) => {
+        if (!error) this.#deleteQueue.delete(containerId);
+      });
+    }
+  }
+
+  /** Brings sandboxes in line with pods; what it begins goes on by itself. */
+  reconcile(): void {
+    const pods = this.#pods();
+    for (const sandbox of this.#sandboxes.values()) {
+      const pod = pods.get(sandbox.pod);
+      const isWanted = pod !== undefined && pod.metadata.uid === sandbox.uid;
+      const isWhole = this.#kernel.hasNamespace(sandbox.netns);
+      if (sandbox.state === 'running' && !(isWanted && isWhole)) void this.#leave(sandbox);
+    }
+    for (const [key, pod] of pods) {
+      if (!this.#sandboxes.has(key)) void this.#make(key, pod);
+    }
+  }
+
+  /** Somebody takes the namespace of a running pod away. */
+  loseNamespace(sandbox: Sandbox): void {
+    this.#kernel.removeNamespace(sandbox.netns);
+  }
+
+  async #make(key: string, pod: KubeObject): Promise<void> {
+    if (!this.#agent?.isReady) return;
+    const containerId = `c${++this.#containers}`;
+    const { namespace = '', name, uid = '' } = pod.metadata;
+    const sandbox: Sandbox = {
+      pod: key,
+      uid,
+      containerId,
+      netns: `/run/netns/${containerId}`,
+      state: 'adding',
+      result: undefined,
+    };
+    this.#sandboxes.set(key, sandbox);
+    this.#kernel.addNamespace(sandbox.netns);
+    const { error, result } = await this.#agent.add({
+      containerId,
+      netns: sandbox.netns,
+      podNamespace: namespace,
+      podName: name,
+      podUid: uid,
+    });
+    if (error) return this.#leave(sandbox);
+    sandbox.state = 'running';
+    sandbox.result = result as CniAddResult;
+  }
+
+  async #leave(sandbox: Sandbox): Promise<void> {
+    sandbox.state = 'leaving';
+    const answer = await this.#agent?.del(sandbox.containerId);
+    if (!answer || answer.error) this.#deleteQueue.add(sandbox.containerId);
+    this.#kernel.removeNamespace(sandbox.netns);
+    this.#sandboxes.delete(sandbox.pod);
+    if (this.#deleteQueue.has(sandbox.containerId) && this.#agent?.isReady) this.agentStarted(this.#agent);
+  }
+}
