@@ -59,6 +59,9 @@ export const mapFlags = { noPrealloc: 1, noCommonLru: 2, rdonlyProg: 128, mmapab
 /** Update flags of linux/bpf.h. */
 export const putFlags = { any: 0, noExist: 1, exist: 2 } as const;
 
+/** EINVAL, EOPNOTSUPP, and the kernel's own ENOTSUPP. */
+const noBatch: ReadonlySet<number> = new Set([22, 95, 524]);
+
 export interface CreateMapOptions {
   readonly type: MapType;
   readonly name: string;
@@ -132,16 +135,28 @@ export class BpfMap extends Handle {
   }
 
   /**
-   * The entries of a hash map in blocks of about `entries`, so that a walk can pause: what is added or removed meanwhile may or may
-   * not appear.
+   * The entries of a hash or longest-prefix-match map in blocks of about `entries`, so that a walk can pause: what is added or
+   * removed meanwhile may or may not appear. A trie whose entries are deleted meanwhile may hand some out twice; the walk ends.
+   * All in one block where the kernel has no batches (tries before Linux 5.13).
    */
   *chunks(entries: number): Generator<{ readonly keys: Buffer; readonly values: Buffer; readonly count: number }> {
     let cursor: Buffer | undefined;
+    let budget = 2 * this.info.maxEntries + entries;
     do {
-      const chunk = addon().mapScanChunk(this.fd, cursor, entries, this.label);
+      const chunk = this.#chunk(cursor, entries);
       cursor = chunk.next;
+      budget -= chunk.count;
       if (chunk.count > 0) yield chunk;
-    } while (cursor !== undefined);
+    } while (cursor !== undefined && budget > 0);
+  }
+
+  #chunk(cursor: Buffer | undefined, entries: number): { keys: Buffer; values: Buffer; count: number; next?: Buffer } {
+    try {
+      return addon().mapScanChunk(this.fd, cursor, entries, this.label);
+    } catch (error) {
+      if (cursor === undefined && error instanceof NativeError && noBatch.has(error.errno)) return this.scan();
+      throw error;
+    }
   }
 
   keys(): Buffer[] {

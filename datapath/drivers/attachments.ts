@@ -8,6 +8,7 @@
  */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import {
   attachTc,
   attachTcx,
@@ -29,8 +30,17 @@ import { RouteSocket } from '../netlink/route-socket.ts';
 const directions: readonly Direction[] = ['ingress', 'egress'];
 const UNKNOWN = 'unknown';
 const NO_PROGRAM = 0;
+/** Looked at before the event loop gets a turn. */
+const HOOKS_PER_TURN = 32;
 
 type ProgramName = AttachmentRow['program'];
+interface Hook {
+  dev: string;
+  direction: Direction;
+}
+interface Attached extends Hook {
+  progId: number;
+}
 interface Origin {
   program: ProgramName;
   build: string;
@@ -56,14 +66,20 @@ export class AttachmentsDriver implements Driver {
     this.#options = options;
   }
 
-  apply(ops: readonly Op[]): OpResult[] {
-    return ops.map((op) =>
-      attempt(op, () => {
-        const { dev, direction } = hookOf(op.key);
-        if (op.action === 'put') this.#put(dev, direction, op.value as AttachmentRow);
-        else this.#delete(dev, direction);
-      }),
-    );
+  /** The kernel takes some 10 ms for a link (it waits for all readers), so the event loop gets a turn after each. */
+  async apply(ops: readonly Op[]): Promise<OpResult[]> {
+    const results: OpResult[] = [];
+    for (const op of ops) {
+      if (results.length > 0) await setImmediate();
+      results.push(attempt(op, () => this.#apply(op)));
+    }
+    return results;
+  }
+
+  #apply(op: Op): undefined {
+    const { dev, direction } = hookOf(op.key);
+    if (op.action === 'put') this.#put(dev, direction, op.value as AttachmentRow);
+    else this.#delete(dev, direction);
   }
 
   #put(dev: string, direction: Direction, row: AttachmentRow): void {
@@ -114,9 +130,9 @@ export class AttachmentsDriver implements Driver {
     }
   }
 
-  dump(): Map<string, AttachmentRow> {
+  async dump(): Promise<Map<string, AttachmentRow>> {
     const origins = this.#origins();
-    const attached = this.#options.tcx ? this.#pinned() : this.#filters(origins);
+    const attached = this.#options.tcx ? await this.#pinned() : await this.#filters(origins);
     const found = new Map<string, AttachmentRow>();
     for (const { dev, direction, progId } of attached) {
       const origin = origins.get(progId);
@@ -128,33 +144,51 @@ export class AttachmentsDriver implements Driver {
   }
 
   /** A pin whose link was detached, or went with its device, is removed. */
-  #pinned(): { dev: string; direction: Direction; progId: number }[] {
-    const { linksFolder, links } = this.#options;
-    return readdirSync(linksFolder).flatMap((name) => {
+  async #pinned(): Promise<Attached[]> {
+    const { linksFolder } = this.#options;
+    const attached: Attached[] = [];
+    for (const [i, name] of readdirSync(linksFolder).entries()) {
+      if (i % HOOKS_PER_TURN === HOOKS_PER_TURN - 1) await setImmediate();
       const path = join(linksFolder, name);
-      const { dev, direction } = hookOfPin(name);
-      const link = openIfPinned(path);
-      if (!link) return [];
-      const { ifindex, progId } = link.info;
-      link.close();
-      if (!ifindex) {
-        rmSync(path, { force: true });
-        return [];
-      }
-      // Of a device that bears another name now: still attached, and to be replaced or deleted.
-      return [{ dev, direction, progId: links.nameOf(ifindex) === dev ? progId : NO_PROGRAM }];
-    });
+      const found = this.#pinnedAt(path, hookOfPin(name));
+      if (found) attached.push(found);
+      else rmSync(path, { force: true });
+    }
+    return attached;
+  }
+
+  #pinnedAt(path: string, { dev, direction }: Hook): Attached | undefined {
+    const link = openIfPinned(path);
+    if (!link) return undefined;
+    const { ifindex, progId } = link.info;
+    link.close();
+    if (!ifindex) return undefined;
+    // Of a device that bears another name now: still attached, and to be replaced or deleted.
+    return { dev, direction, progId: this.#options.links.nameOf(ifindex) === dev ? progId : NO_PROGRAM };
   }
 
   /** clsact filters at our handle and priority; only those that run a program of ours. */
-  #filters(origins: ReadonlyMap<number, Origin>): { dev: string; direction: Direction; progId: number }[] {
+  async #filters(origins: ReadonlyMap<number, Origin>): Promise<Attached[]> {
     using socket = new RouteSocket(this.#options.netns);
-    return socket.links().flatMap(({ index, attributes }) =>
-      directions.flatMap((direction) => {
-        const progId = queryTc({ ifindex: index, direction, ...this.#netns() });
-        return progId !== undefined && origins.has(progId) ? [{ dev: attributes.name ?? '', direction, progId }] : [];
-      }),
-    );
+    const attached: Attached[] = [];
+    for (const [i, { index, attributes }] of socket.links().entries()) {
+      if (i % HOOKS_PER_TURN === HOOKS_PER_TURN - 1) await setImmediate();
+      for (const direction of directions) {
+        const progId = this.#filterAt(index, direction);
+        if (progId !== undefined && origins.has(progId))
+          attached.push({ dev: attributes.name ?? '', direction, progId });
+      }
+    }
+    return attached;
+  }
+
+  #filterAt(ifindex: number, direction: Direction): number | undefined {
+    try {
+      return queryTc({ ifindex, direction, ...this.#netns() });
+    } catch (error) {
+      if (isErrno(error, 'ENODEV', 'ENXIO')) return undefined; // it went since it was listed
+      throw error;
+    }
   }
 
   /** Programs by kernel id, of this build and of earlier ones that may still be attached. */
@@ -188,7 +222,7 @@ export class AttachmentsDriver implements Driver {
   }
 }
 
-function hookOf(key: string): { dev: string; direction: Direction } {
+function hookOf(key: string): Hook {
   const slash = key.lastIndexOf('/');
   const direction = directions.find((candidate) => candidate === key.slice(slash + 1));
   if (slash < 1 || !direction)
@@ -199,7 +233,7 @@ function hookOf(key: string): { dev: string; direction: Direction } {
 /** bpffs refuses names with dots. */
 const encodeDev = (dev: string): string => dev.replaceAll('%', '%25').replaceAll('.', '%2E');
 
-function hookOfPin(name: string): { dev: string; direction: Direction } {
+function hookOfPin(name: string): Hook {
   const dash = name.lastIndexOf('-');
   return hookOf(`${decodeURIComponent(name.slice(0, dash))}/${name.slice(dash + 1)}`);
 }

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { attachTcx, detachTc, openPinnedLink, openPinnedProgram, queryTc, queryTcx } from '../../native/index.ts';
 import { driverLaws, type SampleRow } from '../../reconcilers/driver-laws.ts';
@@ -159,15 +160,15 @@ for (const tcx of [true, false]) {
 }
 
 describe('bpf tables', () => {
-  test('a full map names itself, its capacity and the entry', () => {
+  test('a full map names itself, its capacity and the entry', async () => {
     const { namespace, loaded, dispose } = node({ maps: { endpoints: 2, ipcache: 2 } });
     try {
       const driver = tablesDriver(loaded, namespace.path);
-      const results = driver.apply(['10.0.0.1', '10.0.0.2', '10.0.0.3'].map((key) => opOf('put', endpoint(key))));
+      const results = await driver.apply(['10.0.0.1', '10.0.0.2', '10.0.0.3'].map((key) => opOf('put', endpoint(key))));
       expect(results.slice(0, 2)).toEqual([undefined, undefined]);
       expect(results[2]).toMatchObject({ kind: 'kernel', errno: 'E2BIG', retryable: false });
       expect(results[2]?.message).toBe('put bpf.endpoints 10.0.0.3: map endpoints is full: its capacity is 2 entries');
-      const [, , full] = driver.apply(
+      const [, , full] = await driver.apply(
         ['10.1.0.0/16', '10.2.0.0/16', '10.3.0.0/16'].map((key) => opOf('put', prefix(key))),
       );
       expect(full).toMatchObject({ errno: 'ENOSPC' });
@@ -177,35 +178,35 @@ describe('bpf tables', () => {
     }
   });
 
-  test('entries of a link that is gone are dumped by its number, and deleted by it', () => {
+  test('entries of a link that is gone are dumped by its number, and deleted by it', async () => {
     const { namespace, loaded, dispose } = node();
     try {
       const driver = tablesDriver(loaded, namespace.path);
-      driver.apply([opOf('put', netdev('lxc1'))]);
-      driver.apply([opOf('put', endpoint('10.0.0.5'))]);
+      await driver.apply([opOf('put', netdev('lxc1'))]);
+      await driver.apply([opOf('put', endpoint('10.0.0.5'))]);
       namespace.ip('link del lxc1');
-      const [gone = ''] = driver.dump('bpf.netdevs').keys();
+      const [gone = ''] = (await driver.dump('bpf.netdevs')).keys();
       expect(gone).toMatch(/^#\d+$/);
-      expect(driver.dump('bpf.endpoints').get('10.0.0.5')).toMatchObject({ link: gone });
-      expect(driver.apply([opOf('delete', netdev('lxc1'))])).toEqual([undefined]);
-      expect(driver.dump('bpf.netdevs').size).toBe(1);
-      expect(driver.apply([opOf('delete', netdev(gone))])).toEqual([undefined]);
-      expect(driver.dump('bpf.netdevs').size).toBe(0);
+      expect((await driver.dump('bpf.endpoints')).get('10.0.0.5')).toMatchObject({ link: gone });
+      expect(await driver.apply([opOf('delete', netdev('lxc1'))])).toEqual([undefined]);
+      expect((await driver.dump('bpf.netdevs')).size).toBe(1);
+      expect(await driver.apply([opOf('delete', netdev(gone))])).toEqual([undefined]);
+      expect((await driver.dump('bpf.netdevs')).size).toBe(0);
     } finally {
       dispose();
     }
   });
 
-  test('ten thousand rows go in and out in batches, and are counted', () => {
+  test('ten thousand rows go in and out in batches, and are counted', async () => {
     const { namespace, loaded, dispose } = node();
     try {
       const driver = tablesDriver(loaded, namespace.path);
       const rows = Array.from({ length: 10_000 }, (_, i) => prefix(`10.${i >> 8}.${i & 255}.0/24`, i));
-      expect(driver.apply(rows.map((row) => opOf('put', row))).filter(Boolean)).toEqual([]);
-      const dumped = driver.dump('bpf.ipcache');
+      expect((await driver.apply(rows.map((row) => opOf('put', row)))).filter(Boolean)).toEqual([]);
+      const dumped = await driver.dump('bpf.ipcache');
       expect(dumped.size).toBe(10_000);
       expect(dumped.get('10.3.7.0/24')).toMatchObject({ identity: 3 * 256 + 7 });
-      driver.apply(rows.slice(0, 4_000).map((row) => ({ ...opOf('delete', row), before: row.value })));
+      await driver.apply(rows.slice(0, 4_000).map((row) => ({ ...opOf('delete', row), before: row.value })));
       expect(driver.entries('bpf.ipcache')).toBe(6_000);
     } finally {
       dispose();
@@ -216,26 +217,26 @@ describe('bpf tables', () => {
 describe('attachments', () => {
   const hook = (netns: string) => ({ link: 'lxc1', direction: 'ingress', netns }) as const;
 
-  test('a new build replaces the old one in place, and then the old programs go', () => {
+  test('a new build replaces the old one in place, and then the old programs go', async () => {
     const { namespace, config, loaded, dispose } = node();
     const next = loadDatapath(config, HZ, smallObject('VARIANT=1'));
     try {
       const old = attachmentsDriver(loaded, config, namespace.path);
-      old.apply([opOf('put', attachment(loaded.runtime.build, 'lxc1', 'ingress'))]);
+      await old.apply([opOf('put', attachment(loaded.runtime.build, 'lxc1', 'ingress'))]);
       const [before] = queryTcx(hook(namespace.path));
 
       const driver = attachmentsDriver(next, config, namespace.path);
       expect(next.runtime.build).not.toBe(loaded.runtime.build);
-      expect(driver.dump().get('lxc1/ingress')).toMatchObject({
+      expect((await driver.dump()).get('lxc1/ingress')).toMatchObject({
         build: loaded.runtime.build,
         program: 'from_endpoint',
       });
       expect(readdirSync(programsFolder(config.pinRoot)).length).toBe(2);
-      expect(driver.apply([opOf('put', attachment(next.runtime.build, 'lxc1', 'ingress'))])).toEqual([undefined]);
+      expect(await driver.apply([opOf('put', attachment(next.runtime.build, 'lxc1', 'ingress'))])).toEqual([undefined]);
       const [after] = queryTcx(hook(namespace.path));
       expect(after?.linkId).toBe(before?.linkId);
       expect(after?.progId).not.toBe(before?.progId);
-      expect(driver.dump().get('lxc1/ingress')).toMatchObject({ build: next.runtime.build });
+      expect((await driver.dump()).get('lxc1/ingress')).toMatchObject({ build: next.runtime.build });
       expect(readdirSync(programsFolder(config.pinRoot))).toEqual([next.runtime.build]);
     } finally {
       next.close();
@@ -257,11 +258,11 @@ describe('attachments', () => {
       pod.ip('link set eth1 up');
       const received = (): number => JSON.parse(namespace.ip('-s -j link show lxc1'))[0].stats64.rx.packets;
       const drivers = [loaded, next].map((build) => attachmentsDriver(build, config, namespace.path, tcx));
-      const put = (i: number): void => {
+      const put = async (i: number): Promise<void> => {
         const { build } = (i % 2 === 0 ? loaded : next).runtime;
-        expect(drivers[i % 2]?.apply([opOf('put', attachment(build, 'lxc1', 'ingress'))])).toEqual([undefined]);
+        expect(await drivers[i % 2]?.apply([opOf('put', attachment(build, 'lxc1', 'ingress'))])).toEqual([undefined]);
       };
-      put(0);
+      await put(0);
       const metrics = loaded.maps.get('metrics');
       if (!metrics) throw new Error('no map metrics');
       const counted = (): number => packetCounts(metrics, loaded.btf).reduce((sum, { packets }) => sum + packets, 0);
@@ -280,9 +281,15 @@ describe('attachments', () => {
       ]);
       const done = new Promise((resolve) => ping.on('exit', resolve));
       let swaps = 0;
-      const swapping = setInterval(() => put(++swaps), 2);
+      let isDone = false;
+      void done.then(() => {
+        isDone = true;
+      });
+      while (!isDone) {
+        await put(++swaps);
+        await sleep(1);
+      }
       expect(await done).toBe(0);
-      clearInterval(swapping);
       expect(swaps).toBeGreaterThan(50);
       expect(received() - receivedBefore).toBeGreaterThanOrEqual(1500);
       expect(counted() - countedBefore).toBe(received() - receivedBefore);
@@ -293,13 +300,13 @@ describe('attachments', () => {
     }
   });
 
-  test('what stays attached after the agent is known again by the next one', () => {
+  test('what stays attached after the agent is known again by the next one', async () => {
     const { namespace, config, loaded, dispose } = node();
     try {
       const row = attachment(loaded.runtime.build, 'lxc1', 'ingress');
-      attachmentsDriver(loaded, config, namespace.path).apply([opOf('put', row)]);
+      await attachmentsDriver(loaded, config, namespace.path).apply([opOf('put', row)]);
       const again = loadDatapath(config, HZ, smallObject());
-      expect(Object.fromEntries(attachmentsDriver(again, config, namespace.path).dump())).toEqual({
+      expect(Object.fromEntries(await attachmentsDriver(again, config, namespace.path).dump())).toEqual({
         [row.key]: row.value,
       });
       again.close();
@@ -308,25 +315,25 @@ describe('attachments', () => {
     }
   });
 
-  test('a program that somebody detached, replaced or unpinned is noticed and put back', () => {
+  test('a program that somebody detached, replaced or unpinned is noticed and put back', async () => {
     const { namespace, config, loaded, dispose } = node();
     try {
       const driver = attachmentsDriver(loaded, config, namespace.path);
       const row = attachment(loaded.runtime.build, 'lxc1', 'ingress');
       const path = join(linksFolder(config.pinRoot), 'lxc1-ingress');
-      const repaired = (): void => {
-        expect(driver.apply([opOf('put', row)])).toEqual([undefined]);
-        expect(driver.dump().get(row.key)).toEqual(row.value);
+      const repaired = async (): Promise<void> => {
+        expect(await driver.apply([opOf('put', row)])).toEqual([undefined]);
+        expect((await driver.dump()).get(row.key)).toEqual(row.value);
         expect(queryTcx(hook(namespace.path)).length).toBe(1);
       };
-      repaired();
+      await repaired();
 
       const link = openPinnedLink(path);
       link.detach();
       link.close();
-      expect(driver.dump().size).toBe(0);
+      expect((await driver.dump()).size).toBe(0);
       expect(existsSync(path), 'the pin of a detached link is removed').toBe(false);
-      repaired();
+      await repaired();
 
       const stranger = loadDatapath({ ...config, pinRoot: `${config.pinRoot}/stranger` }, HZ, smallObject('VARIANT=1'));
       const replaced = openPinnedLink(path);
@@ -335,51 +342,51 @@ describe('attachments', () => {
       );
       replaced.close();
       stranger.close();
-      expect(driver.dump().get(row.key)).toMatchObject({ program: 'unknown', build: 'unknown' });
-      repaired();
+      expect((await driver.dump()).get(row.key)).toMatchObject({ program: 'unknown', build: 'unknown' });
+      await repaired();
 
       rmSync(path);
-      expect(driver.dump().size).toBe(0);
-      repaired();
+      expect((await driver.dump()).size).toBe(0);
+      await repaired();
     } finally {
       dispose();
     }
   });
 
-  test('a link that is gone takes its attachment along, and one of the same name gets its own', () => {
+  test('a link that is gone takes its attachment along, and one of the same name gets its own', async () => {
     const { namespace, config, loaded, dispose } = node();
     try {
       const driver = attachmentsDriver(loaded, config, namespace.path);
       const row = attachment(loaded.runtime.build, 'lxc1', 'ingress');
-      driver.apply([opOf('put', row)]);
+      await driver.apply([opOf('put', row)]);
       namespace.ip('link del lxc1');
       namespace.ip('link add lxc1 type veth peer name eth1');
-      expect(driver.apply([opOf('put', row)])).toEqual([undefined]);
+      expect(await driver.apply([opOf('put', row)])).toEqual([undefined]);
       expect(queryTcx(hook(namespace.path)).length).toBe(1);
       namespace.ip('link del lxc1');
-      expect(driver.apply([opOf('delete', row)])).toEqual([undefined]);
+      expect(await driver.apply([opOf('delete', row)])).toEqual([undefined]);
       expect(readdirSync(linksFolder(config.pinRoot))).toEqual([]);
     } finally {
       dispose();
     }
   });
 
-  test('a device with a dot in its name has a pin that bpffs takes', () => {
+  test('a device with a dot in its name has a pin that bpffs takes', async () => {
     const { namespace, config, loaded, dispose } = node();
     try {
       const driver = attachmentsDriver(loaded, config, namespace.path);
       namespace.ip('link add eth0.100 type veth peer name eth-1.2');
       const rows = ['eth0.100', 'eth-1.2'].map((dev) => attachment(loaded.runtime.build, dev, 'egress'));
-      expect(driver.apply(rows.map((row) => opOf('put', row)))).toEqual([undefined, undefined]);
-      expect([...driver.dump().keys()].sort()).toEqual(['eth-1.2/egress', 'eth0.100/egress']);
-      expect(driver.apply(rows.map((row) => opOf('delete', row)))).toEqual([undefined, undefined]);
-      expect(driver.dump().size).toBe(0);
+      expect(await driver.apply(rows.map((row) => opOf('put', row)))).toEqual([undefined, undefined]);
+      expect([...(await driver.dump()).keys()].sort()).toEqual(['eth-1.2/egress', 'eth0.100/egress']);
+      expect(await driver.apply(rows.map((row) => opOf('delete', row)))).toEqual([undefined, undefined]);
+      expect((await driver.dump()).size).toBe(0);
     } finally {
       dispose();
     }
   });
 
-  test('programs of others at the same hook stay where they are', () => {
+  test('programs of others at the same hook stay where they are', async () => {
     const { namespace, config, loaded, dispose } = node();
     const strangers = testPins();
     const other = loadDatapath(strangers.config, HZ, smallObject('VARIANT=2'));
@@ -389,9 +396,9 @@ describe('attachments', () => {
       const theirs = attachTcx({ ...hook(namespace.path), program });
       const driver = attachmentsDriver(loaded, config, namespace.path);
       const row = attachment(loaded.runtime.build, 'lxc1', 'ingress');
-      driver.apply([opOf('put', row)]);
-      expect(driver.dump().size).toBe(1);
-      driver.apply([opOf('delete', row)]);
+      await driver.apply([opOf('put', row)]);
+      expect((await driver.dump()).size).toBe(1);
+      await driver.apply([opOf('delete', row)]);
       expect(queryTcx(hook(namespace.path)).map(({ progId }) => progId)).toEqual([program.info.id]);
       theirs.close();
     } finally {
@@ -401,17 +408,17 @@ describe('attachments', () => {
     }
   });
 
-  test('clsact: a filter that somebody removed is put back', () => {
+  test('clsact: a filter that somebody removed is put back', async () => {
     const { namespace, config, loaded, dispose } = node();
     try {
       const driver = attachmentsDriver(loaded, config, namespace.path, false);
       const row = attachment(loaded.runtime.build, 'lxc1', 'ingress');
-      driver.apply([opOf('put', row)]);
+      await driver.apply([opOf('put', row)]);
       expect(queryTc(hook(namespace.path))).toBe(loaded.programs.get('from_endpoint')?.info.id);
       detachTc(hook(namespace.path));
-      expect(driver.dump().size).toBe(0);
-      driver.apply([opOf('put', row)]);
-      expect(driver.dump().get(row.key)).toEqual(row.value);
+      expect((await driver.dump()).size).toBe(0);
+      await driver.apply([opOf('put', row)]);
+      expect((await driver.dump()).get(row.key)).toEqual(row.value);
     } finally {
       dispose();
     }

@@ -4,11 +4,15 @@
  * - Many rows go in one system call where the kernel has batches; when a batch fails, each row is tried by itself.
  * - A row that names a link stores its number; an entry whose link is gone is dumped as `#12`.
  */
+import { setImmediate } from 'node:timers/promises';
 import { type BpfMap, isErrno, type NativeError } from '../../native/index.ts';
 import { type Tables, tables } from '../../state/tables.ts';
 import type { Codec } from '../codec.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
 import { attempt, driverError, kernelError, opName } from '../errors.ts';
+
+/** Written or read before the event loop gets a turn: some 10 ms. */
+const CHUNK_ENTRIES = 2048;
 
 export type BpfTable = Extract<keyof Tables, `bpf.${string}`>;
 
@@ -45,7 +49,20 @@ export class BpfTablesDriver implements Driver {
     return counted;
   }
 
-  apply(ops: readonly Op[]): OpResult[] {
+  apply(ops: readonly Op[]): OpResult[] | Promise<OpResult[]> {
+    return ops.length <= CHUNK_ENTRIES ? this.#apply(ops) : this.#applyInChunks(ops);
+  }
+
+  async #applyInChunks(ops: readonly Op[]): Promise<OpResult[]> {
+    const results: OpResult[] = [];
+    for (let at = 0; at < ops.length; at += CHUNK_ENTRIES) {
+      for (const result of this.#apply(ops.slice(at, at + CHUNK_ENTRIES))) results.push(result);
+      await setImmediate();
+    }
+    return results;
+  }
+
+  #apply(ops: readonly Op[]): OpResult[] {
     const [first] = ops;
     if (!first) return [];
     const options = this.#of(first.table);
@@ -68,13 +85,16 @@ export class BpfTablesDriver implements Driver {
     return results;
   }
 
-  dump(table: string): Map<string, unknown> {
+  async dump(table: string): Promise<Map<string, unknown>> {
     const { map, key, value } = this.#of(table);
-    const { keys, values, count } = map.scan();
     const { keySize, valueBytes } = map.info;
     const found = new Map<string, unknown>();
-    for (let i = 0; i < count; i++) found.set(String(key.read(keys, i * keySize)), value.read(values, i * valueBytes));
-    this.#entries.set(table, count);
+    for (const { keys, values, count } of map.chunks(CHUNK_ENTRIES)) {
+      for (let i = 0; i < count; i++)
+        found.set(String(key.read(keys, i * keySize)), value.read(values, i * valueBytes));
+      await setImmediate();
+    }
+    this.#entries.set(table, found.size);
     return found;
   }
 

@@ -6,6 +6,7 @@
  * - A known pair that is down is not dumped: so it is put again, which brings it up.
  */
 import { closeSync, openSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { isErrno } from '../../native/index.ts';
 import type { LinkRow } from '../../state/tables.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
@@ -17,6 +18,8 @@ import { type LinkMessage, linkFlags, linkMessage, rtm, vethInfo } from '../netl
 import { openNamespace, withoutNamespace } from './namespaces.ts';
 
 const LOOPBACK = 'lo';
+/** Looked at before the event loop gets a turn. */
+const PAIRS_PER_TURN = 32;
 
 export class LinksDriver implements Driver {
   readonly tables = ['links'] as const;
@@ -54,13 +57,18 @@ export class LinksDriver implements Driver {
     return undefined;
   }
 
-  dump(_table: string, known: ReadonlyMap<string, unknown>): Map<string, LinkRow> {
+  async dump(_table: string, known: ReadonlyMap<string, unknown>): Promise<Map<string, LinkRow>> {
     using socket = new RouteSocket(this.#home);
     const rows = known as ReadonlyMap<string, LinkRow>;
+    const pairs = socket.links().filter(isOurs);
     const nsids = new Map<string, number | undefined>();
-    for (const { peer } of rows.values()) nsids.set(peer.netns, nsidOf(socket, peer.netns));
+    for (const { peer } of rows.values()) {
+      if (nsids.size % PAIRS_PER_TURN === PAIRS_PER_TURN - 1) await setImmediate();
+      nsids.set(peer.netns, nsidOf(socket, peer.netns));
+    }
     const found = new Map<string, LinkRow>();
-    for (const near of socket.links().filter(isOurs)) {
+    for (const [i, near] of pairs.entries()) {
+      if (i % PAIRS_PER_TURN === PAIRS_PER_TURN - 1) await setImmediate();
       const name = near.attributes.name ?? '';
       const peer = farEnd(socket, near);
       const believed = rows.get(name);

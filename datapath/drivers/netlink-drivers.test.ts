@@ -164,51 +164,51 @@ describe('links', () => {
   const driverIn = (node: string) => new LinksDriver(node);
   const known = (row: LinkRow) => new Map([['lxc1', row]]);
 
-  test('a pair that was taken down is not dumped while believed, and a put brings it up', () => {
+  test('a pair that was taken down is not dumped while believed, and a put brings it up', async () => {
     const { node, pod, dispose } = wired();
     try {
       const driver = driverIn(node.path);
       pod.ip('link set eth0 down');
-      expect([...driver.dump('links', known(veth(pod.path, 1))).keys()]).not.toContain('lxc1');
-      expect([...driver.dump('links', new Map()).keys()]).toContain('lxc1');
+      expect([...(await driver.dump('links', known(veth(pod.path, 1)))).keys()]).not.toContain('lxc1');
+      expect([...(await driver.dump('links', new Map())).keys()]).toContain('lxc1');
       expect(driver.apply([put('links', 'lxc1', veth(pod.path, 1))])).toEqual([undefined]);
-      expect(driver.dump('links', known(veth(pod.path, 1))).get('lxc1')).toEqual(veth(pod.path, 1));
+      expect((await driver.dump('links', known(veth(pod.path, 1)))).get('lxc1')).toEqual(veth(pod.path, 1));
     } finally {
       dispose();
     }
   });
 
-  test('an MTU that somebody changed at either end is seen and set back', () => {
+  test('an MTU that somebody changed at either end is seen and set back', async () => {
     const { node, pod, dispose } = wired();
     try {
       const driver = driverIn(node.path);
       for (const change of [() => pod.ip('link set eth0 mtu 1280'), () => node.ip('link set lxc1 mtu 1280')]) {
         change();
-        expect(driver.dump('links', known(veth(pod.path, 1))).get('lxc1')?.mtu).toBe(1280);
+        expect((await driver.dump('links', known(veth(pod.path, 1)))).get('lxc1')?.mtu).toBe(1280);
         driver.apply([put('links', 'lxc1', veth(pod.path, 1))]);
-        expect(driver.dump('links', known(veth(pod.path, 1))).get('lxc1')).toEqual(veth(pod.path, 1));
+        expect((await driver.dump('links', known(veth(pod.path, 1)))).get('lxc1')).toEqual(veth(pod.path, 1));
       }
     } finally {
       dispose();
     }
   });
 
-  test('the far end of a link of nobody’s is named by the id of its namespace', () => {
+  test('the far end of a link of nobody’s is named by the id of its namespace', async () => {
     const { node, dispose } = wired();
     try {
-      expect(driverIn(node.path).dump('links', new Map()).get('lxc1')?.peer.netns).toMatch(/^#\d+$/);
+      expect((await driverIn(node.path).dump('links', new Map())).get('lxc1')?.peer.netns).toMatch(/^#\d+$/);
     } finally {
       dispose();
     }
   });
 
-  test('a far end in the wrong namespace makes the pair be made anew', () => {
+  test('a far end in the wrong namespace makes the pair be made anew', async () => {
     const { node, pod, dispose } = wired();
     const other = testNamespace('pod');
     try {
       const driver = driverIn(node.path);
       expect(driver.apply([put('links', 'lxc1', veth(other.path, 1))])).toEqual([undefined]);
-      expect(driver.dump('links', known(veth(other.path, 1))).get('lxc1')).toEqual(veth(other.path, 1));
+      expect((await driver.dump('links', known(veth(other.path, 1)))).get('lxc1')).toEqual(veth(other.path, 1));
       expect(() => pod.ip('link show eth0')).toThrow();
       expect(other.ip('link show lo')).toContain('UP');
     } finally {
@@ -239,7 +239,7 @@ describe('addrs', () => {
     }
   });
 
-  test('an IPv6 address can be used at once', () => {
+  test('an IPv6 address can be used at once', async () => {
     const { pod, node, dispose } = wired();
     try {
       new AddrsDriver(node.path).apply([put('addrs', 'x', { netns: pod.path, dev: 'eth0', address: 'fd00::5/128' })]);
