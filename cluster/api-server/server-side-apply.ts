@@ -85,7 +85,8 @@ export function apply(
   const dropped = mine
     ? [...fromFieldsV1(mine.fieldsV1)].filter(([key]) => !kept.has(key)).map(([, path]) => path)
     : [];
-  for (const path of dropped.sort((a, b) => b.length - a.length)) {
+  // Items before what is inside them: an item without its key fields could not be found any more.
+  for (const path of dropped.sort((a, b) => a.length - b.length)) {
     // A list item stays while anyone owns something inside it.
     const prefix = JSON.stringify(path).slice(0, -1);
     if (![...kept].some((key) => key.startsWith(`${prefix},`))) removePath(type.schema, result, path);
