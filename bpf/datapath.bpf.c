@@ -7,7 +7,7 @@
  *   from_netdev    tc ingress of eth…     packets from the network
  *   to_netdev      tc egress of eth…      packets to the network
  *
- * A function that returns int returns a TC verdict, or a negative drop reason that verdict() turns into one.
+ * A function that returns int returns a TC verdict, or DROPPED, which verdict() turns into one.
  */
 #include "lib/packet.h"
 
@@ -95,23 +95,25 @@ inline_fn int from_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 SEC("tc")
 int from_endpoint(struct __sk_buff *skb)
 {
-	struct packet p = { .direction = DIRECTION_EGRESS, .ct_state = CT_STATE_NONE };
+	struct packet *p = packet_begin(DIRECTION_EGRESS);
 	int ret;
 
+	if (!p)
+		return TC_ACT_SHOT;
 	if (skb->vlan_present)
-		ret = DROP(&p, DROP_VLAN_FILTERED);
+		ret = DROP(p, DROP_VLAN_FILTERED);
 	else if (is_ip(skb))
-		ret = from_endpoint_ip(skb, &p);
+		ret = from_endpoint_ip(skb, p);
 	else if (skb->protocol == bpf_htons(ETH_P_ARP))
-		ret = config.ipv4 ? arp_from_endpoint(skb, &p) : DROP(&p, DROP_UNSUPPORTED_L3);
+		ret = config.ipv4 ? arp_from_endpoint(skb, p) : DROP(p, DROP_UNSUPPORTED_L3);
 	else if (bpf_ntohs(skb->protocol) < ETHERTYPE_MIN)
-		ret = DROP(&p, DROP_UNSUPPORTED_L2);
+		ret = DROP(p, DROP_UNSUPPORTED_L2);
 	else
-		ret = DROP(&p, DROP_UNSUPPORTED_L3);
-	return verdict(skb, &p, ret);
+		ret = DROP(p, DROP_UNSUPPORTED_L3);
+	return verdict(skb, p, ret);
 }
 
-/* Ingress policy of a local endpoint, for packets whose source is not one. Returns whether a trace event is due, or a drop reason. */
+/* Ingress policy of a local endpoint, for packets whose source is not one. Returns whether a trace event is due, or DROPPED. */
 inline_fn int admit(struct __sk_buff *skb, struct packet *p, const struct endpoint *dst)
 {
 	struct ct_entry *entry;
@@ -156,11 +158,11 @@ inline_fn int to_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 SEC("tc")
 int to_endpoint(struct __sk_buff *skb)
 {
-	struct packet p = { .direction = DIRECTION_INGRESS, .ct_state = CT_STATE_NONE };
+	struct packet *p = packet_begin(DIRECTION_INGRESS);
 
-	if (!is_ip(skb))
+	if (!p || !is_ip(skb))
 		return TC_ACT_OK;
-	return verdict(skb, &p, to_endpoint_ip(skb, &p));
+	return verdict(skb, p, to_endpoint_ip(skb, p));
 }
 
 inline_fn int from_netdev_ip(struct __sk_buff *skb, struct packet *p)
@@ -199,11 +201,11 @@ inline_fn int from_netdev_ip(struct __sk_buff *skb, struct packet *p)
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
-	struct packet p = { .direction = DIRECTION_INGRESS, .ct_state = CT_STATE_NONE };
+	struct packet *p = packet_begin(DIRECTION_INGRESS);
 
-	if (skb->vlan_present || !is_ip(skb))
+	if (!p || skb->vlan_present || !is_ip(skb))
 		return TC_ACT_OK;
-	return verdict(skb, &p, from_netdev_ip(skb, &p));
+	return verdict(skb, p, from_netdev_ip(skb, p));
 }
 
 inline_fn int to_netdev_ip(struct __sk_buff *skb, struct packet *p)
@@ -230,11 +232,11 @@ inline_fn int to_netdev_ip(struct __sk_buff *skb, struct packet *p)
 SEC("tc")
 int to_netdev(struct __sk_buff *skb)
 {
-	struct packet p = { .direction = DIRECTION_EGRESS, .ct_state = CT_STATE_NONE };
+	struct packet *p = packet_begin(DIRECTION_EGRESS);
 
-	if (skb->vlan_present || !is_ip(skb))
+	if (!p || skb->vlan_present || !is_ip(skb))
 		return TC_ACT_OK;
-	return verdict(skb, &p, to_netdev_ip(skb, &p));
+	return verdict(skb, p, to_netdev_ip(skb, p));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

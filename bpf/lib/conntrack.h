@@ -75,7 +75,7 @@ inline_fn bool ct_protocol_known(const struct packet *p)
 }
 
 /*
- * Sets p->ct_state, p->ct_key and p->now. Negative: a drop reason. *found may be set although the state is new: the entry is stale
+ * Sets p->ct_state, p->ct_key and p->now. May be DROPPED. *found may be set although the state is new: the entry is stale
  * and ct_commit takes it over.
  */
 inline_fn int ct_lookup(struct __sk_buff *skb, struct packet *p, struct ct_entry **found)
@@ -181,7 +181,7 @@ inline_fn bool ct_update(const struct packet *p, struct ct_entry *entry)
 	return due;
 }
 
-/* Negative: a drop reason; else whether a trace event is due. */
+/* DROPPED, or whether a trace event is due. */
 inline_fn int ct_commit(struct packet *p, struct ct_entry *entry)
 {
 	int ret;

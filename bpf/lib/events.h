@@ -2,7 +2,7 @@
 /*
  * Telling user space: counters for every packet, events for some.
  *
- * - Every drop ends in drop(); there is no other TC_ACT_SHOT.
+ * - Every drop ends in verdict(); there is no other TC_ACT_SHOT.
  * - A full ring buffer costs an event, never a packet.
  */
 #pragma once
@@ -39,9 +39,9 @@ noinline_fn void event_describe(struct event *event, struct __sk_buff *skb, cons
 	event->policy_cookie = p->policy_cookie;
 	event->len_orig = skb->len;
 	event->len_cap = 0;
-	event->source_file = p->source >> 16;
+	event->source_file = p->source_file;
 	event->pad = 0;
-	event->source_line = p->source;
+	event->source_line = p->source_line;
 	event->orig_port = p->orig_port;
 	event->orig_addr = p->orig_addr;
 }
@@ -59,24 +59,22 @@ noinline_fn void emit(struct __sk_buff *skb, const struct packet *p, __u8 type, 
 	event->ifindex = ifindex;
 	if (len > EVENT_CAPTURE)
 		len = EVENT_CAPTURE;
-	/* Keeps both bounds on the one register that the helper gets. */
+	/* Changes nothing, but tells every verifier that the length is 1..EVENT_CAPTURE. */
 	asm volatile("" : "+r"(len));
-	if (len >= ETH_HLEN && len <= EVENT_CAPTURE && bpf_skb_load_bytes(skb, 0, event->data, len) == 0)
+	len = ((len - 1) & (EVENT_CAPTURE - 1)) + 1;
+	if (bpf_skb_load_bytes(skb, 0, event->data, len) == 0)
 		event->len_cap = len;
 	bpf_ringbuf_submit(event, 0);
 }
 
-/* `reason` is an enum drop_reason. */
-noinline_fn int drop(struct __sk_buff *skb, const struct packet *p, __u32 reason)
+/* TC's verdict for ours. */
+noinline_fn int verdict(struct __sk_buff *skb, const struct packet *p, int ret)
 {
-	count(skb, reason, p->direction);
-	emit(skb, p, EVENT_DROP, reason, skb->ifindex);
+	if (ret != DROPPED)
+		return ret;
+	count(skb, p->drop_reason, p->direction);
+	emit(skb, p, EVENT_DROP, p->drop_reason, skb->ifindex);
 	return TC_ACT_SHOT;
-}
-
-inline_fn int verdict(struct __sk_buff *skb, const struct packet *p, int ret)
-{
-	return ret < 0 ? drop(skb, p, -ret) : ret;
 }
 
 /* Trace of a packet that leaves us; `due` is what conntrack says for TRACE_MEDIUM. */

@@ -395,7 +395,7 @@ noinline_fn int nat_egress_flow(struct __sk_buff *skb, struct packet *p, const s
 	return ret < 0 ? ret : !is_node;
 }
 
-/* For every packet that leaves a native device. 1: it was masqueraded, 0: not, negative: a drop reason. */
+/* For every packet that leaves a native device. 1: it was masqueraded, 0: not, DROPPED. */
 inline_fn int nat_egress(struct __sk_buff *skb, struct packet *p, const struct netdev *netdev)
 {
 	const struct addr *node = p->ipv6 ? &netdev->ipv6 : &netdev->ipv4;
@@ -423,7 +423,7 @@ inline_fn int nat_egress(struct __sk_buff *skb, struct packet *p, const struct n
 	return nat_egress_flow(skb, p, node, is_node);
 }
 
-/* For packets to the node's own address: 0, or a negative drop reason. Afterwards the destination may be a pod. */
+/* For packets to the node's own address: 0 or DROPPED. Afterwards the destination may be a pod. */
 inline_fn int nat_ingress(struct __sk_buff *skb, struct packet *p)
 {
 	struct nat_key key = {};

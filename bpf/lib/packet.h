@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What a program knows about the packet in its hands: one struct, filled by parse.h and carried through every step. */
+/*
+ * What a program knows about the packet in its hands: one struct, filled by parse.h and carried through every step.
+ *
+ * - It lives in a per-CPU map, not on the stack: the verifier follows every constant that is stored on the stack, which
+ *   makes it walk each step once for every combination of the steps before (and 6.1 cannot forget what is irrelevant in a
+ *   program with functions). What comes out of a map is just a number.
+ * - Programs of one CPU do not nest: they run with softirqs off, and a redirect takes effect after the program's end.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -60,6 +67,7 @@ enum fragment_kind {
 struct packet {
 	struct tuple tuple;
 	struct ct_key ct_key;
+	/* From here on all is zero at the start of a program. */
 	struct addr orig_addr;      /* masquerade: source before translation */
 	__be16 orig_port;
 	__u16 l4_off;
@@ -75,7 +83,11 @@ struct packet {
 	__u8 source_is_b;           /* tuple's source is end b of ct_key */
 	__u8 policy_match;
 	__u8 policy_reason;
-	__u8 pad[3];
+	__u8 drop_reason;           /* with a verdict of DROPPED, see DROP */
+	__u8 source_file;
+	__u8 pad;
+	__u16 source_line;
+	__u16 pad2;
 	__be32 fragment_id;
 	__u32 now;                  /* s */
 	__u32 endpoint_id;
@@ -83,11 +95,36 @@ struct packet {
 	__u32 dst_identity;
 	__u32 policy_cookie;
 	__u32 policy_revision[2];   /* by enum direction: what checked this packet, for its conntrack entry */
-	__u32 source;               /* file and line of the verdict, see DROP */
 };
 
-/* A verdict below zero is a drop reason; the place is noted for the event. Each file defines SOURCE_FILE. */
-#define DROP(p, reason) ((p)->source = SOURCE_FILE << 16 | __LINE__, -(reason))
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct packet);
+} scratch SEC(".maps");
+
+/* The CPU's struct packet, ready for parsing. NULL only in the eyes of the verifier. */
+inline_fn struct packet *packet_begin(__u8 direction)
+{
+	__u32 index = 0;
+	struct packet *p = bpf_map_lookup_elem(&scratch, &index);
+
+	if (!p)
+		return NULL;
+	p->tuple.sport = 0;
+	p->tuple.dport = 0;
+	p->tuple.proto = 0;
+	__builtin_memset(&p->orig_addr, 0, sizeof(*p) - __builtin_offsetof(struct packet, orig_addr));
+	p->direction = direction;
+	p->ct_state = CT_STATE_NONE;
+	return p;
+}
+
+/* The verdict of what must be dropped; why and where is in the packet. Each file defines SOURCE_FILE. */
+#define DROPPED (-1)
+#define DROP(p, reason) \
+	((p)->drop_reason = (reason), (p)->source_file = SOURCE_FILE, (p)->source_line = __LINE__, DROPPED)
 
 inline_fn bool addr_equal(const struct addr *x, const struct addr *y)
 {

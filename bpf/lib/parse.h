@@ -194,7 +194,7 @@ struct ipv6_chain {
 	__u8 fragment;
 };
 
-/* Walks from `chain->off`, whose header is of kind `chain->proto`. Negative: a drop reason. */
+/* Walks from `chain->off`, whose header is of kind `chain->proto`. Negative: not to be understood. */
 noinline_fn int ipv6_walk(struct __sk_buff *skb, struct ipv6_chain *chain)
 {
 	struct ipv6_fragment fragment;
@@ -207,13 +207,13 @@ noinline_fn int ipv6_walk(struct __sk_buff *skb, struct ipv6_chain *chain)
 		case IPPROTO_DSTOPTS:
 		case NEXTHDR_AUTH:
 			if (bpf_skb_load_bytes(skb, chain->off, &ext, sizeof(ext)) < 0)
-				return -DROP_INVALID_EXTHDR;
+				return -1;
 			chain->off += chain->proto == NEXTHDR_AUTH ? (ext.len + 2) * 4 : (ext.len + 1) * 8;
 			chain->proto = ext.nexthdr;
 			break;
 		case NEXTHDR_FRAGMENT:
 			if (bpf_skb_load_bytes(skb, chain->off, &fragment, sizeof(fragment)) < 0)
-				return -DROP_INVALID_EXTHDR;
+				return -1;
 			chain->off += sizeof(fragment);
 			chain->proto = fragment.nexthdr;
 			/* An "atomic" fragment (RFC 6946) is a whole packet. */
@@ -229,7 +229,7 @@ noinline_fn int ipv6_walk(struct __sk_buff *skb, struct ipv6_chain *chain)
 			return 0;
 		}
 	}
-	return -DROP_INVALID_EXTHDR;
+	return -1;
 }
 
 inline_fn bool is_ipv6_extension(__u8 nexthdr)
@@ -244,7 +244,6 @@ inline_fn int parse_ipv6(struct __sk_buff *skb, struct packet *p)
 	const void *end = (void *)(long)skb->data_end;
 	const struct ipv6hdr *ip = data + L3_OFF;
 	bool plain = true;
-	int ret;
 
 	if ((void *)(ip + 1) > end || ip->version != 6)
 		return DROP(p, DROP_INVALID_PACKET);
@@ -257,9 +256,8 @@ inline_fn int parse_ipv6(struct __sk_buff *skb, struct packet *p)
 	if (is_ipv6_extension(ip->nexthdr)) {
 		struct ipv6_chain chain = { .off = p->l4_off, .proto = ip->nexthdr };
 
-		ret = ipv6_walk(skb, &chain);
-		if (ret < 0)
-			return DROP(p, -ret);
+		if (ipv6_walk(skb, &chain) < 0)
+			return DROP(p, DROP_INVALID_EXTHDR);
 		p->tuple.proto = chain.proto;
 		p->l4_off = chain.off;
 		p->fragment = chain.fragment;

@@ -78,7 +78,7 @@ inline_fn int policy_find(struct packet *p, __u32 endpoint_id, __u8 direction, _
 	return 0;
 }
 
-/* The full check, with its event for new connections and denials. 0 or a negative drop reason. */
+/* The full check, with its event for new connections and denials. 0 or DROPPED. */
 noinline_fn int policy_check(struct __sk_buff *skb, struct packet *p, const struct endpoint *endpoint, __u8 direction,
 			    __u32 identity)
 {
@@ -112,7 +112,7 @@ inline_fn bool is_frag_needed(const struct packet *p)
 	return p->icmp_type == ICMP_DEST_UNREACH && p->icmp_code == ICMP_FRAG_NEEDED;
 }
 
-/* 0, or a negative drop reason. `entry` as ct_lookup found it. */
+/* 0 or DROPPED. `entry` as ct_lookup found it. */
 inline_fn int policy_apply(struct __sk_buff *skb, struct packet *p, const struct endpoint *endpoint, __u8 direction,
 			   struct ct_entry *entry)
 {
