@@ -7,8 +7,8 @@ import { badRequest, expired, revisionTooLarge } from './errors.ts';
 import type { Filter } from './filter.ts';
 import type { ListParameters } from './request-info.ts';
 import type { Storage } from './storage.ts';
-import { inVersion } from './store.ts';
 import { type ApiObject, apiVersionOf, type JsonRecord, type ResourceType } from './types.ts';
+import { inVersion } from './update.ts';
 
 export interface ListResult {
   items: ApiObject[];

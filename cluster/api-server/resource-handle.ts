@@ -1,8 +1,9 @@
 /** One resource of the store, for programs in the same process such as the embedded kubelet: no HTTP, the same rules. */
 import type { DeleteOptions } from './deletion.ts';
 import type { Change } from './storage.ts';
-import { inVersion, type Store, type WriteOptions } from './store.ts';
+import type { Store, WriteOptions } from './store.ts';
 import { type ApiObject, isRecord, type ResourceType } from './types.ts';
+import { inVersion } from './update.ts';
 
 /** Namespaces are empty for cluster-scoped resources. Failures are thrown as ApiError. */
 export class ResourceHandle {

@@ -22,15 +22,8 @@ import type { Registry } from './registry.ts';
 import { ResourceHandle } from './resource-handle.ts';
 import { type ApplyOptions, apply, trackUpdate } from './server-side-apply.ts';
 import type { Storage } from './storage.ts';
-import {
-  type ApiObject,
-  apiVersionOf,
-  isRecord,
-  type JsonRecord,
-  type ResourceType,
-  type StrategyContext,
-  sameJson,
-} from './types.ts';
+import { type ApiObject, isRecord, type ResourceType, type StrategyContext, sameJson } from './types.ts';
+import { inVersion, merged, specChanged, unchanged } from './update.ts';
 
 export interface WriteOptions {
   dryRun?: boolean;
@@ -257,78 +250,17 @@ export class Store {
     if (!options.subresource) type.strategy.defaults?.(draft);
     const causes = validateMetadata(meta, type.namespaced, nameRule(type));
     if (!options.subresource) causes.push(...(type.strategy.prepareUpdate?.(draft, old, this.#context) ?? []));
-    if (type.generations && !sameJson(withoutStatus(type, old), withoutStatus(type, draft)))
-      meta.generation = (old.metadata.generation ?? 0) + 1;
+    if (type.generations && specChanged(type, old, draft)) meta.generation = (old.metadata.generation ?? 0) + 1;
     validate(type, draft, old, causes);
     if (!applied)
       trackUpdate(type, old, draft, options.fieldManager ?? '', this.#context.now(), options.subresource ?? '');
     if (options.dryRun) return draft;
-    if (sameJson(comparable(old), comparable(draft))) return old;
+    if (unchanged(old, draft)) return old;
     const stored = this.storage.put(type.storageKey, draft);
     if (!endsNow(stored)) return inVersion(type, stored);
     return inVersion(type, this.storage.delete(type.storageKey, meta.namespace ?? '', meta.name) ?? stored);
   }
 }
 
-/** Which part of the body counts: the status for `/status`, everything else for the object itself. */
-function merged(type: ResourceType, old: ApiObject, body: ApiObject, subresource: string): ApiObject {
-  const fixed = {
-    uid: old.metadata.uid,
-    creationTimestamp: old.metadata.creationTimestamp,
-    generation: old.metadata.generation,
-    deletionTimestamp: old.metadata.deletionTimestamp,
-    deletionGracePeriodSeconds: old.metadata.deletionGracePeriodSeconds,
-    namespace: old.metadata.namespace,
-    name: old.metadata.name,
-  };
-  if (subresource === '') {
-    const draft = { ...body, metadata: defined({ ...body.metadata, ...fixed }) } as unknown as ApiObject;
-    delete draft.metadata.resourceVersion;
-    if (type.subresources.includes('status')) setOrDrop(draft, 'status', structuredClone(old.status));
-    return draft;
-  }
-  const draft = structuredClone(old);
-  delete draft.metadata.resourceVersion;
-  if (body.metadata.managedFields) draft.metadata.managedFields = body.metadata.managedFields;
-  if (subresource === 'status') {
-    setOrDrop(draft, 'status', body.status);
-    if (!type.custom)
-      draft.metadata = defined({
-        ...draft.metadata,
-        labels: body.metadata.labels,
-        annotations: body.metadata.annotations,
-      }) as unknown as ApiObject['metadata'];
-  } else draft.spec = body.spec;
-  return draft;
-}
-
-function setOrDrop(draft: ApiObject, field: string, value: unknown): void {
-  if (value === undefined) delete draft[field];
-  else draft[field] = value;
-}
-
-const defined = (record: object): JsonRecord =>
-  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
-
-function withoutStatus(type: ResourceType, object: ApiObject): JsonRecord {
-  const { metadata: _metadata, status, apiVersion: _apiVersion, ...rest } = object;
-  return type.subresources.includes('status') || status === undefined ? rest : { ...rest, status };
-}
-
-/** An update that changes nothing else does not change when fields were managed either. */
-function comparable(object: ApiObject): JsonRecord {
-  const { resourceVersion: _resourceVersion, managedFields, ...metadata } = object.metadata;
-  return {
-    ...object,
-    metadata: { ...metadata, managedFields: managedFields?.map(({ time: _time, ...entry }) => entry) },
-  };
-}
-
 const nameRule = (type: ResourceType): typeof dnsLabel =>
   type.kind === 'Namespace' || type.plural === 'services' ? dnsLabel : dnsSubdomain;
-
-/** The stored object as this version shows it: no conversion but the name of the version. */
-export function inVersion(type: ResourceType, object: ApiObject): ApiObject {
-  const apiVersion = apiVersionOf(type);
-  return object.apiVersion === apiVersion || !isRecord(object) ? object : { ...object, apiVersion };
-}

@@ -11,8 +11,8 @@ import type { Filter } from './filter.ts';
 import { parseRevision } from './lists.ts';
 import type { ListParameters } from './request-info.ts';
 import type { Change, Storage } from './storage.ts';
-import { inVersion } from './store.ts';
 import { type ApiObject, apiVersionOf, type ResourceType } from './types.ts';
+import { inVersion } from './update.ts';
 
 const bookmarkIntervalMs = 60_000;
 const defaultTimeoutSeconds = 1800;
