@@ -1,0 +1,127 @@
+/** Whatever happens to a simulated node, the laws hold; and a node on which they do not is found out. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type Action, actionsFrom, errnos, shrink } from './actions.ts';
+import { checkSettled } from './laws.ts';
+import { runActions } from './run.ts';
+import { World } from './world.ts';
+
+const pod = fc.integer({ min: 0, max: 5 });
+const which = fc.integer({ min: 0, max: 199 });
+const action: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('create' as const), pod }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('delete' as const), pod }) },
+  { weight: 5, arbitrary: fc.record({ do: fc.constant('work' as const), ops: fc.integer({ min: 1, max: 12 }) }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('advance' as const), ms: fc.constantFrom(100, 1_000, 31_000) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('kill' as const), afterOps: fc.integer({ min: 0, max: 40 }) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('restart' as const) }) },
+  fc.record({ do: fc.constant('relabel' as const), pod, label: fc.integer({ min: 0, max: 2 }) }),
+  fc.record({ do: fc.constant('loseNamespace' as const), pod }),
+  fc.record({ do: fc.constant('api' as const), up: fc.boolean() }),
+  fc.record({ do: fc.constantFrom('loseIdentity' as const, 'rivalIdentity' as const), which }),
+  fc.record({ do: fc.constant('flap' as const), up: fc.boolean() }),
+  fc.record({
+    do: fc.constant('fault' as const),
+    errno: fc.constantFrom(...errnos),
+    ops: fc.integer({ min: 1, max: 8 }),
+  }),
+  fc.record({
+    do: fc.constant('drift' as const),
+    which,
+    how: fc.constantFrom('remove' as const, 'change' as const, 'add' as const),
+  }),
+);
+
+describe('a simulated node', () => {
+  it('keeps every law, whatever happens', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.nat(), fc.array(action, { maxLength: 40 }), async (seed, actions) => {
+        expect((await runActions(seed, actions)).violations).toEqual([]);
+      }),
+      { numRuns: 60 },
+    );
+  }, 120_000);
+
+  /** Each broke a law once. */
+  it.each<[string, Action[]]>([
+    [
+      'a restart with pods',
+      [{ do: 'create', pod: 1 }, { do: 'advance', ms: 1_000 }, { do: 'kill', afterOps: 0 }, { do: 'restart' }],
+    ],
+    [
+      'a link that is back before it is gone',
+      [
+        { do: 'work', ops: 4 },
+        { do: 'flap', up: false },
+      ],
+    ],
+    [
+      'two identities for one label set',
+      [
+        { do: 'create', pod: 1 },
+        { do: 'create', pod: 2 },
+        { do: 'rivalIdentity', which: 4 },
+      ],
+    ],
+    [
+      'death between an API write and its result',
+      [
+        { do: 'kill', afterOps: 5 },
+        { do: 'create', pod: 0 },
+        { do: 'delete', pod: 0 },
+      ],
+    ],
+  ])('keeps them through %s', async (_, actions) => {
+    for (const seed of [7, 34, 62]) expect((await runActions(seed, actions)).violations).toEqual([]);
+  });
+
+  it('does the same twice from one seed', async () => {
+    expect(await runActions(11, actionsFrom(11, 60))).toEqual(await runActions(11, actionsFrom(11, 60)));
+  });
+});
+
+describe('the laws', () => {
+  async function spoiled(spoil: (world: World) => void | Promise<void>): Promise<string[]> {
+    const world = new World(1);
+    try {
+      await world.start();
+      await world.act({ do: 'create', pod: 1 });
+      expect(await world.settle()).toBe(true);
+      await spoil(world);
+      return await checkSettled(world);
+    } finally {
+      world.close();
+    }
+  }
+  const link = (world: World): string => world.runtime.sandboxes[0]?.result?.link ?? '';
+
+  it('hold when nothing was spoiled', async () => {
+    expect(await spoiled(() => {})).toEqual([]);
+  });
+  it.each<[string, (world: World) => void]>([
+    ['lost', (world) => world.kernel.meddle('links', link(world), undefined)],
+    ['leaked', (world) => world.kernel.meddle('bpf.ipcache', '203.0.113.1/32', { identity: 9 })],
+    ['convergent', (world) => world.kernel.meddle('bpf.ipcache', '10.0.1.1/32', { identity: 9 })],
+    [
+      'leaked',
+      (world) =>
+        world.api.upsert('ciliumendpoints', {
+          apiVersion: 'cilium.io/v2',
+          kind: 'CiliumEndpoint',
+          metadata: { name: 'x', namespace: 'demo' },
+        }),
+    ],
+  ])('notice what is %s', async (law, spoil) => {
+    expect((await spoiled(spoil)).map((line) => line.split(':')[0])).toContain(law);
+  });
+});
+
+it('a failing list of actions is shrunk to what fails', async () => {
+  const actions: Action[] = Array.from({ length: 40 }, (_, pod) => ({ do: 'create', pod }));
+  const fails = async (some: readonly Action[]): Promise<boolean> =>
+    [7, 31].every((wanted) => some.some((one) => one.do === 'create' && one.pod === wanted));
+  expect(await shrink(actions, fails, () => false)).toEqual([
+    { do: 'create', pod: 7 },
+    { do: 'create', pod: 31 },
+  ]);
+});
