@@ -52,6 +52,7 @@ export interface ApiServer {
 
 const defaultServiceCidrs = ['10.96.0.0/16', 'fd00:10:96::/112'];
 const defaultWatchHistory = 10_000;
+const keepAliveMs = 120_000;
 
 export async function startApiServer(options: ApiServerOptions): Promise<ApiServer> {
   const now = options.clock ?? Date.now;
@@ -92,6 +93,8 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
         : createPlainServer(listener);
       // Watches are idle for long; the client decides when a connection ends.
       server.requestTimeout = 0;
+      // Longer than clients keep connections in their pools: they close first, and no request meets a closing server.
+      server.keepAliveTimeout = keepAliveMs;
       servers.push(server);
       await listen(server, where);
     }
