@@ -157,12 +157,13 @@ describe('links', () => {
     const namespace = node();
     const watched = new Watched(namespace);
     await watched.news();
-    // The event loop stands still for as long as this runs: more messages than the socket's buffer has room for.
-    const pair = 'addr add 192.0.2.1/32 dev lo\naddr del 192.0.2.1/32 dev lo\n';
+    // The event loop stands still for as long as this runs. Messages of the first addresses fill the socket's buffer; that all of
+    // them went again is lost.
+    const adds = 'for a in $(seq 40); do for b in $(seq 250); do echo addr add 10.0.$a.$b/32 dev lo; done; done';
     namespace.run(
       'sh',
       '-c',
-      `yes '${pair.trim()}' | head -n 20000 | ip -batch -; ip link add last type veth peer name far`,
+      `(${adds}; echo addr flush dev lo; echo link add last type veth peer name far) | ip -batch -`,
     );
     await watched.until(() => watched.links.has('last'));
     await watched.news();

@@ -49,7 +49,8 @@ export function watchLinks({ netns }: LinkWatchOptions = {}): Observable<Cluster
 
 class LinkWatch {
   readonly #emit: (event: ClusterEvent) => void;
-  readonly #events: NetlinkSocket;
+  readonly #netns: string | undefined;
+  #events: NetlinkSocket;
   readonly #requests: RouteSocket;
   readonly #links = new Map<number, Link>();
   #withDefaultRoute = new Set<number>();
@@ -58,20 +59,31 @@ class LinkWatch {
   /** Links of which something was heard since. */
   readonly #dirty = new Set<number>();
   #routesChanged = false;
+  /** Messages were lost, and the socket was closed. */
+  #lost = false;
   #retry: NodeJS.Timeout | undefined;
 
   constructor(netns: string | undefined, emit: (event: ClusterEvent) => void) {
     this.#emit = emit;
+    this.#netns = netns;
     this.#requests = new RouteSocket(netns);
-    this.#events = new NetlinkSocket('route', { ...(netns && { netns }), groups: Object.values(groups) });
+    this.#events = this.#subscribe();
   }
 
   /** Messages of what changes during the list come after it: they are heard first and handled later. */
   start(): void {
-    this.#events.onMessages((event) => this.#hear(event));
     this.#list();
     this.#say();
     this.#emit({ type: 'source.synced', source: 'links' });
+  }
+
+  #subscribe(): NetlinkSocket {
+    const socket = new NetlinkSocket('route', {
+      ...(this.#netns && { netns: this.#netns }),
+      groups: Object.values(groups),
+    });
+    socket.onMessages((event) => this.#hear(event));
+    return socket;
   }
 
   close(): void {
@@ -82,6 +94,9 @@ class LinkWatch {
 
   #hear(event: NetlinkEvent): void {
     if (event.kind === 'overrun') {
+      // What this socket still holds is from before the loss, and nothing would ever correct it.
+      this.#events.close();
+      this.#lost = true;
       this.#listAndSay();
       return;
     }
@@ -96,6 +111,8 @@ class LinkWatch {
   #listAndSay(): void {
     clearTimeout(this.#retry);
     try {
+      if (this.#lost) this.#events = this.#subscribe();
+      this.#lost = false;
       this.#list();
       this.#say();
     } catch {
