@@ -114,9 +114,10 @@ async function follow(qemu: ChildProcess, guest: Guest): Promise<{ code: number 
   let text = '';
   let errors = '';
   qemu.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+    const told = text.includes(separator);
     text += chunk;
     const [shown] = chunk.split(separator);
-    if (shown) guest.onOutput?.(shown);
+    if (shown && !told) guest.onOutput?.(shown);
   });
   qemu.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
     errors += chunk;
