@@ -67,10 +67,7 @@ const expectedType = (schema: Schema): string =>
 /** Every violation of `schema`, with paths. Unknown fields are not violations here; see `unknownFields`. */
 export function violations(schema: Schema, value: unknown, path = ''): Cause[] {
   if (value === undefined) return [];
-  if (value === null) {
-    if (schema.nullable || schema.type === undefined) return [];
-    return [invalidValue(path, null, `${path} in body must be of type ${expectedType(schema)}: "null"`)];
-  }
+  if (value === null && (schema.nullable || schema.type === undefined)) return [];
   if (!hasType(schema, value)) {
     return [
       {
