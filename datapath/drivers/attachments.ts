@@ -8,7 +8,7 @@
  */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import {
   attachTc,
   attachTcx,
@@ -32,6 +32,9 @@ const UNKNOWN = 'unknown';
 const NO_PROGRAM = 0;
 /** Looked at before the event loop gets a turn. */
 const HOOKS_PER_TURN = 32;
+/** How long a link that was unpinned may take to go. */
+const GOING_TRIES = 10;
+const GOING_MS = 20;
 
 type ProgramName = AttachmentRow['program'];
 interface Hook {
@@ -71,7 +74,13 @@ export class AttachmentsDriver implements Driver {
     const results: OpResult[] = [];
     for (const op of ops) {
       if (results.length > 0) await setImmediate();
-      results.push(attempt(op, () => this.#apply(op)));
+      let result = attempt(op, () => this.#apply(op));
+      // The kernel frees an unpinned link a little later, and takes no program twice at one hook.
+      for (let tries = 0; result?.errno === 'EEXIST' && tries < GOING_TRIES; tries++) {
+        await sleep(GOING_MS);
+        result = attempt(op, () => this.#apply(op));
+      }
+      results.push(result?.errno === 'EEXIST' ? { ...result, retryable: true } : result);
     }
     return results;
   }
@@ -116,8 +125,12 @@ export class AttachmentsDriver implements Driver {
     const path = this.#pin(dev, direction);
     const pinned = openIfPinned(path);
     if (pinned) {
-      rmSync(path, { force: true });
-      pinned.close(); // the last reference: detached
+      try {
+        pinned.detach(); // without it the hook would be free only some time after the last reference is gone
+      } finally {
+        rmSync(path, { force: true });
+        pinned.close();
+      }
       return;
     }
     if (this.#options.tcx) return;
