@@ -20,6 +20,8 @@ const SHORT: Readonly<Record<string, string>> = {
   '-n': '--namespace',
   '-f': '--follow',
   '-h': '--help',
+  '-t': '--type',
+  '-v': '--verbose',
 };
 
 /** `--flag VALUE`, `--flag=VALUE` and switches, anywhere among the positionals, up to `--`. */

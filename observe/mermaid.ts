@@ -86,21 +86,20 @@ function eventName(event: string): string {
   return event === '*' ? 'any event' : event;
 }
 
-/** '' for an action without a name, as a bare `assign`. */
+/** '' for an action without a name of its own, as `assign` or the timer behind `after`. */
 function actionName(action: unknown): string {
-  if (typeof action === 'string') return action;
-  if (typeof action === 'function')
-    return action.name.startsWith('xstate') || action.name === 'assign' ? '' : action.name;
-  return (action as { type?: string }).type ?? '';
+  const name = typeof action === 'string' ? action : ((action as { type?: string }).type ?? '');
+  return name.startsWith('xstate.') ? '' : name;
 }
 
+/** Combined guards are functions that carry their parts. */
 function guardName(guard: unknown): string {
   if (typeof guard === 'string') return guard;
-  const { type, guards } = guard as { type?: string; guards?: unknown[] };
-  const inner = guards?.map(guardName);
-  if (inner && type === 'xstate.not') return `not ${inner[0]}`;
-  if (inner) return inner.join(type === 'xstate.or' ? ' or ' : ' and ');
-  return type ?? ((guard as { name?: string }).name || 'guard');
+  const { type, name, guards } = guard as { type?: string; name?: string; guards?: unknown[] };
+  const parts = guards?.map(guardName);
+  if (parts && name === 'not') return `not ${parts[0]}`;
+  if (parts) return parts.join(` ${name} `);
+  return type ?? (name || 'guard');
 }
 
 /** Unique in the machine: its place below the root. */

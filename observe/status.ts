@@ -128,21 +128,23 @@ function failuresOf(machines: readonly MachineView[]): Problem[] {
   });
 }
 
+/** Of both families an endpoint has the address at the same offset: the smaller range decides how many there can be. */
 function poolsOf(inspector: Inspector): PoolView[] {
   const pool = inspector.machine(poolKey)?.context as
     | { cidr4: string; cidr6: string; held: Record<number, string> }
     | undefined;
   if (!pool) return [];
+  const families = [
+    { family: 'IPv4' as const, cidr: pool.cidr4 },
+    { family: 'IPv6' as const, cidr: pool.cidr6 },
+  ].filter(({ cidr }) => cidr !== '');
+  const sizes = families
+    .map(({ cidr }) => parseCidr(cidr))
+    .filter((cidr) => cidr !== undefined)
+    .map(sizeOf);
+  const total = Math.max(0, Math.min(...sizes) - ADDRESSES_KEPT);
   const used = Object.keys(pool.held).length;
-  return (
-    [
-      ['IPv4', pool.cidr4],
-      ['IPv6', pool.cidr6],
-    ] as const
-  ).flatMap(([family, text]) => {
-    const cidr = parseCidr(text);
-    return cidr ? [{ family, cidr: text, used, total: sizeOf(cidr) - ADDRESSES_KEPT }] : [];
-  });
+  return families.map(({ family, cidr }) => ({ family, cidr, used, total }));
 }
 
 function countBy(machines: readonly MachineView[]): Record<string, number> {

@@ -74,13 +74,13 @@ export function listText(machines: readonly Listed[], { red, yellow }: Colours):
     );
     return [
       kind,
-      key,
       state,
       `${owned.length}${notes.length > 0 ? ` (${notes.join(', ')})` : ''}`,
       last ? timestamp(last.cause.at) : '',
+      key,
     ];
   });
-  return formatTable(['KIND', 'MACHINE', 'STATE', 'ROWS', 'SINCE'], rows);
+  return formatTable(['KIND', 'STATE', 'ROWS', 'SINCE', 'MACHINE'], rows);
 }
 
 function machineText({ key, state, context, topics, rows, history, pending }: Detailed, colours: Colours): string {
