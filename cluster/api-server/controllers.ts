@@ -1,5 +1,5 @@
 /**
- * What happens by itself: garbage collection by owner, emptying of namespaces, default service accounts, definitions.
+ * What happens by itself: garbage collection by owner, emptying of namespaces, default service accounts, definitions, old events.
  *
  * - Controllers run after the write that woke them, never inside it, so that watchers see changes in order.
  * - Each pass looks at the state as it is; nothing depends on having seen every change.
@@ -8,12 +8,15 @@ import { foregroundFinalizer, orphanFinalizer } from './deletion.ts';
 import { ApiError } from './errors.ts';
 import type { Store } from './store.ts';
 import { contentFinalizer, specFinalizers } from './strategies/namespaces.ts';
-import type { ApiObject, ResourceType } from './types.ts';
+import { type ApiObject, type ResourceType, stringAt } from './types.ts';
 
 const definitions = 'apiextensions.k8s.io/customresourcedefinitions';
 
-/** Returns what stops them. */
-export function startControllers(store: Store): () => void {
+const eventLifeMs = 3_600_000;
+const eventSweepMs = 300_000;
+
+/** Returns what stops them. `now` is in milliseconds. */
+export function startControllers(store: Store, now: () => number): () => void {
   let scheduled: NodeJS.Immediate | undefined;
   const wake = (): void => {
     scheduled ??= setImmediate(() => {
@@ -29,8 +32,11 @@ export function startControllers(store: Store): () => void {
   const stopAll = store.storage.subscribe('*', (change) => {
     if (concerns(change.type, change.resource, change.object)) wake();
   });
+  const sweep = setInterval(() => expireEvents(store, now()), eventSweepMs);
+  sweep.unref();
   wake();
   return () => {
+    clearInterval(sweep);
     stopDefinitions();
     stopAll();
     clearImmediate(scheduled);
@@ -63,6 +69,17 @@ function dropOrphanedInstances(store: Store): void {
     if (served.has(resource)) continue;
     for (const object of store.storage.list(resource))
       store.storage.delete(resource, object.metadata.namespace ?? '', object.metadata.name);
+  }
+}
+
+/** Events are news: an hour old they go. */
+export function expireEvents(store: Store, now: number): void {
+  for (const resource of ['/events', 'events.k8s.io/events']) {
+    for (const event of store.storage.list(resource)) {
+      const last = stringAt(event, 'lastTimestamp') || stringAt(event, 'eventTime') || event.metadata.creationTimestamp;
+      if (now - Date.parse(last ?? '') < eventLifeMs) continue;
+      store.storage.delete(resource, event.metadata.namespace ?? '', event.metadata.name);
+    }
   }
 }
 

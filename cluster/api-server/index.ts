@@ -65,7 +65,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     now: () => new Date(now()).toISOString().replace(/\.\d+Z$/, 'Z'),
     services: serviceAllocator(ranges, () => storage.each('/services')),
   });
-  const stopControllers = startControllers(store);
+  const stopControllers = startControllers(store, now);
   bootstrapCluster(store, ranges, options.crds ?? crdObjects());
 
   const hosts = [

@@ -1,5 +1,6 @@
 /** The rules of the API for objects: names, versions, status, finalizers, namespaces, owners. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { expireEvents } from './controllers.ts';
 import { ApiError } from './errors.ts';
 import { type ApiServer, startApiServer } from './index.ts';
 import type { ResourceHandle } from './resource-handle.ts';
@@ -295,6 +296,18 @@ describe('by itself', () => {
     expect(maps.list('default').map(({ metadata }) => [metadata.name, metadata.ownerReferences ?? []])).toEqual([
       ['orphaning-child', []],
     ]);
+  });
+
+  test('events go after an hour', () => {
+    const events = server.store.resource('events');
+    for (const [name, lastTimestamp] of [
+      ['old', '2026-01-02T03:00:00Z'],
+      ['new', '2026-01-02T03:50:00Z'],
+    ]) {
+      events.create({ metadata: { name }, involvedObject: {}, lastTimestamp });
+    }
+    expireEvents(server.store, Date.parse('2026-01-02T04:00:00Z'));
+    expect(events.list().map(({ metadata }) => metadata.name)).toEqual(['new']);
   });
 
   test('objects of a definition go with it', async () => {
