@@ -1,6 +1,9 @@
 /** The REST protocol over HTTP: lists in pages, watches, presentations, discovery, authentication, TLS. */
 import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { request } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createServerCertificate } from './certificates.ts';
 import { type ApiServer, startApiServer } from './index.ts';
@@ -336,6 +339,32 @@ test('the certificate is its authority’s, for the addresses it was made for', 
   expect(certificate.checkIP('fd00::1')).toBe('fd00::1');
   expect(certificate.checkHost('node.local')).toBe('node.local');
   expect(certificate.checkIP('10.0.0.1')).toBeUndefined();
+});
+
+test('a restart keeps everything, and watches go on from the last revision', async () => {
+  const directory = mkdtempSync(join(tmpdir(), `axt-${process.pid}-restart-`));
+  const start = (): Promise<ApiServer> =>
+    startApiServer({ listeners: [{ host: '127.0.0.1', port: 0 }], tls: false, database: join(directory, 'db') });
+  try {
+    const first = await start();
+    const kept = first.store.resource('ciliumidentities').create({ metadata: { name: '300' }, 'security-labels': {} });
+    await new Promise((resolve) => setImmediate(resolve));
+    const { revision } = first.store.storage;
+    await first.close();
+    const second = await start();
+    try {
+      expect(second.store.resource('ciliumidentities').list()).toEqual([kept]);
+      const watching = await fetch(
+        `${second.url}/api/v1/namespaces?watch=1&resourceVersion=${revision}&timeoutSeconds=1`,
+      );
+      second.store.resource('namespaces').create({ metadata: { name: 'after' } });
+      expect(await watching.text()).toContain('"name":"after"');
+    } finally {
+      await second.close();
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 });
 
 test('over TLS clients trust the kubeconfig’s authority', async () => {
