@@ -1,6 +1,5 @@
 /** `axoneme agent --config FILE`: the node agent, against any Kubernetes API server. */
 import { parseArgs } from 'node:util';
-import { startAgent } from '../agent/agent.ts';
 import { loadAgentConfig } from '../agent-config.ts';
 
 export const summary = 'run the node agent';
@@ -13,6 +12,8 @@ export async function run(args: string[]): Promise<number> {
     return 2;
   }
   const config = loadAgentConfig(values.config);
+  await import('../agent/lean-client.ts');
+  const { startAgent } = await import('../agent/agent.ts');
   const agent = await startAgent({ ...config, record: values.record ?? config.record });
   const signal = await new Promise<string>((resolve) => {
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => resolve(name));
