@@ -8,7 +8,7 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseAddress, parseMac } from '../../datapath/address.ts';
-import { type BpfProgram, ifNameToIndex, openObject, skbContext, withNetns } from '../../native/index.ts';
+import { type BpfProgram, ifNameToIndex, isErrno, openObject, skbContext, withNetns } from '../../native/index.ts';
 import { attachDatapath, ip, putRow, wireNode } from '../wired-node.ts';
 
 const hopsMax = 200;
@@ -68,8 +68,15 @@ try {
 function cost(program: BpfProgram, link: string, flow: Flow, family: Family): { established: number; fresh: number } {
   return withNetns(node.netns, () => {
     const ctx = skbContext({ ifindex: ifNameToIndex(link), ingressIfindex: ifNameToIndex(link) });
-    const run = (port: number, repeat: number) =>
-      program.testRun({ data: udp(flow, family, port), ctx, repeat }).durationNs;
+    const run = (port: number, repeat: number): number => {
+      try {
+        return program.testRun({ data: udp(flow, family, port), ctx, repeat }).durationNs;
+      } catch (error) {
+        // The kernel gives up a test run for any signal of the process.
+        if (isErrno(error, 'EINTR')) return run(port, repeat);
+        throw error;
+      }
+    };
     run(1, hopsMax);
     const established = Array.from({ length: samples }, () => run(1, hopsMax));
     const fresh = Array.from({ length: newSamples }, (_, index) => run(2 + index, 1));
