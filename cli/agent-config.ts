@@ -77,7 +77,8 @@ export function parseAgentConfig(raw: unknown, path: string): AgentConfig {
     }
     Object.assign(config, { [field]: value });
   }
-  if (!config.nodeName) throw new Error(`agent config ${path}: field nodeName is empty, expected the Kubernetes node name`);
+  if (!config.nodeName)
+    throw new Error(`agent config ${path}: field nodeName is empty, expected the Kubernetes node name`);
   if (!config.ipv4 && !config.ipv6) throw new Error(`agent config ${path}: ipv4 and ipv6 are both false, expected one`);
   config.cniSocket ||= `${config.stateDir}/cni.sock`;
   config.debugSocket ||= `${config.stateDir}/debug.sock`;

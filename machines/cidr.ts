@@ -29,7 +29,9 @@ export function sizeOf(cidr: Cidr): number {
 
 export function addressAt(cidr: Cidr, offset: number): string {
   const value = cidr.base + BigInt(offset);
-  const bytes = Array.from({ length: cidr.bits / 8 }, (_, i) => Number((value >> BigInt(cidr.bits - 8 - 8 * i)) & 0xffn));
+  const bytes = Array.from({ length: cidr.bits / 8 }, (_, i) =>
+    Number((value >> BigInt(cidr.bits - 8 - 8 * i)) & 0xffn),
+  );
   return ipaddr.fromByteArray(bytes).toString();
 }
 

@@ -123,7 +123,11 @@ function rows({ context, value }: Snapshot): Row[] {
       key: dev,
       value: { ipv4: firstOf(link, 4), ipv6: firstOf(link, 6), mac: link.mac, flags: 0 },
     },
-    { table: 'attachments', key: `${dev}/ingress`, value: { dev, direction: 'ingress', program: 'from_netdev', build } },
+    {
+      table: 'attachments',
+      key: `${dev}/ingress`,
+      value: { dev, direction: 'ingress', program: 'from_netdev', build },
+    },
     { table: 'attachments', key: `${dev}/egress`, value: { dev, direction: 'egress', program: 'to_netdev', build } },
   ];
   return value === 'failing' ? [...native, timerRow(key, 'retry', backoff.dueMs)] : native;

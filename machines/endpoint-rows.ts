@@ -1,5 +1,5 @@
 /** What an endpoint wants the world to be, as a pure function of its snapshot. */
-import { addrKey, type Row, type RouteRow, routeKey } from '../state/tables.ts';
+import { addrKey, type RouteRow, type Row, routeKey } from '../state/tables.ts';
 import { timerRow } from './backoff.ts';
 import { hostCidr } from './cidr.ts';
 import type { EndpointContext, EndpointSnapshot } from './endpoint.ts';
@@ -113,16 +113,31 @@ function addressing(context: EndpointContext, { address, gateway, anywhere }: Fa
 function local(context: EndpointContext): Row {
   const { endpointId, containerId, netns, ifname, link, mac, podNamespace, podName, podUid } = context;
   const { ipv4, ipv6, identity, labels, gateway4, gateway6, mtu } = context;
-  const value = { endpointId, containerId, netns, ifname, link, mac, podNamespace, podName, podUid, ipv4, ipv6, identity, labels, gateway4, gateway6, mtu };
+  const value = {
+    endpointId,
+    containerId,
+    netns,
+    ifname,
+    link,
+    mac,
+    podNamespace,
+    podName,
+    podUid,
+    ipv4,
+    ipv6,
+    identity,
+    labels,
+    gateway4,
+    gateway6,
+    mtu,
+  };
   return { table: 'local.endpoints', key: `${containerId}/${ifname}`, value };
 }
 
 /** The CiliumEndpoint that tells the cluster of this endpoint; it goes with its pod. */
 function announcement(context: EndpointContext): Row {
   const { podNamespace, podName, podUid, endpointId, identity, labels, ipv4, ipv6, containerId, ifname } = context;
-  const owner = podUid
-    ? { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: podName, uid: podUid }] }
-    : {};
+  const owner = podUid ? { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: podName, uid: podUid }] } : {};
   return {
     table: 'kube.objects',
     key: `ciliumendpoints/${podNamespace}/${podName}`,
@@ -133,7 +148,10 @@ function announcement(context: EndpointContext): Row {
       status: {
         id: endpointId,
         identity: { id: identity, labels },
-        networking: { addressing: [{ ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }) }], node: context.agent?.nodeName ?? '' },
+        networking: {
+          addressing: [{ ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }) }],
+          node: context.agent?.nodeName ?? '',
+        },
         'external-identifiers': {
           'container-id': containerId,
           'cni-attachment-id': `${containerId}:${ifname}`,

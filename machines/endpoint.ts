@@ -71,7 +71,15 @@ type Event = Hears<
 >;
 
 function initialContext(input: Input): EndpointContext {
-  const blank = { agent: undefined, pod: undefined, namespace: undefined, labelsText: '', requests: [], refused: {}, backoff: calm };
+  const blank = {
+    agent: undefined,
+    pod: undefined,
+    namespace: undefined,
+    labelsText: '',
+    requests: [],
+    refused: {},
+    backoff: calm,
+  };
   if (input.why === 'restored') {
     const { row } = input;
     return { ...row, ...blank, key: input.key, hostMac: macFor(`host/${row.link}`), deadlineMs: 0 };
@@ -139,9 +147,11 @@ function learnNode(draft: EndpointContext, fact: NodeFact): void {
 
 const guards = {
   unknown: ({ context }: { context: EndpointContext }) => context.endpointId === 0,
-  restored: ({ context }: { context: EndpointContext }) => context.identity > 0 && Boolean(context.ipv4 || context.ipv6) && context.agent !== undefined,
+  restored: ({ context }: { context: EndpointContext }) =>
+    context.identity > 0 && Boolean(context.ipv4 || context.ipv6) && context.agent !== undefined,
   /** Not before the agent is known: a restored endpoint has an address already, and must not ask for another. */
-  identified: ({ context }: { context: EndpointContext }) => context.identity > 0 && context.mtu > 0 && context.agent !== undefined,
+  identified: ({ context }: { context: EndpointContext }) =>
+    context.identity > 0 && context.mtu > 0 && context.agent !== undefined,
   /** A newborn hears the request that it was born of. */
   again: ({ context, event }: { context: EndpointContext; event: Event }) =>
     event.type === 'cni.add' && !context.requests.includes(event.requestId),
@@ -162,7 +172,8 @@ function refuseAll(draft: EndpointContext, code: number, msg: string, details: s
 /** What a waiting CNI ADD waits for, in words. */
 function missing(context: EndpointContext): string {
   const pod = `${context.podNamespace}/${context.podName}`;
-  if (!context.pod) return `pod ${pod}${context.podUid ? ` with uid ${context.podUid}` : ''} has not been seen on the API server`;
+  if (!context.pod)
+    return `pod ${pod}${context.podUid ? ` with uid ${context.podUid}` : ''} has not been seen on the API server`;
   if (!context.namespace) return `namespace ${context.podNamespace} has not been seen on the API server`;
   if (context.identity === 0) return `labels ${context.labelsText} have no identity yet`;
   if (context.mtu === 0) return 'the node has no pod CIDR yet (field spec.podCIDRs of its Node)';
@@ -206,7 +217,12 @@ const machine = setup({
     ),
     refuseLate: assign(
       recipe<EndpointContext, Event>((draft) =>
-        refuseAll(draft, CNI_TRY_AGAIN, `endpoint of pod ${draft.podNamespace}/${draft.podName} is not ready in time`, missing(draft)),
+        refuseAll(
+          draft,
+          CNI_TRY_AGAIN,
+          `endpoint of pod ${draft.podNamespace}/${draft.podName} is not ready in time`,
+          missing(draft),
+        ),
       ),
     ),
     refuseUnaddressed: assign(

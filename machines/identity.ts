@@ -45,7 +45,9 @@ export interface IdentityFact {
 
 // --- events
 
-type Event = Hears<'source.synced' | 'kube.upserted' | 'kube.deleted' | 'wanted' | 'unwanted' | 'settled' | 'failed' | 'timer.fired'>;
+type Event = Hears<
+  'source.synced' | 'kube.upserted' | 'kube.deleted' | 'wanted' | 'unwanted' | 'settled' | 'failed' | 'timer.fired'
+>;
 
 const numberOf = (object: KubeObject): number => Number(object.metadata.name);
 
@@ -83,7 +85,13 @@ const machine = setup({
   context: ({ input }) => {
     const text = input.key.slice('identity/'.length);
     const fixed = reservedIdentities[text.match(/^reserved:([a-z0-9-]+)=;$/)?.[1] ?? ''];
-    return { key: input.key, text, numbers: fixed === undefined ? [] : [fixed], listed: fixed !== undefined, backoff: calm };
+    return {
+      key: input.key,
+      text,
+      numbers: fixed === undefined ? [] : [fixed],
+      listed: fixed !== undefined,
+      backoff: calm,
+    };
   },
   initial: 'unallocated',
   on: {
@@ -146,4 +154,3 @@ export const identity: Kind = {
   },
   rows: (snapshot) => rows(snapshot as Snapshot),
 };
-

@@ -136,7 +136,15 @@ const machine = setup({
 }).createMachine({
   id: 'ip-pool',
   options: { maxIterations: 10_000 },
-  context: ({ input }) => ({ ...input, cidr4: '', cidr6: '', cursor: FIRST_OFFSET, held: {}, restored: {}, waiting: [] }),
+  context: ({ input }) => ({
+    ...input,
+    cidr4: '',
+    cidr6: '',
+    cursor: FIRST_OFFSET,
+    held: {},
+    restored: {},
+    waiting: [],
+  }),
   initial: 'waiting',
   on: {
     'local.restored': { actions: 'remember' },
@@ -161,7 +169,10 @@ const machine = setup({
                 to: owner,
                 message:
                   offset === undefined
-                    ? { type: 'address.refused' as const, reason: `node ${context.nodeName}: pod CIDR ${cidr} is exhausted, all ${Object.keys(context.held).length} addresses are held` }
+                    ? {
+                        type: 'address.refused' as const,
+                        reason: `node ${context.nodeName}: pod CIDR ${cidr} is exhausted, all ${Object.keys(context.held).length} addresses are held`,
+                      }
                     : { type: 'address.granted' as const, ...granted(context, offset) },
               };
             },

@@ -62,7 +62,14 @@ const failed = (retryable: boolean): Message => ({
   error: { kind: 'kernel', errno: 'EBUSY', message: 'links lxc1: busy', retryable },
 });
 const restored: LocalEndpointRow = {
-  ...{ endpointId: 9, containerId: 'c9', netns: '/run/netns/q', ifname: 'eth0', link: 'lxc9', mac: '02:00:00:00:00:09' },
+  ...{
+    endpointId: 9,
+    containerId: 'c9',
+    netns: '/run/netns/q',
+    ifname: 'eth0',
+    link: 'lxc9',
+    mac: '02:00:00:00:00:09',
+  },
   ...{ podNamespace: 'demo', podName: 'old', podUid: 'u9', ipv4: '10.244.0.5', ipv6: 'fd00:244::5', identity: 300 },
   ...{ labels: [], gateway4: '10.244.0.1', gateway6: 'fd00:244::1', mtu: 1500 },
 };

@@ -6,7 +6,7 @@
  */
 import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
 import type { AgentFacts, KubeObject } from '../cluster/events.ts';
-import { addrKey, type Row, type RouteRow, routeKey } from '../state/tables.ts';
+import { addrKey, type RouteRow, type Row, routeKey } from '../state/tables.ts';
 import { type Backoff, calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
 import { hostCidr } from './cidr.ts';
 import type { DeviceFact } from './device.ts';
@@ -99,10 +99,7 @@ function mtuOf({ agent, devices }: Context): number {
 
 function forwarding({ ipv4, ipv6 }: AgentFacts): Row[] {
   const on = (key: string): Row => ({ table: 'sysctls', key, value: { value: '1' } });
-  return [
-    ...(ipv4 ? [on('net.ipv4.ip_forward')] : []),
-    ...(ipv6 ? [on('net.ipv6.conf.all.forwarding')] : []),
-  ];
+  return [...(ipv4 ? [on('net.ipv4.ip_forward')] : []), ...(ipv6 ? [on('net.ipv6.conf.all.forwarding')] : [])];
 }
 
 function gatewayRows(gateway: string, cidr: string): Row[] {

@@ -217,7 +217,9 @@ describe('engine', () => {
           push({ type: 'observed', table: 'links', changes: [] });
           while (outstanding.length > 0) finish(false);
         }
-        const wanted = new Map(one.rows('links').flatMap((row) => (row.desired ? [[row.key, row.desired] as const] : [])));
+        const wanted = new Map(
+          one.rows('links').flatMap((row) => (row.desired ? [[row.key, row.desired] as const] : [])),
+        );
         expect(Object.fromEntries(world)).toEqual(Object.fromEntries(wanted));
         expect(one.stats().inFlight).toBe(0);
         const other = new Engine([flag], new MemoryStore());

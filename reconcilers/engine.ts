@@ -16,9 +16,18 @@ import { Subject } from 'rxjs';
 import { type ClusterEvent, type LogEntry, type OpDone, topicsOf } from '../cluster/events.ts';
 import type { Op } from '../datapath/driver.ts';
 import type { Kind } from '../machines/machine.ts';
-import { isTableName, type Row, type TableName, tables } from '../state/tables.ts';
 import type { RowChange, StoredRow } from '../state/store.ts';
-import type { Cause, EngineStats, Explanation, Inspector, MachineView, OpRecord, RowView, Transition } from './inspect.ts';
+import { isTableName, type Row, type TableName, tables } from '../state/tables.ts';
+import type {
+  Cause,
+  EngineStats,
+  Explanation,
+  Inspector,
+  MachineView,
+  OpRecord,
+  RowView,
+  Transition,
+} from './inspect.ts';
 import { plan, type Step } from './plan.ts';
 import { type Machine, nameOf, Population, type RowKeeper } from './population.ts';
 import { decided, type RowEntry, RowIndex, settled, stateOf } from './rows.ts';
@@ -205,7 +214,12 @@ export class Engine implements Inspector, RowKeeper {
   #persist(entry: RowEntry, op: OpRecord | undefined): void {
     if (!tables[entry.table].durable) return;
     const json = entry.actualJson;
-    this.#changes.push({ table: entry.table, key: entry.key, json, op: op && json !== undefined ? JSON.stringify(op) : '' });
+    this.#changes.push({
+      table: entry.table,
+      key: entry.key,
+      json,
+      op: op && json !== undefined ? JSON.stringify(op) : '',
+    });
   }
 
   // --- wanted against actual
@@ -239,7 +253,12 @@ export class Engine implements Inspector, RowKeeper {
       revision: entry.revision,
       owners,
     };
-    const record: OpRecord = { ...op, cause: this.#cause, reason: orphan ? 'orphan' : entry.why, plannedAt: this.#cause.at };
+    const record: OpRecord = {
+      ...op,
+      cause: this.#cause,
+      reason: orphan ? 'orphan' : entry.why,
+      plannedAt: this.#cause.at,
+    };
     entry.inFlight = record;
     entry.lastOp = record;
     this.#inFlight++;
@@ -348,6 +367,9 @@ export class Engine implements Inspector, RowKeeper {
 /** What an event is about, in the words of its first topic. */
 function subjectOf(event: ClusterEvent): string {
   if (event.type === 'observed') return `${event.table} (${event.changes.length} rows)`;
-  if (event.type === 'ops.done') return event.results.length === 1 ? `${event.results[0]?.table} ${event.results[0]?.key}` : `${event.results.length} ops`;
+  if (event.type === 'ops.done')
+    return event.results.length === 1
+      ? `${event.results[0]?.table} ${event.results[0]?.key}`
+      : `${event.results.length} ops`;
   return topicsOf(event)[0]?.topic ?? event.type;
 }

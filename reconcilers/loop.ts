@@ -8,8 +8,8 @@
 import type { Observable, Subscription } from 'rxjs';
 import type { ClusterEvent, LogEntry, OpDone } from '../cluster/events.ts';
 import type { Driver, Op, OpResult } from '../datapath/driver.ts';
-import { canonical, type TableName, tableNames, tables } from '../state/tables.ts';
 import type { StoredRow } from '../state/store.ts';
+import { canonical, type TableName, tableNames, tables } from '../state/tables.ts';
 import type { Engine } from './engine.ts';
 import type { Step } from './plan.ts';
 
@@ -124,7 +124,13 @@ export class Loop {
     const [first] = outcomes;
     if (!first) return;
     const results = outcomes.map(
-      ([{ table, key, action, revision }, error]): OpDone => ({ table, key, action, revision, ...(error && { error }) }),
+      ([{ table, key, action, revision }, error]): OpDone => ({
+        table,
+        key,
+        action,
+        revision,
+        ...(error && { error }),
+      }),
     );
     this.push(`driver/${first[0].table}`, { type: 'ops.done', results });
   }
@@ -139,7 +145,10 @@ export class Loop {
       const driver = this.#drivers.get(table);
       if (!tables[table].durable) continue;
       const there = driver?.dump ? await driver.dump(table, known) : known;
-      const changes = [...differences(new Map(), there), ...differences(known, there).filter(({ value }) => value === null)];
+      const changes = [
+        ...differences(new Map(), there),
+        ...differences(known, there).filter(({ value }) => value === null),
+      ];
       if (changes.length > 0) this.push(`dump/${table}`, { type: 'observed', table, changes });
     }
     this.push('dump', { type: 'source.synced', source: 'kernel' });

@@ -82,7 +82,8 @@ export class Population {
   /** Delivers until nobody has anything to say. */
   run(cause: Cause): void {
     for (let count = 0; this.#queue.length > 0; count++) {
-      if (count > MESSAGES_MAX) throw new Error(`event ${cause.seq} (${cause.type} ${cause.subject}) keeps machines talking for ever`);
+      if (count > MESSAGES_MAX)
+        throw new Error(`event ${cause.seq} (${cause.type} ${cause.subject}) keeps machines talking for ever`);
       const batch = this.#queue.splice(0);
       for (const { to, message } of batch) this.#deliver(to, message, cause);
     }
@@ -170,7 +171,9 @@ export class Population {
     const state = nameOf(snapshot);
     const last = machine.history.at(-1);
     const by =
-      last && last.cause.seq === cause.seq && last.on === on ? last : { machine: machine.key, from: state, to: state, on, cause };
+      last && last.cause.seq === cause.seq && last.on === on
+        ? last
+        : { machine: machine.key, from: state, to: state, on, cause };
     this.#keeper.rewrite(machine, over ? [] : kind.rows(snapshot), by);
   }
 
@@ -233,7 +236,9 @@ export class Population {
     this.#onTransition({ machine: machine.key, from, to: '', on: 'buried', cause });
     this.#bearAgain(machine.kind, machine.key, cause);
     // A topic may have found a new subscriber after its machine was told that it is unwanted.
-    const server = this.#subscribers.get(machine.key)?.size ? this.#kinds.find((kind) => kind === machine.kind) : undefined;
+    const server = this.#subscribers.get(machine.key)?.size
+      ? this.#kinds.find((kind) => kind === machine.kind)
+      : undefined;
     if (server?.serves) this.#bear(server, { key: machine.key, input: { key: machine.key } }, cause);
   }
 }

@@ -129,8 +129,7 @@ export function decided(entry: RowEntry): { owner: string; want: Want } | undefi
   return { owner, want: entry.wants.get(owner) as Want };
 }
 
-export const settled = (entry: RowEntry): boolean =>
-  !entry.inFlight && decided(entry)?.want.json === entry.actualJson;
+export const settled = (entry: RowEntry): boolean => !entry.inFlight && decided(entry)?.want.json === entry.actualJson;
 
 export function stateOf(entry: RowEntry, heldBack: boolean): RowState {
   if (entry.inFlight) return 'in-flight';

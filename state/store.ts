@@ -56,7 +56,9 @@ export class Store {
   #migrate(path: string): void {
     const version = this.#db.pragma('user_version', { simple: true }) as number;
     if (version > migrations.length) {
-      throw new Error(`${path} has schema version ${version}, this build knows ${migrations.length}: it was written by a newer axoneme`);
+      throw new Error(
+        `${path} has schema version ${version}, this build knows ${migrations.length}: it was written by a newer axoneme`,
+      );
     }
     this.#db.transaction(() => {
       for (const sql of migrations.slice(version)) this.#db.exec(sql);

@@ -152,9 +152,21 @@ const NODE = ['local', 'links', 'kube/nodes'] as const;
 const ENDPOINTS = ['local'] as const;
 
 export const tables: { readonly [T in TableName]: TableDef } = {
-  'local.endpoints': { rank: 0, lane: 'edge', durable: true, sources: ENDPOINTS, doc: 'endpoints that survive a restart' },
+  'local.endpoints': {
+    rank: 0,
+    lane: 'edge',
+    durable: true,
+    sources: ENDPOINTS,
+    doc: 'endpoints that survive a restart',
+  },
   sysctls: { rank: 5, lane: 'kernel', durable: true, sources: NODE, doc: 'kernel settings of the node' },
-  links: { rank: 10, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'virtual links of pods and of the node' },
+  links: {
+    rank: 10,
+    lane: 'kernel',
+    durable: true,
+    sources: [...ENDPOINTS, ...NODE],
+    doc: 'virtual links of pods and of the node',
+  },
   attachments: {
     rank: 12,
     // A pod's link is never there without its programs: they are attached before it has addresses, and it goes before they do.
@@ -165,7 +177,13 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     doc: 'programs at hooks',
   },
   addrs: { rank: 20, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'addresses on our links' },
-  routes: { rank: 30, lane: 'kernel', durable: true, sources: [...ENDPOINTS, ...NODE], doc: 'routes to pods and inside pods' },
+  routes: {
+    rank: 30,
+    lane: 'kernel',
+    durable: true,
+    sources: [...ENDPOINTS, ...NODE],
+    doc: 'routes to pods and inside pods',
+  },
   'bpf.netdevs': {
     rank: 40,
     lane: 'kernel',
@@ -190,8 +208,21 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     map: { name: 'endpoints', entriesMax: 65_536 },
     doc: 'addresses of this node’s endpoints',
   },
-  'identity.claims': { rank: 60, lane: 'kube', durable: false, sources: [], doc: 'label sets that want a numeric identity' },
-  'kube.objects': { rank: 70, lane: 'kube', durable: true, unawaited: true, sources: ['kube/pods', 'kube/nodes', 'local'], doc: 'objects we own on the API server' },
+  'identity.claims': {
+    rank: 60,
+    lane: 'kube',
+    durable: false,
+    sources: [],
+    doc: 'label sets that want a numeric identity',
+  },
+  'kube.objects': {
+    rank: 70,
+    lane: 'kube',
+    durable: true,
+    unawaited: true,
+    sources: ['kube/pods', 'kube/nodes', 'local'],
+    doc: 'objects we own on the API server',
+  },
   'cni.replies': { rank: 80, lane: 'edge', durable: false, sources: [], doc: 'answers to CNI requests' },
   timers: { rank: 90, lane: 'edge', durable: false, sources: [], doc: 'wake-ups of machines' },
 };

@@ -19,7 +19,11 @@ function watchedBy(nodeName: string): Watched[] {
   ];
 }
 
-export function kubeEvents(config: KubeConfig, nodeName: string, log: (line: string) => void): Observable<ClusterEvent> {
+export function kubeEvents(
+  config: KubeConfig,
+  nodeName: string,
+  log: (line: string) => void,
+): Observable<ClusterEvent> {
   const streams = watchedBy(nodeName).map(({ resource, ...options }) =>
     watchResource(config, { ...options, onTrouble: (message) => log(`api server: ${message}`) }).pipe(
       map((event): ClusterEvent => {

@@ -15,6 +15,10 @@ registerHooks({
     if (!GENERATED_CLASSES.test(url)) return next(url, context);
     const index = readFileSync(fileURLToPath(new URL('../index.js', url)), 'utf8');
     const names = new Set(index.match(/\bObject\w+Api\b/g));
-    return { format: 'module', shortCircuit: true, source: [...names].map((name) => `export const ${name} = undefined;`).join('\n') };
+    return {
+      format: 'module',
+      shortCircuit: true,
+      source: [...names].map((name) => `export const ${name} = undefined;`).join('\n'),
+    };
   },
 });

@@ -4,7 +4,7 @@
  * - An op is one write; a lost connection or a busy server is a retryable failure, never a crash.
  * - Identity numbers are random, so that nodes that allocate at once seldom collide; AlreadyExists picks another.
  */
-import { ApiException, type KubernetesObject, KubernetesObjectApi, PatchStrategy } from '@kubernetes/client-node';
+import { ApiException, type KubernetesObject, type KubernetesObjectApi, PatchStrategy } from '@kubernetes/client-node';
 import type { Driver, DriverError, Op, OpResult } from '../../datapath/driver.ts';
 import type { IdentityClaimRow, KubeObjectRow } from '../../state/tables.ts';
 

@@ -7,7 +7,11 @@ const name = `axt-${process.pid}-kill`;
 let cluster: EmbeddedCluster;
 
 beforeAll(async () => {
-  const pods = [serverPod('demo', 'web-a'), serverPod('demo', 'web-b'), commandPod('demo', 'client', ['sleep', 'infinity'])];
+  const pods = [
+    serverPod('demo', 'web-a'),
+    serverPod('demo', 'web-b'),
+    commandPod('demo', 'client', ['sleep', 'infinity']),
+  ];
   cluster = await EmbeddedCluster.up(name, namespaceOf('demo') + pods.join(''));
 }, 120_000);
 afterAll(async () => {
@@ -65,7 +69,11 @@ async function differences(): Promise<string[]> {
 
 function sorted(value: unknown): unknown {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, inner]) => [key, sorted(inner)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, inner]) => [key, sorted(inner)]),
+  );
 }
 
 it(`no request fails while the agent is killed ${KILLS} times, and the kernel ends as desired`, async () => {
@@ -93,6 +101,8 @@ it(`no request fails while the agent is killed ${KILLS} times, and the kernel en
   expect(tally.failures).toEqual([]);
   expect(tally.failed).toBe(0);
   expect(tally.asked).toBeGreaterThan(500);
-  await until('kernel as desired', 40_000, async () => ((await differences()).length === 0 ? true : undefined)).catch(() => undefined);
+  await until('kernel as desired', 40_000, async () => ((await differences()).length === 0 ? true : undefined)).catch(
+    () => undefined,
+  );
   expect(await differences()).toEqual([]);
 }, 240_000);

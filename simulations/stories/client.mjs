@@ -11,7 +11,8 @@ function ask(url, agent) {
     const began = Date.now();
     const fail = (error) => {
       tally.failed++;
-      if (tally.failures.length < 20) tally.failures.push(`${new Date().toISOString()} ${url} ${agent ? 'kept' : 'new'}: ${error.message}`);
+      if (tally.failures.length < 20)
+        tally.failures.push(`${new Date().toISOString()} ${url} ${agent ? 'kept' : 'new'}: ${error.message}`);
       resolve();
     };
     const call = get(url, { agent: agent ?? new Agent({ keepAlive: false }), timeout: 3000 }, (response) => {

@@ -20,7 +20,11 @@ interface ReadyFile {
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Polls until `probe` answers with something; throws with `what` when it takes too long. */
-export async function until<T>(what: string, timeoutMs: number, probe: () => Promise<T | undefined> | T | undefined): Promise<T> {
+export async function until<T>(
+  what: string,
+  timeoutMs: number,
+  probe: () => Promise<T | undefined> | T | undefined,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const found = await probe();
@@ -55,10 +59,22 @@ export class EmbeddedCluster {
     writeFileSync(join(dir, 'manifests.yaml'), manifests);
     const readyFile = join(dir, 'ready.json');
     const kubeconfig = join(dir, 'kubeconfig');
-    const args = ['up', '--name', name, '--manifests', dir, '--ready-file', readyFile, '--kubeconfig', kubeconfig, ...flags];
+    const args = [
+      'up',
+      '--name',
+      name,
+      '--manifests',
+      dir,
+      '--ready-file',
+      readyFile,
+      '--kubeconfig',
+      kubeconfig,
+      ...flags,
+    ];
     const child = spawn(AXONEME, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     const output: string[] = [];
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => output.push(chunk.toString()));
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (chunk: Buffer) => output.push(chunk.toString()));
     try {
       const ready = await until(`${name} ready`, READY_TIMEOUT_MS, () => {
         if (child.exitCode !== null) throw new Error(`axoneme up exited with ${child.exitCode}`);
@@ -112,7 +128,11 @@ export class EmbeddedCluster {
       .map(Number)
       .filter((pid) => {
         const words = commandLine(pid);
-        return words.some((word) => word.endsWith('main.ts')) && words.includes('agent') && words.some((word) => word.includes(`/${this.name}/`));
+        return (
+          words.some((word) => word.endsWith('main.ts')) &&
+          words.includes('agent') &&
+          words.some((word) => word.includes(`/${this.name}/`))
+        );
       });
   }
 

@@ -1,7 +1,17 @@
 /** What goes wrong on a node besides the agent: rows changed behind its back, and an API server out of reach. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openPinnedLink, openPinnedMap } from '../../native/index.ts';
-import { commandPod, EmbeddedCluster, leftovers, namespaceOf, run, serverPod, sleep, Traffic, until } from './embedded.ts';
+import {
+  commandPod,
+  EmbeddedCluster,
+  leftovers,
+  namespaceOf,
+  run,
+  serverPod,
+  sleep,
+  Traffic,
+  until,
+} from './embedded.ts';
 
 /** One resync interval of the agent's default, and the repair. */
 const REPAIR_WITHIN_MS = 40_000;
@@ -14,7 +24,11 @@ let netns: string;
 let pins: string;
 
 beforeAll(async () => {
-  const pods = [serverPod('demo', 'web'), serverPod('demo', 'doomed'), commandPod('demo', 'client', ['sleep', 'infinity'])];
+  const pods = [
+    serverPod('demo', 'web'),
+    serverPod('demo', 'doomed'),
+    commandPod('demo', 'client', ['sleep', 'infinity']),
+  ];
   cluster = await EmbeddedCluster.up(name, namespaceOf('demo') + pods.join(''));
   const [node] = cluster.ready.nodes;
   if (!node) throw new Error('no node');
@@ -74,7 +88,11 @@ describe('rows changed behind the agent’s back', () => {
     if (!sample) throw new Error('ipcache is empty');
     ipcache.put(STRANGER, sample);
 
-    await Promise.all([repaired('routes', `${ipv4}/32`), repaired('bpf.endpoints', ipv4), repaired('attachments', `${link}/ingress`)]);
+    await Promise.all([
+      repaired('routes', `${ipv4}/32`),
+      repaired('bpf.endpoints', ipv4),
+      repaired('attachments', `${link}/ingress`),
+    ]);
     await until('198.51.100.1/32 taken out', REPAIR_WITHIN_MS, () => ipcache.get(STRANGER) === undefined || undefined);
     ipcache.close();
     expect([await answers(ipv4), await answers(ipv6)]).toEqual([true, true]);
@@ -93,7 +111,9 @@ describe('the API server is out of reach', () => {
     const links = async (): Promise<LinkFact[]> =>
       JSON.parse((await run('ip', ['-n', netns, '-j', 'link'])).stdout) as LinkFact[];
     const count = (await links()).length;
-    const gateway = (JSON.parse((await run('ip', ['-n', netns, '-j', 'route', 'show', 'default'])).stdout) as { gateway: string }[])[0]?.gateway;
+    const gateway = (
+      JSON.parse((await run('ip', ['-n', netns, '-j', 'route', 'show', 'default'])).stdout) as { gateway: string }[]
+    )[0]?.gateway;
 
     await run('ip', ['-n', netns, 'route', 'add', 'unreachable', `${gateway}/32`]);
     const labelled = await cluster.kubectl('label', 'pod', '-n', 'demo', 'web', 'outage=yes');
