@@ -48,7 +48,12 @@ export interface Addon {
   mapUpdate(fd: number, key: Uint8Array, value: Uint8Array, flags: number, label: string): void;
   mapDelete(fd: number, key: Uint8Array, label: string): boolean;
   mapScan(fd: number, label: string): { keys: Buffer; values: Buffer; count: number };
-  mapScanChunk(fd: number, cursor: Uint8Array | undefined, entries: number, label: string): { keys: Buffer; values: Buffer; count: number; next?: Buffer };
+  mapScanChunk(
+    fd: number,
+    cursor: Uint8Array | undefined,
+    entries: number,
+    label: string,
+  ): { keys: Buffer; values: Buffer; count: number; next?: Buffer };
   mapUpdateBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number, flags: number, label: string): void;
   mapDeleteBatch(fd: number, keys: Uint8Array, count: number, label: string): number;
   mapFreeze(fd: number, label: string): void;
