@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The programs on a bench: loaded unpinned, rows written as the agent writes them, packets put in one by one.
+ *
+ * - A namespace of its own stands for the node: lxca and lxcb for the pods, eth0 with an address, a default route and a
+ *   known neighbour for the network. Nothing ever leaves it: a test run does not carry out a redirect.
+ */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Codecs, encode, type Fields } from '../../datapath/codec.ts';
+import type { DatapathEvent } from '../../datapath/events.ts';
+import {
+  type BpfMap,
+  type BpfObject,
+  createMap,
+  createNetns,
+  deleteNetns,
+  ifNameToIndex,
+  openObject,
+  possibleCpus,
+  type RingBuffer,
+  ringBuffer,
+  skbContext,
+  withNetns,
+} from '../../native/index.ts';
+import { dropReasons } from '../../state/drop-reasons.ts';
+
+export type Verdict = 'pass' | 'drop' | 'redirect';
+export type Program = 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev';
+export type Link = 'lxca' | 'lxcb' | 'eth0';
+const links: readonly Link[] = ['lxca', 'lxcb', 'eth0'];
+const verdicts = new Map<number, Verdict>([[0, 'pass'], [2, 'drop'], [7, 'redirect']]);
+
+export const identities = { host: 1, a: 1001, b: 1002, remote: 1003, node2: 6, world: { v4: 9, v6: 10 } } as const;
+export const flags = { enforceIngress: 1, enforceEgress: 2, audit: 4 } as const;
+export const macs = {
+  a: { pod: '02:00:00:00:0a:01', host: '02:00:00:00:0a:02' },
+  b: { pod: '02:00:00:00:0b:01', host: '02:00:00:00:0b:02' },
+  eth0: '02:00:00:00:0e:01',
+  router: '02:00:00:00:0e:02',
+} as const;
+
+/** The same cast in both families: tests run through this table. */
+export const families = [
+  {
+    name: 'IPv4', v6: false, bits: 32, a: '10.0.0.2', b: '10.0.0.3', gateway: '10.0.0.1', remote: '10.0.1.2', node: '192.168.7.1',
+    node2: '192.168.7.2', world: '203.0.113.9', stranger: '10.0.0.99', unspecified: '0.0.0.0', multicast: '224.0.0.251',
+    router: '192.168.7.254', icmp: 1, worldIdentity: identities.world.v4, native: '198.51.100.5', nativeCidr: '198.51.100.0/24',
+  },
+  {
+    name: 'IPv6', v6: true, bits: 128, a: 'fd00::2', b: 'fd00::3', gateway: 'fd00::1', remote: 'fd00:1::2', node: '2001:db8:7::1',
+    node2: '2001:db8:7::2', world: '2001:db8:99::9', stranger: 'fd00::99', unspecified: '::', multicast: 'ff02::fb',
+    router: '2001:db8:7::fe', icmp: 58, worldIdentity: identities.world.v6, native: '2001:db8:51::5', nativeCidr: '2001:db8:51::/48',
+  },
+] as const;
+export type Family = (typeof families)[number];
+
+export interface Outcome {
+  verdict: Verdict;
+  data: Buffer;
+  events: DatapathEvent[];
+  /** Names of drop reasons of the events, as Hubble has them. */
+  drops: string[];
+}
+
+export interface BenchOptions {
+  config?: Fields;
+  maxEntries?: Record<string, number>;
+  programs?: readonly string[];
+}
+
+export class Bench {
+  readonly object: BpfObject;
+  readonly codecs: Codecs;
+  readonly #netns: string;
+  readonly #events: DatapathEvent[] = [];
+  readonly #inner = new Map<number, BpfMap>();
+  readonly #ifindex: Record<Link, number>;
+  readonly #ring: RingBuffer;
+
+  constructor(name: string, { config = {}, maxEntries = {} }: BenchOptions = {}) {
+    this.#netns = `/run/netns/axt-${process.pid}-${name}`;
+    deleteNetns(this.#netns);
+    this.object = openObject(join(import.meta.dirname, '../build/datapath.o'), {
+      maps: Object.fromEntries(
+        Object.entries({ conntrack: 4096, nat: 4096, ...maxEntries }).map(([map, entries]) => [map, { maxEntries: entries }]),
+      ),
+    });
+    try {
+      this.codecs = new Codecs(this.object.btf());
+      this.object.setRodata('config', encode(this.codecs.struct('config'), { ...defaultConfig, ...config }));
+      this.object.load();
+      const codec = this.codecs.struct('event');
+      this.#ring = ringBuffer(this.object.map('events'), (records) => {
+        for (const record of records) {
+          const event = codec.read(record, 0) as unknown as DatapathEvent;
+          event.data = Buffer.from(event.data.subarray(0, event.lenCap));
+          this.#events.push(event);
+        }
+      });
+      this.#ifindex = this.#wire();
+      this.#rows();
+    } catch (error) {
+      this.object.close();
+      deleteNetns(this.#netns);
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#ring.close();
+    for (const map of this.#inner.values()) map.close();
+    this.object.close();
+    deleteNetns(this.#netns);
+  }
+
+  #wire(): Record<Link, number> {
+    createNetns(this.#netns, { loopbackUp: true });
+    return withNetns(this.#netns, () => {
+      writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
+      writeFileSync('/proc/sys/net/ipv6/conf/all/forwarding', '1');
+      for (const link of links) ip(`link add ${link} type veth peer name ${link}-far`, `link set ${link}-far up`, `link set ${link} up`);
+      ip(`link set eth0 address ${macs.eth0}`);
+      for (const { node, router, bits } of families) {
+        ip(`address add ${node}/${bits} dev eth0${bits === 128 ? ' nodad' : ''}`);
+        ip(`${bits === 128 ? '-6 ' : ''}route add ${router} dev eth0`);
+        ip(`${bits === 128 ? '-6 ' : ''}route add default via ${router} dev eth0`);
+        ip(`neighbour add ${router} lladdr ${macs.router} dev eth0 nud permanent`);
+      }
+      return { lxca: ifNameToIndex('lxca'), lxcb: ifNameToIndex('lxcb'), eth0: ifNameToIndex('eth0') };
+    });
+  }
+
+  #rows(): void {
+    for (const pod of ['a', 'b'] as const) this.endpoint(pod);
+    for (const { bits, a, b, gateway, remote, node, node2 } of families) {
+      const identity = (address: string, value: number) => this.ipcache(`${address}/${bits}`, value);
+      identity(a, identities.a);
+      identity(b, identities.b);
+      identity(gateway, identities.host);
+      identity(node, identities.host);
+      identity(node2, identities.node2);
+      identity(remote, identities.remote);
+    }
+    this.put('netdevs', this.ifindex('eth0'), { ipv4: families[0].node, ipv6: families[1].node, mac: macs.eth0, flags: 0 });
+  }
+
+  ifindex(link: Link): number {
+    return this.#ifindex[link];
+  }
+
+  put(map: string, key: unknown, value: Fields): void {
+    const codec = this.codecs.map(map);
+    this.object.map(map).put(encode<unknown>(codec.key, key), encode(codec.value as never, value as never));
+  }
+
+  get(map: string, key: unknown): Fields | undefined {
+    const codec = this.codecs.map(map);
+    const bytes = this.object.map(map).get(encode<unknown>(codec.key, key));
+    return bytes && (codec.value.read(bytes, 0) as Fields);
+  }
+
+  entries(map: string): { key: Fields; value: Fields }[] {
+    const codec = this.codecs.map(map);
+    return this.object
+      .map(map)
+      .entries()
+      .map(([key, value]) => ({ key: codec.key.read(key, 0) as Fields, value: codec.value.read(value, 0) as Fields }));
+  }
+
+  /** Changes every entry of a map. */
+  patch(map: string, fields: Fields): void {
+    for (const { key, value } of this.entries(map)) this.put(map, key, { ...value, ...fields });
+  }
+
+  clear(...maps: string[]): void {
+    for (const map of maps) for (const key of this.object.map(map).keys()) this.object.map(map).delete(key);
+  }
+
+  ipcache(cidr: string, identity: number): void {
+    this.put('ipcache', cidr, { identity, tunnelEndpoint: '', encryptKey: 0, flags: 0 });
+  }
+
+  /** The rows of a pod, one per family. */
+  endpoint(pod: 'a' | 'b', fields: Partial<{ flags: number; policyRevision: number; identity: number }> = {}): void {
+    const ids = { a: 1, b: 2 };
+    for (const family of families) {
+      this.put('endpoints', family[pod], {
+        ifindex: this.ifindex(pod === 'a' ? 'lxca' : 'lxcb'),
+        identity: identities[pod],
+        id: ids[pod],
+        flags: 0,
+        policyRevision: 1,
+        mac: macs[pod].pod,
+        hostMac: macs[pod].host,
+        ...fields,
+      });
+    }
+  }
+
+  /** Replaces the policy of a pod. */
+  policy(pod: 'a' | 'b', entries: readonly PolicyEntry[]): void {
+    const id = pod === 'a' ? 1 : 2;
+    const key = this.codecs.struct('policy_key');
+    const value = this.codecs.struct('policy_entry');
+    const inner = createMap({ type: 'lpm_trie', name: 'policy_inner', keySize: key.size, valueSize: value.size, maxEntries: 16384, flags: 1 });
+    for (const entry of entries) {
+      const { direction, identity = 0, proto = 0, dport = 0, portBits = dport ? 16 : 0, deny = false, precedence, cookie = 0, proxyPort = 0 } = entry;
+      const prefixlen = proto ? 8 + portBits : 0;
+      inner.put(
+        encode(key, { prefixlen: 40 + prefixlen, identity, direction: direction === 'egress' ? 1 : 0, proto, dport }),
+        encode(value, { precedence: precedence ?? (deny ? 255 : 1), cookie, proxyPort, flags: deny ? 1 : 0, prefixlen }),
+      );
+    }
+    const outer = Buffer.alloc(4);
+    outer.writeUInt32LE(id);
+    this.object.map('policy').put(outer, inner);
+    this.#inner.get(id)?.close();
+    this.#inner.set(id, inner);
+  }
+
+  run(program: Program, link: Link, packet: Buffer, ctx: { gsoSize?: number; gsoSegs?: number } = {}): Outcome {
+    const ifindex = this.ifindex(link);
+    const result = withNetns(this.#netns, () =>
+      this.object.program(program).testRun({ data: packet, ctx: skbContext({ ifindex, ingressIfindex: ifindex, ...ctx }) }),
+    );
+    const verdict = verdicts.get(result.retval);
+    if (!verdict) throw new Error(`${program} returned ${result.retval}`);
+    const events = this.events();
+    const drops = events.filter(({ type }) => type === 1).map(({ subtype }) => dropReasons.get(subtype)?.proto ?? String(subtype));
+    return { verdict, data: result.data, events, drops };
+  }
+
+  /** Takes the events written so far. */
+  events(): DatapathEvent[] {
+    this.#ring.drain();
+    return this.#events.splice(0);
+  }
+
+  /** Packets and bytes counted under a reason, over all CPUs. */
+  metric(reason: number, direction: 'ingress' | 'egress'): { packets: number; bytes: number } {
+    const key = Buffer.alloc(4);
+    key.writeUInt32LE(reason * 2 + (direction === 'egress' ? 1 : 0));
+    const value = this.object.map('metrics').get(key) ?? Buffer.alloc(0);
+    let [packets, bytes] = [0, 0];
+    for (let cpu = 0; cpu < possibleCpus(); cpu++) {
+      packets += Number(value.readBigUInt64LE(cpu * 16));
+      bytes += Number(value.readBigUInt64LE(cpu * 16 + 8));
+    }
+    return { packets, bytes };
+  }
+}
+
+export interface PolicyEntry {
+  direction: 'ingress' | 'egress';
+  identity?: number;
+  proto?: number;
+  dport?: number;
+  /** Bits of the port that count, when the entry is a range. */
+  portBits?: number;
+  deny?: boolean;
+  precedence?: number;
+  cookie?: number;
+  proxyPort?: number;
+}
+
+export const defaultConfig: Fields = {
+  hz: 250,
+  timeoutTcpSyn: 60,
+  timeoutTcpEstablished: 8000,
+  timeoutTcpClosing: 10,
+  timeoutAny: 60,
+  natPortMin: 32768,
+  natPortMax: 65535,
+  traceInterval: 5,
+  traceAggregation: 2,
+  ipv4: 1,
+  ipv6: 1,
+  masqueradeIpv4: 1,
+  masqueradeIpv6: 1,
+  allowLocalhost: 1,
+  allowIcmpFragNeeded: 1,
+  nativeRoutingIpv4: families[0].nativeCidr,
+  nativeRoutingIpv6: families[1].nativeCidr,
+};
+
+function ip(...commands: string[]): void {
+  for (const command of commands) execFileSync('ip', command.split(' '), { stdio: ['ignore', 'ignore', 'pipe'] });
+}
