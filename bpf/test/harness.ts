@@ -21,6 +21,7 @@ import {
   possibleCpus,
   type RingBuffer,
   ringBuffer,
+  type SkbFields,
   skbContext,
   withNetns,
 } from '../../native/index.ts';
@@ -220,16 +221,26 @@ export class Bench {
     this.#inner.set(id, inner);
   }
 
-  run(program: Program, link: Link, packet: Buffer, ctx: { gsoSize?: number; gsoSegs?: number } = {}): Outcome {
+  /** The verdict and the packet, with the events left in the ring. */
+  #run(program: Program, link: Link, packet: Buffer, ctx: Partial<SkbFields>): { verdict: Verdict; data: Buffer } {
     const ifindex = this.ifindex(link);
-    const result = withNetns(this.#netns, () =>
+    const { retval, data } = withNetns(this.#netns, () =>
       this.object.program(program).testRun({ data: packet, ctx: skbContext({ ifindex, ingressIfindex: ifindex, ...ctx }) }),
     );
-    const verdict = verdicts.get(result.retval);
-    if (!verdict) throw new Error(`${program} returned ${result.retval}`);
+    const verdict = verdicts.get(retval);
+    if (!verdict) throw new Error(`${program} returned ${retval}`);
+    return { verdict, data };
+  }
+
+  runQuiet(program: Program, link: Link, packet: Buffer): Verdict {
+    return this.#run(program, link, packet, {}).verdict;
+  }
+
+  run(program: Program, link: Link, packet: Buffer, ctx: Partial<SkbFields> = {}): Outcome {
+    const { verdict, data } = this.#run(program, link, packet, ctx);
     const events = this.events();
     const drops = events.filter(({ type }) => type === 1).map(({ subtype }) => dropReasons.get(subtype)?.proto ?? String(subtype));
-    return { verdict, data: result.data, events, drops };
+    return { verdict, data, events, drops };
   }
 
   /** Takes the events written so far. */
