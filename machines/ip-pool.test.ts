@@ -30,7 +30,7 @@ class Pool {
   hear(message: object): Tell[] {
     const [next, actions] = transition(ipPool.logic, this.snapshot, message as never);
     this.snapshot = next;
-    return (actions as { type: string; params: Tell }[])
+    return (actions as unknown as { type: string; params: Tell }[])
       .filter(({ type }) => type === 'tell')
       .map(({ params }) => params);
   }

@@ -61,7 +61,7 @@ export function statusOf({ inspector, agent, datapath }: DebugSources, now: numb
   const machines = inspector.machines();
   const facts = (inspector.machine(nodeKey)?.context as { agent?: AgentFacts } | undefined)?.agent;
   const sources = sourcesOf(inspector);
-  const failing = failuresOf(machines);
+  const failing = [...failuresOf(machines), ...contestsOf(inspector)];
   const byState = countBy(machines.filter(({ kind }) => kind === 'endpoint'));
   return {
     node: agent.nodeName,
@@ -114,6 +114,19 @@ function sourcesOf(inspector: Inspector): StatusView['sources'] {
   const { sources: synced } = inspector.stats();
   const waitedFor = tableNames.flatMap((table) => tables[table].sources);
   return [...new Set([...waitedFor, ...synced])].sort().map((name) => ({ name, synced: synced.includes(name) }));
+}
+
+/** Rows of which two machines want different values: one address of two pods, for example. */
+function contestsOf(inspector: Inspector): Problem[] {
+  return tableNames.flatMap((table) =>
+    inspector
+      .rows(table)
+      .filter((row) => row.contested !== undefined)
+      .map(({ key, owners, contested }) => ({
+        what: `row ${table} ${key}`,
+        reason: `${owners[0]} decides its value, ${contested?.join(', ')} wanted another`,
+      })),
+  );
 }
 
 /** Machines that wait for another try, and rows without such a machine. */

@@ -131,6 +131,10 @@ describe('engine', () => {
     step(done(step(pod('s1', '02:01'))));
     const second = step(pod('s2', '02:02'));
     expect(brief(second)).toEqual(['put s2']);
+    expect(engine.explain('links', 'shared')?.row).toMatchObject({
+      owners: ['flag/s1', 'flag/s2'],
+      contested: ['flag/s2'],
+    });
     step(done(second));
     const left = step(gone('s1'));
     expect(brief(left)).toEqual(['put shared', 'delete s1']);

@@ -323,12 +323,14 @@ export class Engine implements Inspector, RowKeeper {
   #rowView(entry: RowEntry): RowView {
     const chosen = decided(entry);
     const others = [...entry.wants.keys()].filter((key) => key !== chosen?.owner).sort();
+    const losers = others.filter((key) => entry.wants.get(key)?.json !== chosen?.want.json);
     return {
       table: entry.table,
       key: entry.key,
       ...(chosen && { desired: chosen.want.value }),
       ...(entry.actualJson !== undefined && { actual: entry.actual }),
       owners: chosen ? [chosen.owner, ...others] : [],
+      ...(losers.length > 0 && { contested: losers }),
       revision: entry.revision,
       state: stateOf(entry, this.#heldBack.has(entry)),
       ...(entry.error && { error: entry.error }),

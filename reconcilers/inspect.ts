@@ -33,6 +33,8 @@ export interface RowView {
   actual?: unknown;
   /** Machines that want the row; the first one's value is desired. */
   owners: string[];
+  /** Owners that want another value and lost, as when two pods claim one address. */
+  contested?: string[];
   revision: number;
   state: RowState;
   error?: OpError;
