@@ -160,7 +160,7 @@ inline_fn bool ct_update(const struct packet *p, struct ct_entry *entry)
 	enum ct_dir dir = p->ct_state == CT_STATE_REPLY ? CT_DIR_REPLY : CT_DIR_ORIGIN;
 	__u16 flags = entry->flags | ct_flags_of(p, dir);
 	__u8 *tcp_flags = dir == CT_DIR_REPLY ? &entry->tcp_flags[1] : &entry->tcp_flags[0];
-	__u32 *last_report = dir == CT_DIR_REPLY ? &entry->last_report[1] : &entry->last_report[0];
+	__u16 *last_report = dir == CT_DIR_REPLY ? &entry->last_report[1] : &entry->last_report[0];
 	__u32 expires = p->now + ct_timeout(p, flags);
 	__u8 signs = p->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_FIN | TCP_FLAG_RST);
 	bool due = false;
@@ -173,9 +173,8 @@ inline_fn bool ct_update(const struct packet *p, struct ct_entry *entry)
 		*tcp_flags |= p->tcp_flags;
 		due = true;
 	}
-	if (p->now - *last_report >= config.trace_interval) {
+	if ((__u16)(p->now - *last_report) >= config.trace_interval)
 		due = true;
-	}
 	if (due)
 		*last_report = p->now;
 	return due;

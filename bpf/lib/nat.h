@@ -303,11 +303,7 @@ inline_fn int nat_allocate(struct packet *p, const struct addr *node, const stru
 		port = fixed ? 0 : nat_claim_random(p, node);
 	if (!port)
 		return fixed ? DROP(p, DROP_NAT_UNSUPPORTED_PROTO) : DROP(p, DROP_NAT_NO_MAPPING);
-	to->addr = *node;
-	to->port = port;
-	to->pad = 0;
-	to->created = p->now;
-	to->verified = p->now;
+	*to = (struct nat_entry){ .addr = *node, .port = port, .created = p->now, .verified = p->now };
 	if (bpf_map_update_elem(&nat, key, to, BPF_ANY) < 0)
 		return DROP(p, DROP_NAT_NO_MAPPING);
 	return 0;

@@ -191,17 +191,20 @@ enum ct_dir {
  */
 struct ct_entry {
 	__u32 expires;            /* s */
-	__u32 created;            /* s */
 	__u16 flags;              /* enum ct_flags */
 	__u8 tcp_flags[2];        /* seen, by enum ct_dir */
 	__u32 src_identity;       /* of the originator, as last checked */
 	__u32 dst_identity;
 	__u32 policy_revision[2]; /* by enum direction: revision at which ingress (of the destination) and egress (of the source) allowed it; 0: not checked */
-	__u32 last_report[2];     /* s, by enum ct_dir: last trace event */
+	__u16 last_report[2];     /* s modulo 2^16, by enum ct_dir: last trace event */
+	__u32 created;            /* s */
 	__u32 backend_id;         /* reserved for services */
 	__u16 rev_nat;            /* reserved for services */
 	__be16 proxy_port;        /* reserved for the proxy */
 };
+
+/* With the kernel's 48 bytes in front, key and value are two cache lines. */
+_Static_assert(sizeof(struct ct_key) == 40 && sizeof(struct ct_entry) == 40, "a conntrack entry is two cache lines");
 
 /* ---- nat: masquerading, two entries per flow ---- */
 
@@ -229,7 +232,10 @@ struct nat_entry {
 	__u16 pad;
 	__u32 created;    /* s */
 	__u32 verified;   /* s: when the egress entry last saw its ingress entry in place */
+	__u32 pad2[3];
 };
+
+_Static_assert(sizeof(struct nat_key) == 40 && sizeof(struct nat_entry) == 40, "a NAT entry is two cache lines");
 
 /* ---- fragments: ports of the first fragment for the later ones ---- */
 

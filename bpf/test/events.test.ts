@@ -55,7 +55,7 @@ describe('events', () => {
     const send = () => bench.run('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, udp(4000, 53))).events.length;
     expect([send(), send()]).toEqual([1, 0]);
     const { created } = bench.entries('conntrack')[0]?.value as { created: number };
-    bench.patch('conntrack', { lastReport: [created - 5, 0] });
+    bench.patch('conntrack', { lastReport: [(created - 5) & 0xffff, 0] });
     expect([send(), send()]).toEqual([1, 0]);
   });
 
