@@ -6,6 +6,8 @@
  * - `topicsOf` says who hears an event; a fact (an object, a link) is retained per topic until it is deleted.
  */
 
+import type { LocalEndpointRow } from '../state/tables.ts';
+
 /** A Kubernetes object as watched: managedFields are stripped, nothing else is assumed. */
 export interface KubeObject {
   apiVersion: string;
@@ -105,27 +107,8 @@ export interface LinkDeleted {
 /** Endpoints that survived in SQLite, read at start before anything else. */
 export interface LocalRestored {
   type: 'local.restored';
-  endpoints: RestoredEndpoint[];
+  endpoints: LocalEndpointRow[];
 }
-export interface RestoredEndpoint {
-  endpointId: number;
-  containerId: string;
-  netns: string;
-  ifname: string;
-  link: string;
-  mac: string;
-  podNamespace: string;
-  podName: string;
-  podUid: string;
-  ipv4: string;
-  ipv6: string;
-  identity: number;
-  labels: string[];
-  gateway4: string;
-  gateway6: string;
-  mtu: number;
-}
-
 /** A driver reports: one result for each op of a step, in order. */
 export interface OpsDone {
   type: 'ops.done';

@@ -7,6 +7,7 @@
  * - what was put is dumped with an equal value; what is not ours is never dumped and never touched;
  * - an op that fails changes nothing, and says which object, which errno and whether a retry may help.
  */
+import type { OpError } from '../cluster/events.ts';
 import type { Lane, TableName } from '../state/tables.ts';
 
 export interface Op {
@@ -22,15 +23,10 @@ export interface Op {
   owners: readonly string[];
 }
 
-export interface DriverError {
-  kind: 'kernel' | 'kube' | 'cancelled' | 'invalid';
-  errno: string;
-  message: string;
-  retryable: boolean;
-}
+export type { OpError };
 
 /** undefined: done. */
-export type OpResult = DriverError | undefined;
+export type OpResult = OpError | undefined;
 
 export interface Driver {
   readonly tables: readonly TableName[];

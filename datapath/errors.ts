@@ -5,7 +5,7 @@
  * - Anything else is a defect and is thrown on.
  */
 import { NativeError } from '../native/index.ts';
-import type { DriverError, Op, OpResult } from './driver.ts';
+import type { Op, OpError, OpResult } from './driver.ts';
 
 /** What is missing now and may come by itself: a link or an address that another row is about to bring. */
 const mayAppear: ReadonlySet<string> = new Set([
@@ -17,7 +17,7 @@ const mayAppear: ReadonlySet<string> = new Set([
   'EADDRNOTAVAIL',
 ]);
 
-export function driverError(error: unknown, object: string): DriverError {
+export function driverError(error: unknown, object: string): OpError {
   if (error instanceof NativeError) {
     return kernelError(error.code, `${object}: ${error.message}`, error.retryable || mayAppear.has(error.code));
   }
@@ -26,11 +26,11 @@ export function driverError(error: unknown, object: string): DriverError {
   throw error;
 }
 
-export function kernelError(errno: string, message: string, retryable: boolean): DriverError {
+export function kernelError(errno: string, message: string, retryable: boolean): OpError {
   return { kind: 'kernel', errno, message, retryable };
 }
 
-export function invalid(object: string, why: string): DriverError {
+export function invalid(object: string, why: string): OpError {
   return { kind: 'invalid', errno: 'EINVAL', message: `${object}: ${why}`, retryable: false };
 }
 

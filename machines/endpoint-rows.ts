@@ -2,7 +2,8 @@
 import { addrKey, type RouteRow, type Row, routeKey } from '../state/tables.ts';
 import { timerRow } from './backoff.ts';
 import { hostCidr } from './cidr.ts';
-import type { EndpointContext, EndpointSnapshot } from './endpoint.ts';
+import type { EndpointSnapshot } from './endpoint.ts';
+import type { EndpointContext } from './endpoint-context.ts';
 
 interface Family {
   address: string;

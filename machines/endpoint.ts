@@ -7,180 +7,56 @@
  * - The answer to CNI ADD comes after every row is actual; the address is free again only after every row is gone.
  */
 import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
-import { type AgentFacts, type ClusterEvent, type KubeObject, labelsKey } from '../cluster/events.ts';
-import { podIdentityLabels } from '../policy/labels.ts';
-import type { CniReplyRow, LocalEndpointRow } from '../state/tables.ts';
-import { type Backoff, calm, failedAgain, timerTopic } from './backoff.ts';
+import type { ClusterEvent } from '../cluster/events.ts';
+import { calm, failedAgain, timerTopic } from './backoff.ts';
+import {
+  CNI_EXISTS,
+  CNI_NO_ADDRESS,
+  CNI_PROGRAMMING,
+  CNI_TRY_AGAIN,
+  type EndpointContext,
+  type EndpointEvent,
+  type EndpointInput,
+  initialContext,
+  learn,
+  missing,
+  refuseAll,
+} from './endpoint-context.ts';
 import { rows } from './endpoint-rows.ts';
-import type { IdentityFact } from './identity.ts';
 import { poolKey } from './ip-pool.ts';
-import { type Birth, type Hears, type Kind, recipe, speech, type Tell } from './machine.ts';
-import { linkName, macFor } from './naming.ts';
-import { type NodeFact, nodeKey } from './node.ts';
+import { type Birth, type Kind, recipe, speech, type Tell } from './machine.ts';
+import { nodeKey } from './node.ts';
 
 // --- context
 
-export interface EndpointContext extends LocalEndpointRow {
-  key: string;
-  hostMac: string;
-  agent: AgentFacts | undefined;
-  pod: KubeObject | undefined;
-  namespace: KubeObject | undefined;
-  /** Canonical text of the labels the pod has now; `labels` and `identity` may still be of the labels before. */
-  labelsText: string;
-  /** CNI requests to be answered with the outcome. */
-  requests: string[];
-  /** CNI requests that failed, whatever becomes of the endpoint. */
-  refused: Record<string, NonNullable<CniReplyRow['error']>>;
-  /** When a CNI ADD that is still waiting is refused. */
-  deadlineMs: number;
-  backoff: Backoff;
-}
-
-/** Why this machine came to life. */
-type Input = { key: string } & (
-  | { why: 'add'; request: Extract<ClusterEvent, { type: 'cni.add' }>; at: number }
-  | { why: 'del'; request: Extract<ClusterEvent, { type: 'cni.del' }> }
-  | { why: 'restored'; row: LocalEndpointRow }
-);
-
-/** The runtime gives CNI about a minute; we answer before that, with a reason. */
-const ADD_TIMEOUT_MS = 30_000;
-
-/** CNI spec 1.1, "Error": well-known 11 try again later; 100 and up are the plugin's own. */
-const CNI_TRY_AGAIN = 11;
-export const CNI_EXISTS = 100;
-export const CNI_NO_ADDRESS = 101;
-export const CNI_PROGRAMMING = 102;
+type Context = EndpointContext;
 
 // --- events
 
-type Event = Hears<
-  | 'cni.add'
-  | 'cni.del'
-  | 'kube.upserted'
-  | 'kube.deleted'
-  | 'agent.started'
-  | 'local.restored'
-  | 'fact'
-  | 'address.granted'
-  | 'address.refused'
-  | 'settled'
-  | 'failed'
-  | 'timer.fired'
->;
-
-function initialContext(input: Input): EndpointContext {
-  const blank = {
-    agent: undefined,
-    pod: undefined,
-    namespace: undefined,
-    labelsText: '',
-    requests: [],
-    refused: {},
-    backoff: calm,
-  };
-  if (input.why === 'restored') {
-    const { row } = input;
-    return { ...row, ...blank, key: input.key, hostMac: macFor(`host/${row.link}`), deadlineMs: 0 };
-  }
-  const { containerId, ifname } = input.request;
-  const link = linkName(containerId, ifname);
-  const pod =
-    input.why === 'add' ? input.request : { netns: '', podNamespace: '', podName: '', podUid: '', endpointId: 0 };
-  return {
-    ...blank,
-    key: input.key,
-    containerId,
-    ifname,
-    link,
-    netns: pod.netns,
-    podNamespace: pod.podNamespace,
-    podName: pod.podName,
-    podUid: pod.podUid,
-    endpointId: pod.endpointId,
-    mac: macFor(`pod/${link}`),
-    hostMac: macFor(`host/${link}`),
-    ipv4: '',
-    ipv6: '',
-    gateway4: '',
-    gateway6: '',
-    mtu: 0,
-    identity: 0,
-    labels: [],
-    requests: [input.request.requestId],
-    deadlineMs: input.why === 'add' ? input.at + ADD_TIMEOUT_MS : 0,
-  };
-}
-
-function learn(draft: EndpointContext, event: Event): void {
-  switch (event.type) {
-    case 'agent.started':
-      draft.agent = event.config;
-      break;
-    case 'kube.upserted':
-      if (event.resource === 'namespaces') draft.namespace = event.object;
-      else if (!draft.podUid || draft.podUid === event.object.metadata.uid) draft.pod = event.object;
-      break;
-    case 'fact':
-      if (event.value === undefined) return;
-      if (event.topic === nodeKey) learnNode(draft, event.value as NodeFact);
-      else if (event.topic === `identity/${draft.labelsText}`) {
-        draft.identity = (event.value as IdentityFact).identity;
-        draft.labels = draft.labelsText.split(';').filter(Boolean);
-      }
-      break;
-    default:
-      return;
-  }
-  const { pod, namespace, agent } = draft;
-  if (pod && namespace && agent) draft.labelsText = labelsKey(podIdentityLabels(pod, namespace, agent.clusterName));
-}
-
-function learnNode(draft: EndpointContext, fact: NodeFact): void {
-  draft.mtu = fact.mtu;
-  draft.gateway4 ||= fact.gateway4;
-  draft.gateway6 ||= fact.gateway6;
-}
+type Event = EndpointEvent;
 
 // --- guards
 
 const guards = {
-  unknown: ({ context }: { context: EndpointContext }) => context.endpointId === 0,
-  restored: ({ context }: { context: EndpointContext }) =>
+  unknown: ({ context }: { context: Context }) => context.endpointId === 0,
+  restored: ({ context }: { context: Context }) =>
     context.identity > 0 && Boolean(context.ipv4 || context.ipv6) && context.agent !== undefined,
   /** Not before the agent is known: a restored endpoint has an address already, and must not ask for another. */
-  identified: ({ context }: { context: EndpointContext }) =>
+  identified: ({ context }: { context: Context }) =>
     context.identity > 0 && context.mtu > 0 && context.agent !== undefined,
   /** A newborn hears the request that it was born of. */
-  again: ({ context, event }: { context: EndpointContext; event: Event }) =>
+  again: ({ context, event }: { context: Context; event: Event }) =>
     event.type === 'cni.add' && !context.requests.includes(event.requestId),
-  repeated: ({ context, event }: { context: EndpointContext; event: Event }) =>
+  repeated: ({ context, event }: { context: Context; event: Event }) =>
     event.type === 'cni.del' && context.requests.includes(event.requestId),
-  hopeless: ({ context, event }: { context: EndpointContext; event: Event }) =>
+  hopeless: ({ context, event }: { context: Context; event: Event }) =>
     event.type === 'failed' && !event.error.retryable && context.requests.length > 0,
-  late: ({ context, event }: { context: EndpointContext; event: Event }) =>
+  late: ({ context, event }: { context: Context; event: Event }) =>
     context.requests.length > 0 && context.deadlineMs > 0 && event.at >= context.deadlineMs,
-  answered: ({ context }: { context: EndpointContext }) => Object.keys(context.refused).length > 0,
+  answered: ({ context }: { context: Context }) => Object.keys(context.refused).length > 0,
 };
 
-function refuseAll(draft: EndpointContext, code: number, msg: string, details: string): void {
-  for (const id of draft.requests) draft.refused[id] = { code, msg, details };
-  draft.requests = [];
-}
-
-/** What a waiting CNI ADD waits for, in words. */
-function missing(context: EndpointContext): string {
-  const pod = `${context.podNamespace}/${context.podName}`;
-  if (!context.pod)
-    return `pod ${pod}${context.podUid ? ` with uid ${context.podUid}` : ''} has not been seen on the API server`;
-  if (!context.namespace) return `namespace ${context.podNamespace} has not been seen on the API server`;
-  if (context.identity === 0) return `labels ${context.labelsText} have no identity yet`;
-  if (context.mtu === 0) return 'the node has no pod CIDR yet (field spec.podCIDRs of its Node)';
-  return `rows are not programmed yet: ${context.backoff.reason || 'still being applied'}`;
-}
-
-const release = ({ context }: { context: EndpointContext }): Tell => ({
+const release = ({ context }: { context: Context }): Tell => ({
   to: poolKey,
   message: { type: 'address.release', owner: context.key },
 });
@@ -188,12 +64,12 @@ const release = ({ context }: { context: EndpointContext }): Tell => ({
 // --- machine
 
 const machine = setup({
-  types: {} as { context: EndpointContext; events: Event; input: Input },
+  types: {} as { context: Context; events: Event; input: EndpointInput },
   actions: {
     ...speech,
     learn: assign(recipe(learn)),
     accept: assign(
-      recipe<EndpointContext, Event>((draft, event) => {
+      recipe<Context, Event>((draft, event) => {
         if (event.type !== 'cni.del' || draft.requests.includes(event.requestId)) return;
         const gone = `endpoint of container ${draft.containerId} was deleted while it was being added`;
         refuseAll(draft, CNI_TRY_AGAIN, gone, '');
@@ -201,12 +77,12 @@ const machine = setup({
       }),
     ),
     join: assign(
-      recipe<EndpointContext, Event>((draft, event) => {
+      recipe<Context, Event>((draft, event) => {
         if (event.type === 'cni.del' && !draft.requests.includes(event.requestId)) draft.requests.push(event.requestId);
       }),
     ),
     refuseSecondAdd: assign(
-      recipe<EndpointContext, Event>((draft, event) => {
+      recipe<Context, Event>((draft, event) => {
         if (event.type !== 'cni.add') return;
         draft.refused[event.requestId] = {
           code: CNI_EXISTS,
@@ -216,7 +92,7 @@ const machine = setup({
       }),
     ),
     refuseLate: assign(
-      recipe<EndpointContext, Event>((draft) =>
+      recipe<Context, Event>((draft) =>
         refuseAll(
           draft,
           CNI_TRY_AGAIN,
@@ -226,26 +102,26 @@ const machine = setup({
       ),
     ),
     refuseUnaddressed: assign(
-      recipe<EndpointContext, Event>((draft, event) => {
+      recipe<Context, Event>((draft, event) => {
         if (event.type === 'address.refused') refuseAll(draft, CNI_NO_ADDRESS, event.reason, '');
       }),
     ),
     refuseUnprogrammed: assign(
-      recipe<EndpointContext, Event>((draft, event) => {
+      recipe<Context, Event>((draft, event) => {
         if (event.type !== 'failed') return;
         refuseAll(draft, CNI_PROGRAMMING, `${event.table} ${event.key}: ${event.error.errno}`, event.error.message);
       }),
     ),
     forgetAnswers: assign({ requests: [], refused: {}, deadlineMs: 0 }),
     takeAddress: assign(
-      recipe<EndpointContext, Event>((draft, event) => {
+      recipe<Context, Event>((draft, event) => {
         if (event.type !== 'address.granted') return;
         draft.ipv4 = event.ipv4;
         draft.ipv6 = event.ipv6;
       }),
     ),
     backOff: assign(
-      recipe<EndpointContext, Event>((draft, event) => {
+      recipe<Context, Event>((draft, event) => {
         if (event.type !== 'failed') return;
         draft.backoff = failedAgain(draft.backoff, event.at, `${event.table} ${event.key}: ${event.error.message}`);
       }),
@@ -346,14 +222,14 @@ function births(event: ClusterEvent, at: number): Birth[] {
     case 'cni.add':
     case 'cni.del': {
       const key = `endpoint/${event.containerId}/${event.ifname}`;
-      const input: Input =
+      const input: EndpointInput =
         event.type === 'cni.add' ? { key, why: 'add', request: event, at } : { key, why: 'del', request: event };
       return [{ key, input }];
     }
     case 'local.restored':
       return event.endpoints.map((row) => {
         const key = `endpoint/${row.containerId}/${row.ifname}`;
-        return { key, input: { key, why: 'restored', row } satisfies Input };
+        return { key, input: { key, why: 'restored', row } satisfies EndpointInput };
       });
     default:
       return [];
@@ -365,7 +241,7 @@ export const endpoint: Kind = {
   logic: machine,
   births,
   topics: ({ context }: AnyMachineSnapshot) => {
-    const { key, containerId, ifname, podNamespace, podName, labelsText, endpointId } = context as EndpointContext;
+    const { key, containerId, ifname, podNamespace, podName, labelsText, endpointId } = context as Context;
     const own = [`container/${containerId}/${ifname}`, timerTopic(key, 'wake')];
     if (endpointId === 0) return own;
     const identity = labelsText ? [`identity/${labelsText}`] : [];

@@ -1,5 +1,5 @@
 /** Endpoints and identities for people, gathered from machines and rows. */
-import type { EndpointContext } from '../machines/endpoint.ts';
+import type { EndpointContext } from '../machines/endpoint-context.ts';
 import { reservedIdentities } from '../machines/identity.ts';
 import type { Inspector, MachineView } from '../reconcilers/inspect.ts';
 import type { EndpointRow } from '../state/tables.ts';

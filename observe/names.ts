@@ -3,7 +3,7 @@
  *
  * - A look-up never walks the machines, unless they changed since the last look-up, and then at most every REFRESH_MS.
  */
-import type { EndpointContext } from '../machines/endpoint.ts';
+import type { EndpointContext } from '../machines/endpoint-context.ts';
 import { reservedIdentities } from '../machines/identity.ts';
 import type { Inspector } from '../reconcilers/inspect.ts';
 import type { IpcacheRow } from '../state/tables.ts';

@@ -6,7 +6,7 @@
  *   and read `#12` from then on, as with real numbers of links.
  * - An op that fails changes nothing. Faults are injected by a function of the op, asked before anything else.
  */
-import type { Driver, DriverError, Op, OpResult } from '../datapath/driver.ts';
+import type { Driver, Op, OpError, OpResult } from '../datapath/driver.ts';
 import {
   type AddrRow,
   type AttachmentRow,
@@ -244,7 +244,7 @@ function rowsOf<R>(rows: ReadonlyMap<string, Held<R>>): Map<string, R> {
   return new Map([...rows].map(([key, { row }]) => [key, row]));
 }
 
-export function failure({ action, table, key }: Op, errno: string): DriverError {
+export function failure({ action, table, key }: Op, errno: string): OpError {
   return {
     kind: 'kernel',
     errno,

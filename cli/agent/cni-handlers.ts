@@ -12,8 +12,7 @@ import {
   cniCodes,
   cniError,
 } from '../../cluster/cni-types.ts';
-import type { EndpointContext } from '../../machines/endpoint.ts';
-import { CNI_EXISTS } from '../../machines/endpoint.ts';
+import { CNI_EXISTS, type EndpointContext } from '../../machines/endpoint-context.ts';
 import { nodeKey } from '../../machines/node.ts';
 import type { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
 import type { Engine } from '../../reconcilers/engine.ts';

@@ -7,7 +7,7 @@
 import { isErrno } from '../../native/index.ts';
 import { type RouteRow, routeKey } from '../../state/tables.ts';
 import { familyOf, formatAddress, parsePrefix } from '../address.ts';
-import type { Driver, DriverError, Op, OpResult } from '../driver.ts';
+import type { Driver, Op, OpError, OpResult } from '../driver.ts';
 import { driverError, kernelError, opName } from '../errors.ts';
 import { OURS } from '../marks.ts';
 import { messageFlags } from '../netlink/message.ts';
@@ -75,7 +75,7 @@ function applyIn(socket: RouteSocket, ops: readonly Op[]): OpResult[] {
   });
 }
 
-function messageFor(op: Op, indexOf: (dev: string) => number | undefined): Buffer | DriverError {
+function messageFor(op: Op, indexOf: (dev: string) => number | undefined): Buffer | OpError {
   try {
     if (op.action === 'delete') return deleteMessage(dstOf(op.key));
     const { type, dev } = rowOf(op);

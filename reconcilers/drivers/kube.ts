@@ -5,7 +5,7 @@
  * - Identity numbers are random, so that nodes that allocate at once seldom collide; AlreadyExists picks another.
  */
 import { ApiException, type KubernetesObject, type KubernetesObjectApi, PatchStrategy } from '@kubernetes/client-node';
-import type { Driver, DriverError, Op, OpResult } from '../../datapath/driver.ts';
+import type { Driver, Op, OpError, OpResult } from '../../datapath/driver.ts';
 import type { IdentityClaimRow, KubeObjectRow } from '../../state/tables.ts';
 
 const CONFLICT = 409;
@@ -20,7 +20,7 @@ const CLAIM_ATTEMPTS = 16;
 const statusOf = (error: unknown): number => (error instanceof ApiException ? error.code : 0);
 
 /** Client errors are final, but for conflict, time-out and too many requests. */
-function failure(op: Op, error: unknown): DriverError {
+function failure(op: Op, error: unknown): OpError {
   const status = statusOf(error);
   const final = status >= 400 && status < 500 && ![CONFLICT, 408, 429].includes(status);
   const cause = error instanceof Error && error.cause instanceof Error ? `: ${error.cause.message}` : '';

@@ -5,7 +5,7 @@
  */
 import type { ClusterEvent, KubeObject } from '../../cluster/events.ts';
 import { objectKey } from '../../cluster/events.ts';
-import type { Driver, DriverError, Op, OpResult } from '../../datapath/driver.ts';
+import type { Driver, Op, OpError, OpResult } from '../../datapath/driver.ts';
 import type { IdentityClaimRow, KubeObjectRow } from '../../state/tables.ts';
 
 export const watched = ['nodes', 'namespaces', 'ciliumidentities', 'pods'] as const;
@@ -160,7 +160,7 @@ export function claimIdentity(
   });
 }
 
-const unreachable = ({ action, table, key }: Op): DriverError => ({
+const unreachable = ({ action, table, key }: Op): OpError => ({
   kind: 'kube',
   errno: 'ECONNECTION',
   message: `${action} ${table} ${key}: connection refused`,

@@ -1,0 +1,146 @@
+/** What an endpoint knows, what it hears, and how the one changes by the other; its machine is in `endpoint.ts`. */
+import { type AgentFacts, type ClusterEvent, type KubeObject, labelsKey } from '../cluster/events.ts';
+import { podIdentityLabels } from '../policy/labels.ts';
+import type { CniReplyRow, LocalEndpointRow } from '../state/tables.ts';
+import { type Backoff, calm } from './backoff.ts';
+import type { IdentityFact } from './identity.ts';
+import type { Hears } from './machine.ts';
+import { linkName, macFor } from './naming.ts';
+import { type NodeFact, nodeKey } from './node.ts';
+
+export interface EndpointContext extends LocalEndpointRow {
+  key: string;
+  hostMac: string;
+  agent: AgentFacts | undefined;
+  pod: KubeObject | undefined;
+  namespace: KubeObject | undefined;
+  /** Canonical text of the labels the pod has now; `labels` and `identity` may still be of the labels before. */
+  labelsText: string;
+  /** CNI requests to be answered with the outcome. */
+  requests: string[];
+  /** CNI requests that failed, whatever becomes of the endpoint. */
+  refused: Record<string, NonNullable<CniReplyRow['error']>>;
+  /** When a CNI ADD that is still waiting is refused. */
+  deadlineMs: number;
+  backoff: Backoff;
+}
+
+/** Why this machine came to life. */
+export type EndpointInput = { key: string } & (
+  | { why: 'add'; request: Extract<ClusterEvent, { type: 'cni.add' }>; at: number }
+  | { why: 'del'; request: Extract<ClusterEvent, { type: 'cni.del' }> }
+  | { why: 'restored'; row: LocalEndpointRow }
+);
+
+/** The runtime gives CNI about a minute; we answer before that, with a reason. */
+const ADD_TIMEOUT_MS = 30_000;
+
+/** CNI spec 1.1, "Error": well-known 11 try again later; 100 and up are the plugin's own. */
+export const CNI_TRY_AGAIN = 11;
+export const CNI_EXISTS = 100;
+export const CNI_NO_ADDRESS = 101;
+export const CNI_PROGRAMMING = 102;
+
+export type EndpointEvent = Hears<
+  | 'cni.add'
+  | 'cni.del'
+  | 'kube.upserted'
+  | 'kube.deleted'
+  | 'agent.started'
+  | 'local.restored'
+  | 'fact'
+  | 'address.granted'
+  | 'address.refused'
+  | 'settled'
+  | 'failed'
+  | 'timer.fired'
+>;
+
+export function initialContext(input: EndpointInput): EndpointContext {
+  const blank = {
+    agent: undefined,
+    pod: undefined,
+    namespace: undefined,
+    labelsText: '',
+    requests: [],
+    refused: {},
+    backoff: calm,
+  };
+  if (input.why === 'restored') {
+    const { row } = input;
+    return { ...row, ...blank, key: input.key, hostMac: macFor(`host/${row.link}`), deadlineMs: 0 };
+  }
+  const { containerId, ifname } = input.request;
+  const link = linkName(containerId, ifname);
+  const pod =
+    input.why === 'add' ? input.request : { netns: '', podNamespace: '', podName: '', podUid: '', endpointId: 0 };
+  return {
+    ...blank,
+    key: input.key,
+    containerId,
+    ifname,
+    link,
+    netns: pod.netns,
+    podNamespace: pod.podNamespace,
+    podName: pod.podName,
+    podUid: pod.podUid,
+    endpointId: pod.endpointId,
+    mac: macFor(`pod/${link}`),
+    hostMac: macFor(`host/${link}`),
+    ipv4: '',
+    ipv6: '',
+    gateway4: '',
+    gateway6: '',
+    mtu: 0,
+    identity: 0,
+    labels: [],
+    requests: [input.request.requestId],
+    deadlineMs: input.why === 'add' ? input.at + ADD_TIMEOUT_MS : 0,
+  };
+}
+
+export function learn(draft: EndpointContext, event: EndpointEvent): void {
+  switch (event.type) {
+    case 'agent.started':
+      draft.agent = event.config;
+      break;
+    case 'kube.upserted':
+      if (event.resource === 'namespaces') draft.namespace = event.object;
+      else if (!draft.podUid || draft.podUid === event.object.metadata.uid) draft.pod = event.object;
+      break;
+    case 'fact':
+      if (event.value === undefined) return;
+      if (event.topic === nodeKey) learnNode(draft, event.value as NodeFact);
+      else if (event.topic === `identity/${draft.labelsText}`) {
+        draft.identity = (event.value as IdentityFact).identity;
+        draft.labels = draft.labelsText.split(';').filter(Boolean);
+      }
+      break;
+    default:
+      return;
+  }
+  const { pod, namespace, agent } = draft;
+  if (pod && namespace && agent) draft.labelsText = labelsKey(podIdentityLabels(pod, namespace, agent.clusterName));
+}
+
+function learnNode(draft: EndpointContext, fact: NodeFact): void {
+  draft.mtu = fact.mtu;
+  draft.gateway4 ||= fact.gateway4;
+  draft.gateway6 ||= fact.gateway6;
+}
+
+export function refuseAll(draft: EndpointContext, code: number, msg: string, details: string): void {
+  for (const id of draft.requests) draft.refused[id] = { code, msg, details };
+  draft.requests = [];
+}
+
+/** What a waiting CNI ADD waits for, in words. */
+export function missing(context: EndpointContext): string {
+  const pod = `${context.podNamespace}/${context.podName}`;
+  if (!context.pod)
+    return `pod ${pod}${context.podUid ? ` with uid ${context.podUid}` : ''} has not been seen on the API server`;
+  if (!context.namespace) return `namespace ${context.podNamespace} has not been seen on the API server`;
+  if (context.identity === 0) return `labels ${context.labelsText} have no identity yet`;
+  if (context.mtu === 0) return 'the node has no pod CIDR yet (field spec.podCIDRs of its Node)';
+  return `rows are not programmed yet: ${context.backoff.reason || 'still being applied'}`;
+}
