@@ -11,7 +11,14 @@ interface Reason {
   proto: string;
 }
 
-const upperSnake = (text: string): string => text.toUpperCase().replaceAll(/[^A-Z0-9]+/g, '_').replaceAll(/^_|_$/g, '');
+/** Of biome.json. */
+const LINE_WIDTH = 120;
+
+const upperSnake = (text: string): string =>
+  text
+    .toUpperCase()
+    .replaceAll(/[^A-Z0-9]+/g, '_')
+    .replaceAll(/^_|_$/g, '');
 
 export function parseReasons(tsv: string): Reason[] {
   const reasons: Reason[] = [];
@@ -20,11 +27,18 @@ export function parseReasons(tsv: string): Reason[] {
     const fields = line.split('\t');
     const [code, kind, name, text, proto] = fields;
     const where = `drop-reasons.tsv:${index + 1}`;
-    if (fields.length !== 5 || !code || !name || !text || !proto) throw new Error(`${where}: expected 5 fields, got ${JSON.stringify(line)}`);
+    if (fields.length !== 5 || !code || !name || !text || !proto)
+      throw new Error(`${where}: expected 5 fields, got ${JSON.stringify(line)}`);
     if (kind !== 'forward' && kind !== 'drop' && kind !== 'counter') throw new Error(`${where}: kind is ${kind}`);
     const last = reasons.at(-1);
     if (last && Number(code) <= last.code) throw new Error(`${where}: code ${code} does not follow ${last.code}`);
-    reasons.push({ code: Number(code), kind, name, text, proto: proto === 'none' ? '' : proto === '-' ? upperSnake(text) : proto });
+    reasons.push({
+      code: Number(code),
+      kind,
+      name,
+      text,
+      proto: proto === 'none' ? '' : proto === '-' ? upperSnake(text) : proto,
+    });
   }
   return reasons;
 }
@@ -41,10 +55,19 @@ ${lines.join('\n')}
 `;
 }
 
+/** One entry of the map, wrapped as the formatter wraps it. */
+function entryOf({ code, kind, text, proto }: Reason): string {
+  const fields = [`kind: '${kind}'`, `text: '${text}'`, `proto: '${proto}'`];
+  const object = `{ ${fields.join(', ')} }`;
+  const line = `  [${code}, ${object}],`;
+  if (line.length <= LINE_WIDTH) return line;
+  const wide = `    ${object},`.length > LINE_WIDTH;
+  const inner = wide ? `{\n${fields.map((field) => `      ${field},\n`).join('')}    }` : object;
+  return `  [\n    ${code},\n    ${inner},\n  ],`;
+}
+
 export function toTypeScript(reasons: Reason[]): string {
-  const lines = reasons.map(
-    ({ code, kind, text, proto }) => `  [${code}, { kind: '${kind}', text: '${text}', proto: '${proto}' }],`,
-  );
+  const lines = reasons.map(entryOf);
   return `/** What the datapath counts packets under. Generated from bpf/drop-reasons.tsv by bpf/generate-drop-reasons.ts. */
 export interface DropReason {
   kind: 'forward' | 'drop' | 'counter';

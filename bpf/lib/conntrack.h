@@ -9,7 +9,7 @@
 #pragma once
 
 #include "clock.h"
-#include "parse.h"
+#include "icmp-inner.h"
 
 #undef SOURCE_FILE
 #define SOURCE_FILE SOURCE_CONNTRACK

@@ -9,6 +9,7 @@
 
 #include "events.h"
 #include "ipcache.h"
+#include "checksum.h"
 #include "parse.h"
 
 #undef SOURCE_FILE
@@ -107,15 +108,6 @@ noinline_fn int arp_from_endpoint(struct __sk_buff *skb, struct packet *p)
 	if (bpf_skb_store_bytes(skb, 0, reply, sizeof(reply), 0) < 0)
 		return DROP(p, DROP_WRITE_ERROR);
 	return bpf_redirect(skb->ifindex, 0);
-}
-
-inline_fn __u16 csum_fold(__s64 sum)
-{
-	__u32 folded = (__u32)sum;
-
-	folded = (folded & 0xffff) + (folded >> 16);
-	folded = (folded & 0xffff) + (folded >> 16);
-	return ~folded;
 }
 
 /* Turns the solicitation into the advertisement that answers it. */

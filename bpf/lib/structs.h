@@ -320,7 +320,7 @@ enum source_file {
 	SOURCE_NAT = 6,
 	SOURCE_DELIVERY = 7,
 	SOURCE_FRAGMENT = 8,
-	SOURCE_ICMP = 9,
+	SOURCE_REWRITE = 9,
 };
 
 #define EVENT_CAPTURE 128

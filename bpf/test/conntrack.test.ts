@@ -2,7 +2,7 @@
 /** Connections: made, recognised in both directions, aged and closed; one entry for each. */
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { Bench, families, identities } from './harness.ts';
-import { echo, icmpError, ip, sctp, tcp, tcpFlags, type Transport, udp } from './packet.ts';
+import { echo, icmpError, ip, sctp, type Transport, tcp, tcpFlags, udp } from './packet.ts';
 
 const { syn, ack, fin, rst } = tcpFlags;
 const ctFlags = { originB: 1, seenReply: 2, established: 4, closingOrigin: 8, closingReply: 16, host: 32 };
@@ -16,7 +16,11 @@ beforeEach(() => bench.clear('conntrack'));
 for (const f of families) {
   const send = (from: 'a' | 'b', transport: Transport) => {
     const to = from === 'a' ? 'b' : 'a';
-    const { verdict, events } = bench.run('from_endpoint', from === 'a' ? 'lxca' : 'lxcb', ip({ from: f[from], to: f[to] }, transport));
+    const { verdict, events } = bench.run(
+      'from_endpoint',
+      from === 'a' ? 'lxca' : 'lxcb',
+      ip({ from: f[from], to: f[to] }, transport),
+    );
     expect(verdict).toBe('redirect');
     return events.at(-1)?.ctState;
   };
@@ -45,7 +49,9 @@ for (const f of families) {
     });
 
     test('echoes of both pods with the same id are two connections', () => {
-      expect([send('a', echo('request', 7)), send('b', echo('request', 7)), send('a', echo('reply', 7))]).toEqual([0, 0, 2]);
+      expect([send('a', echo('request', 7)), send('b', echo('request', 7)), send('a', echo('reply', 7))]).toEqual([
+        0, 0, 2,
+      ]);
       expect(bench.entries('conntrack')).toHaveLength(2);
     });
 

@@ -20,7 +20,17 @@ describe('events', () => {
     test(`${f.name}: a drop tells reason, place, endpoint, device and the packet`, () => {
       const packet = ip({ from: f.b, to: f.a }, tcp(4000, 80, syn | ack));
       const [event] = bench.run('from_endpoint', 'lxca', packet).events;
-      expect(event).toMatchObject({ type: drop, subtype: 132, direction: 1, proto: 6, tcpFlags: syn | ack, ifindex: bench.ifindex('lxca'), lenOrig: packet.length, lenCap: packet.length, ctState: 255 });
+      expect(event).toMatchObject({
+        type: drop,
+        subtype: 132,
+        direction: 1,
+        proto: 6,
+        tcpFlags: syn | ack,
+        ifindex: bench.ifindex('lxca'),
+        lenOrig: packet.length,
+        lenCap: packet.length,
+        ctState: 255,
+      });
       expect(event?.data.equals(packet)).toBe(true);
       const source = readFileSync(join(import.meta.dirname, '../datapath.bpf.c'), 'utf8').split('\n');
       expect(event?.sourceFile).toBe(1);
@@ -37,7 +47,10 @@ describe('events', () => {
   test('time stamps are of the monotonic clock, flow hashes of the flow', () => {
     const before = process.hrtime.bigint();
     const packet = ip({ from: v4.stranger, to: v4.b }, udp(4000, 53));
-    const events = [...bench.run('from_endpoint', 'lxca', packet).events, ...bench.run('from_endpoint', 'lxca', packet).events];
+    const events = [
+      ...bench.run('from_endpoint', 'lxca', packet).events,
+      ...bench.run('from_endpoint', 'lxca', packet).events,
+    ];
     const after = process.hrtime.bigint();
     expect(events.every(({ timestamp }) => timestamp > before && timestamp < after)).toBe(true);
     expect(events[0]?.flowHash).not.toBe(0);
@@ -45,17 +58,25 @@ describe('events', () => {
   });
 
   test('traces of a connection: its first packet, new TCP flags of each direction, and then nothing', () => {
-    const there = (flags: number) => bench.run('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, tcp(4000, 80, flags))).events.length;
-    const back = (flags: number) => bench.run('from_endpoint', 'lxcb', ip({ from: v4.b, to: v4.a }, tcp(80, 4000, flags))).events.length;
-    expect([there(syn), back(syn | ack), there(ack), there(ack | psh), back(ack), back(ack)]).toEqual([1, 1, 0, 0, 0, 0]);
+    const there = (flags: number) =>
+      bench.run('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, tcp(4000, 80, flags))).events.length;
+    const back = (flags: number) =>
+      bench.run('from_endpoint', 'lxcb', ip({ from: v4.b, to: v4.a }, tcp(80, 4000, flags))).events.length;
+    expect([there(syn), back(syn | ack), there(ack), there(ack | psh), back(ack), back(ack)]).toEqual([
+      1, 1, 0, 0, 0, 0,
+    ]);
     expect([there(fin | ack), there(fin | ack), back(fin | ack), back(ack)]).toEqual([1, 0, 1, 0]);
   });
 
   test('traces of a connection: again after the interval', () => {
     const send = () => bench.run('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, udp(4000, 53))).events.length;
     expect([send(), send()]).toEqual([1, 0]);
-    const { created } = bench.entries('conntrack')[0]?.value as { created: number };
-    bench.patch('conntrack', { lastReport: [(created - 5) & 0xffff, 0] });
+    const [
+      {
+        value: { created },
+      } = { value: { created: 0 } },
+    ] = bench.entries('conntrack');
+    bench.patch('conntrack', { lastReport: [(Number(created) - 5) & 0xffff, 0] });
     expect([send(), send()]).toEqual([1, 0]);
   });
 
@@ -65,7 +86,9 @@ describe('events', () => {
     const good = ip({ from: v4.a, to: v4.b }, udp(4000, 53));
     const bad = ip({ from: v4.b, to: v4.b }, udp(4000, 53));
     for (const packet of [good, good, bad]) bench.run('from_endpoint', 'lxca', packet);
-    expect(metrics().map(({ packets, bytes }, i) => [packets - (before[i]?.packets ?? 0), bytes - (before[i]?.bytes ?? 0)])).toEqual([
+    expect(
+      metrics().map(({ packets, bytes }, i) => [packets - (before[i]?.packets ?? 0), bytes - (before[i]?.bytes ?? 0)]),
+    ).toEqual([
       [2, 2 * good.length],
       [2, 2 * good.length],
       [1, bad.length],
@@ -74,11 +97,26 @@ describe('events', () => {
 });
 
 describe('aggregation', () => {
-  for (const [level, expected] of [['none', [[5, 0], [5, 0]]], ['low', [[0], [0]]], ['medium', [[0], []]]] as const) {
-    const bench = new Bench(`events-${level}`, { config: { traceAggregation: ['none', 'low', 'medium'].indexOf(level) } });
+  for (const [level, expected] of [
+    [
+      'none',
+      [
+        [5, 0],
+        [5, 0],
+      ],
+    ],
+    ['low', [[0], [0]]],
+    ['medium', [[0], []]],
+  ] as const) {
+    const bench = new Bench(`events-${level}`, {
+      config: { traceAggregation: ['none', 'low', 'medium'].indexOf(level) },
+    });
     afterAll(() => bench.close());
     test(`${level}: points of two packets of one flow`, () => {
-      const points = () => bench.run('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, udp(4000, 53))).events.map(({ type, subtype }) => (type === trace ? subtype : -1));
+      const points = () =>
+        bench
+          .run('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, udp(4000, 53)))
+          .events.map(({ type, subtype }) => (type === trace ? subtype : -1));
       expect([points(), points()]).toEqual(expected);
     });
   }
@@ -89,12 +127,15 @@ test('a full ring loses events, counts them, and no packet', () => {
   try {
     const verdicts = new Set<string>();
     // Runs without reading: the ring holds some 19 events.
-    for (let i = 0; i < 100; i++) verdicts.add(bench.runQuiet('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, udp(4000 + i, 53))));
+    for (let i = 0; i < 100; i++)
+      verdicts.add(bench.runQuiet('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, udp(4000 + i, 53))));
     const { length } = bench.events();
     expect([...verdicts]).toEqual(['redirect']);
     expect(length).toBeGreaterThan(5);
     expect(bench.metric(255, 'egress').packets).toBe(100 - length);
-    expect(bench.run('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, udp(9, 53))).events).toMatchObject([{ srcIdentity: identities.a }]);
+    expect(bench.run('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, udp(9, 53))).events).toMatchObject([
+      { srcIdentity: identities.a },
+    ]);
   } finally {
     bench.close();
   }
@@ -102,7 +143,9 @@ test('a full ring loses events, counts them, and no packet', () => {
 
 test('every file that drops has a number of its own', () => {
   const folder = join(import.meta.dirname, '../lib');
-  const texts = [...readdirSync(folder).map((name) => join(folder, name)), join(folder, '../datapath.bpf.c')].map((path) => readFileSync(path, 'utf8'));
+  const texts = [...readdirSync(folder).map((name) => join(folder, name)), join(folder, '../datapath.bpf.c')].map(
+    (path) => readFileSync(path, 'utf8'),
+  );
   const users = texts.filter((text) => /[^#]\bDROP\(p, /.test(text.replace(/#define DROP.*\n.*\n/, '')));
   const numbers = users.map((text) => /^#define SOURCE_FILE (SOURCE_\w+)$/m.exec(text)?.[1]);
   expect(numbers.every((number) => number !== undefined)).toBe(true);

@@ -27,7 +27,9 @@ for (const f of families) {
       const { first, middle, last } = fragments(f.a, f.b);
       expect([first, last, middle].map((packet) => send(packet).verdict)).toEqual(['redirect', 'redirect', 'redirect']);
       expect(bench.entries('conntrack')).toHaveLength(1);
-      expect(bench.entries('fragments')).toMatchObject([{ key: { saddr: f.a, daddr: f.b, proto: 17 }, value: { sport: 4000, dport: 53 } }]);
+      expect(bench.entries('fragments')).toMatchObject([
+        { key: { saddr: f.a, daddr: f.b, proto: 17 }, value: { sport: 4000, dport: 53 } },
+      ]);
     });
 
     test('a later fragment without its first is dropped', () => {
@@ -62,7 +64,11 @@ for (const f of families) {
 
     test('from the network, to the node: all pass, nothing is kept', () => {
       const { first, last } = fragments(f.world, f.node);
-      expect([last, first, last].map((packet) => bench.run('from_netdev', 'eth0', packet).verdict)).toEqual(['pass', 'pass', 'pass']);
+      expect([last, first, last].map((packet) => bench.run('from_netdev', 'eth0', packet).verdict)).toEqual([
+        'pass',
+        'pass',
+        'pass',
+      ]);
       expect(bench.entries('fragments')).toEqual([]);
     });
 
@@ -73,7 +79,8 @@ for (const f of families) {
         expect([verdict, dissect(data).from]).toEqual(['pass', f.node]);
         if (packet === out.first) expect(f.v6 ? data.readUInt16BE(62) : data.readUInt16BE(34)).toBe(40000);
       }
-      const back = (offset: number, more: boolean) => ip({ from: f.world, to: f.node, fragment: { id: 8, offset, more } }, udp(53, 40000, payload));
+      const back = (offset: number, more: boolean) =>
+        ip({ from: f.world, to: f.node, fragment: { id: 8, offset, more } }, udp(53, 40000, payload));
       for (const packet of [back(0, true), back(8, true), back(16, false)]) {
         const { verdict, data } = bench.run('from_netdev', 'eth0', packet);
         expect([verdict, dissect(data).to]).toEqual(['redirect', f.a]);

@@ -26,36 +26,19 @@ import {
   withNetns,
 } from '../../native/index.ts';
 import { dropReasons } from '../../state/drop-reasons.ts';
+import { families, identities, macs } from './cast.ts';
+
+export { type Family, families, flags, identities, macs } from './cast.ts';
 
 export type Verdict = 'pass' | 'drop' | 'redirect';
 export type Program = 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev';
 export type Link = 'lxca' | 'lxcb' | 'eth0';
 const links: readonly Link[] = ['lxca', 'lxcb', 'eth0'];
-const verdicts = new Map<number, Verdict>([[0, 'pass'], [2, 'drop'], [7, 'redirect']]);
-
-export const identities = { host: 1, a: 1001, b: 1002, remote: 1003, node2: 6, world: { v4: 9, v6: 10 } } as const;
-export const flags = { enforceIngress: 1, enforceEgress: 2, audit: 4 } as const;
-export const macs = {
-  a: { pod: '02:00:00:00:0a:01', host: '02:00:00:00:0a:02' },
-  b: { pod: '02:00:00:00:0b:01', host: '02:00:00:00:0b:02' },
-  eth0: '02:00:00:00:0e:01',
-  router: '02:00:00:00:0e:02',
-} as const;
-
-/** The same cast in both families: tests run through this table. */
-export const families = [
-  {
-    name: 'IPv4', v6: false, bits: 32, a: '10.0.0.2', b: '10.0.0.3', gateway: '10.0.0.1', remote: '10.0.1.2', node: '192.168.7.1',
-    node2: '192.168.7.2', world: '203.0.113.9', stranger: '10.0.0.99', unspecified: '0.0.0.0', multicast: '224.0.0.251',
-    router: '192.168.7.254', icmp: 1, worldIdentity: identities.world.v4, native: '198.51.100.5', nativeCidr: '198.51.100.0/24',
-  },
-  {
-    name: 'IPv6', v6: true, bits: 128, a: 'fd00::2', b: 'fd00::3', gateway: 'fd00::1', remote: 'fd00:1::2', node: '2001:db8:7::1',
-    node2: '2001:db8:7::2', world: '2001:db8:99::9', stranger: 'fd00::99', unspecified: '::', multicast: 'ff02::fb',
-    router: '2001:db8:7::fe', icmp: 58, worldIdentity: identities.world.v6, native: '2001:db8:51::5', nativeCidr: '2001:db8:51::/48',
-  },
-] as const;
-export type Family = (typeof families)[number];
+const verdicts = new Map<number, Verdict>([
+  [0, 'pass'],
+  [2, 'drop'],
+  [7, 'redirect'],
+]);
 
 export interface Outcome {
   verdict: Verdict;
@@ -85,7 +68,10 @@ export class Bench {
     deleteNetns(this.#netns);
     this.object = openObject(join(import.meta.dirname, '../build/datapath.o'), {
       maps: Object.fromEntries(
-        Object.entries({ conntrack: 4096, nat: 4096, ...maxEntries }).map(([map, entries]) => [map, { maxEntries: entries }]),
+        Object.entries({ conntrack: 4096, nat: 4096, ...maxEntries }).map(([map, entries]) => [
+          map,
+          { maxEntries: entries },
+        ]),
       ),
     });
     try {
@@ -121,7 +107,8 @@ export class Bench {
     return withNetns(this.#netns, () => {
       writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
       writeFileSync('/proc/sys/net/ipv6/conf/all/forwarding', '1');
-      for (const link of links) ip(`link add ${link} type veth peer name ${link}-far`, `link set ${link}-far up`, `link set ${link} up`);
+      for (const link of links)
+        ip(`link add ${link} type veth peer name ${link}-far`, `link set ${link}-far up`, `link set ${link} up`);
       ip(`link set eth0 address ${macs.eth0}`);
       for (const { node, router, bits } of families) {
         ip(`address add ${node}/${bits} dev eth0${bits === 128 ? ' nodad' : ''}`);
@@ -144,7 +131,12 @@ export class Bench {
       identity(node2, identities.node2);
       identity(remote, identities.remote);
     }
-    this.put('netdevs', this.ifindex('eth0'), { ipv4: families[0].node, ipv6: families[1].node, mac: macs.eth0, flags: 0 });
+    this.put('netdevs', this.ifindex('eth0'), {
+      ipv4: families[0].node,
+      ipv6: families[1].node,
+      mac: macs.eth0,
+      flags: 0,
+    });
   }
 
   ifindex(link: Link): number {
@@ -205,13 +197,36 @@ export class Bench {
     const id = pod === 'a' ? 1 : 2;
     const key = this.codecs.struct('policy_key');
     const value = this.codecs.struct('policy_entry');
-    const inner = createMap({ type: 'lpm_trie', name: 'policy_inner', keySize: key.size, valueSize: value.size, maxEntries: 16384, flags: 1 });
+    const inner = createMap({
+      type: 'lpm_trie',
+      name: 'policy_inner',
+      keySize: key.size,
+      valueSize: value.size,
+      maxEntries: 16384,
+      flags: 1,
+    });
     for (const entry of entries) {
-      const { direction, identity = 0, proto = 0, dport = 0, portBits = dport ? 16 : 0, deny = false, precedence, cookie = 0, proxyPort = 0 } = entry;
+      const {
+        direction,
+        identity = 0,
+        proto = 0,
+        dport = 0,
+        portBits = dport ? 16 : 0,
+        deny = false,
+        precedence,
+        cookie = 0,
+        proxyPort = 0,
+      } = entry;
       const prefixlen = proto ? 8 + portBits : 0;
       inner.put(
         encode(key, { prefixlen: 40 + prefixlen, identity, direction: direction === 'egress' ? 1 : 0, proto, dport }),
-        encode(value, { precedence: precedence ?? (deny ? 255 : 1), cookie, proxyPort, flags: deny ? 1 : 0, prefixlen }),
+        encode(value, {
+          precedence: precedence ?? (deny ? 255 : 1),
+          cookie,
+          proxyPort,
+          flags: deny ? 1 : 0,
+          prefixlen,
+        }),
       );
     }
     const outer = Buffer.alloc(4);
@@ -225,7 +240,9 @@ export class Bench {
   #run(program: Program, link: Link, packet: Buffer, ctx: Partial<SkbFields>): { verdict: Verdict; data: Buffer } {
     const ifindex = this.ifindex(link);
     const { retval, data } = withNetns(this.#netns, () =>
-      this.object.program(program).testRun({ data: packet, ctx: skbContext({ ifindex, ingressIfindex: ifindex, ...ctx }) }),
+      this.object
+        .program(program)
+        .testRun({ data: packet, ctx: skbContext({ ifindex, ingressIfindex: ifindex, ...ctx }) }),
     );
     const verdict = verdicts.get(retval);
     if (!verdict) throw new Error(`${program} returned ${retval}`);
@@ -239,7 +256,9 @@ export class Bench {
   run(program: Program, link: Link, packet: Buffer, ctx: Partial<SkbFields> = {}): Outcome {
     const { verdict, data } = this.#run(program, link, packet, ctx);
     const events = this.events();
-    const drops = events.filter(({ type }) => type === 1).map(({ subtype }) => dropReasons.get(subtype)?.proto ?? String(subtype));
+    const drops = events
+      .filter(({ type }) => type === 1)
+      .map(({ subtype }) => dropReasons.get(subtype)?.proto ?? String(subtype));
     return { verdict, data, events, drops };
   }
 

@@ -2,7 +2,7 @@
 /** ICMP errors about masqueraded flows: translated outside and inside, with four checksums right. */
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { Bench, families } from './harness.ts';
-import { dissect, echo, errors, icmpError, ip, tcp, tcpFlags, type Transport, udp } from './packet.ts';
+import { dissect, echo, errors, icmpError, ip, type Transport, tcp, tcpFlags, udp } from './packet.ts';
 
 const bench = new Bench('nat-errors', { config: { traceAggregation: 1 } });
 afterAll(() => bench.close());
@@ -32,10 +32,17 @@ for (const f of families) {
   describe(`${f.name}: from the network`, () => {
     for (const kind of kinds)
       for (const [what, transport] of flows)
-        for (const [how, carried] of [['the whole packet', 1000], ['8 bytes of it', 8]] as const)
+        for (const [how, carried] of [
+          ['the whole packet', 1000],
+          ['8 bytes of it', 8],
+        ] as const)
           test(`${kind} about ${what}, with ${how}, reaches the pod as it would without masquerading`, () => {
             const sent = leave(transport);
-            const { verdict, data, events } = bench.run('from_netdev', 'eth0', ip({ from: f.router, to: f.node }, icmpError(kind, sent, carried)));
+            const { verdict, data, events } = bench.run(
+              'from_netdev',
+              'eth0',
+              ip({ from: f.router, to: f.node }, icmpError(kind, sent, carried)),
+            );
             expect(verdict).toBe('redirect');
             expect(events.at(-1)).toMatchObject({ ctState: related, endpointId: 1 });
             expect(dissect(data)).toMatchObject({ from: f.router, to: f.a, checksums: 'ok' });
@@ -43,7 +50,10 @@ for (const f of families) {
           });
 
     test('an error about a flow that nobody has passes to the node as it is', () => {
-      const packet = ip({ from: f.router, to: f.node }, icmpError('timeExceeded', ip({ from: f.node, to: f.world }, udp(50000, 53))));
+      const packet = ip(
+        { from: f.router, to: f.node },
+        icmpError('timeExceeded', ip({ from: f.node, to: f.world }, udp(50000, 53))),
+      );
       const { verdict, data } = bench.run('from_netdev', 'eth0', packet);
       expect([verdict, data.equals(packet)]).toEqual(['pass', true]);
     });
@@ -58,11 +68,18 @@ for (const f of families) {
   });
 
   describe(`${f.name}: to the network`, () => {
-    for (const [who, from] of [['the pod', f.a], ['the node', f.node]] as const)
+    for (const [who, from] of [
+      ['the pod', f.a],
+      ['the node', f.node],
+    ] as const)
       test(`an error of ${who} about a reply tells the world what the world knows`, () => {
         const { sport } = dissect(leave(udp(4000, 53)));
         const reply = ip({ from: f.world, to: f.a }, udp(53, 4000));
-        const { verdict, data } = bench.run('to_netdev', 'eth0', ip({ from, to: f.world }, icmpError('portUnreachable', reply)));
+        const { verdict, data } = bench.run(
+          'to_netdev',
+          'eth0',
+          ip({ from, to: f.world }, icmpError('portUnreachable', reply)),
+        );
         expect(verdict).toBe('pass');
         expect(dissect(data)).toMatchObject({
           from: f.node,

@@ -2,7 +2,7 @@
 /** Masquerading: out under the address of the node, back to the pod, every checksum right. */
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { Bench, families, identities } from './harness.ts';
-import { dissect, echo, ip, raw, sctp, tcp, tcpFlags, type Transport, udp } from './packet.ts';
+import { dissect, echo, ip, raw, sctp, type Transport, tcp, tcpFlags, udp } from './packet.ts';
 
 const { syn, ack } = tcpFlags;
 const port = { min: 32768, max: 65535 };
@@ -34,10 +34,24 @@ for (const f of families) {
       test(`${what}: a source port of the range is kept, the reply finds the pod`, () => {
         const there = out(f.a, f.world, transport(40000, 53));
         expect(there.verdict).toBe('pass');
-        expect(there.packet).toMatchObject({ from: f.node, to: f.world, sport: 40000, dport: 53, ttl: 64, checksums: 'ok' });
+        expect(there.packet).toMatchObject({
+          from: f.node,
+          to: f.world,
+          sport: 40000,
+          dport: 53,
+          ttl: 64,
+          checksums: 'ok',
+        });
         const reply = back(f.world, transport(53, 40000));
         expect(reply.verdict).toBe('redirect');
-        expect(reply.packet).toMatchObject({ from: f.world, to: f.a, sport: 53, dport: 40000, ttl: 63, checksums: 'ok' });
+        expect(reply.packet).toMatchObject({
+          from: f.world,
+          to: f.a,
+          sport: 53,
+          dport: 40000,
+          ttl: 63,
+          checksums: 'ok',
+        });
         expect(bench.entries('nat')).toHaveLength(2);
       });
 
@@ -45,7 +59,11 @@ for (const f of families) {
         const first = out(f.a, f.world, transport(4000, 53)).packet;
         expect(first).toMatchObject({ from: f.node, sport: inRange, dport: 53, checksums: 'ok' });
         expect(out(f.a, f.world, transport(4000, 53)).packet.sport).toBe(first.sport);
-        expect(back(f.world, transport(53, first.sport!)).packet).toMatchObject({ to: f.a, dport: 4000, checksums: 'ok' });
+        expect(back(f.world, transport(53, first.sport!)).packet).toMatchObject({
+          to: f.a,
+          dport: 4000,
+          checksums: 'ok',
+        });
       });
     }
 
@@ -54,17 +72,27 @@ for (const f of families) {
       expect(first).toMatchObject({ from: f.node, echoId: inRange, checksums: 'ok' });
       const reply = back(f.world, echo('reply', first.echoId!));
       expect([reply.verdict, reply.packet]).toMatchObject(['redirect', { to: f.a, echoId: 7, checksums: 'ok' }]);
-      expect(bench.entries('nat').map(({ key }) => key)).toContainEqual(expect.objectContaining({ saddr: f.a, sport: 7, dport: 0 }));
+      expect(bench.entries('nat').map(({ key }) => key)).toContainEqual(
+        expect.objectContaining({ saddr: f.a, sport: 7, dport: 0 }),
+      );
     });
 
     test('two pods with one port towards one remote end get different ports, towards different ends the same', () => {
-      const ports = [out(f.a, f.world, udp(40000, 53)), out(f.b, f.world, udp(40000, 53)), out(f.b, f.native.replace('51', '52'), udp(40000, 53))];
+      const ports = [
+        out(f.a, f.world, udp(40000, 53)),
+        out(f.b, f.world, udp(40000, 53)),
+        out(f.b, f.native.replace('51', '52'), udp(40000, 53)),
+      ];
       expect(ports[0]?.packet.sport).toBe(40000);
       expect(ports[1]?.packet.sport).not.toBe(40000);
       expect(ports[1]?.packet).toMatchObject({ sport: inRange, checksums: 'ok' });
       expect(ports[2]?.packet.sport).toBe(40000);
       expect(back(f.world, udp(53, 40000)).packet.to).toBe(f.a);
-      expect(back(f.world, udp(53, ports[1]?.packet.sport ?? 0)).packet).toMatchObject({ to: f.b, dport: 40000, checksums: 'ok' });
+      expect(back(f.world, udp(53, ports[1]?.packet.sport ?? 0)).packet).toMatchObject({
+        to: f.b,
+        dport: 40000,
+        checksums: 'ok',
+      });
     });
 
     test("the node's own flow on a port that a pod has gets another port", () => {
@@ -79,7 +107,10 @@ for (const f of families) {
     test("a pod's flow on a port that the node has gets another port", () => {
       expect(out(f.node, f.world, tcp(40000, 80, syn)).packet.sport).toBe(40000);
       expect(out(f.a, f.world, tcp(40000, 80, syn)).packet.sport).not.toBe(40000);
-      expect(back(f.world, tcp(80, 40000, syn | ack))).toMatchObject({ verdict: 'pass', packet: { to: f.node, dport: 40000 } });
+      expect(back(f.world, tcp(80, 40000, syn | ack))).toMatchObject({
+        verdict: 'pass',
+        packet: { to: f.node, dport: 40000 },
+      });
     });
 
     test("the node's own flows from ports below the range are not tracked", () => {
@@ -87,7 +118,11 @@ for (const f of families) {
       expect(bench.entries('nat')).toEqual([]);
     });
 
-    for (const [what, to] of [['a pod of another node', f.remote], ['another node', f.node2], ['a native-routing destination', f.native]] as const)
+    for (const [what, to] of [
+      ['a pod of another node', f.remote],
+      ['another node', f.node2],
+      ['a native-routing destination', f.native],
+    ] as const)
       test(`to ${what}: not masqueraded`, () => {
         const packet = ip({ from: f.a, to }, udp(40000, 53));
         const { verdict, data } = bench.run('to_netdev', 'eth0', packet);
@@ -101,8 +136,14 @@ for (const f of families) {
     });
 
     test('a reply to a connection that came in is not masqueraded', () => {
-      expect(bench.run('from_netdev', 'eth0', ip({ from: f.world, to: f.a }, tcp(5000, 80, syn))).verdict).toBe('redirect');
-      expect(out(f.a, f.world, tcp(80, 5000, syn | ack)).packet).toMatchObject({ from: f.a, sport: 80, checksums: 'ok' });
+      expect(bench.run('from_netdev', 'eth0', ip({ from: f.world, to: f.a }, tcp(5000, 80, syn))).verdict).toBe(
+        'redirect',
+      );
+      expect(out(f.a, f.world, tcp(80, 5000, syn | ack)).packet).toMatchObject({
+        from: f.a,
+        sport: 80,
+        checksums: 'ok',
+      });
     });
 
     test('SCTP keeps its port, and is dropped if that is taken', () => {
@@ -129,19 +170,31 @@ for (const f of families) {
       out(f.a, f.world, udp(40000, 53));
       const now = Math.max(...bench.entries('nat').map(({ value }) => value.created as number));
       const claim = bench.entries('nat').find(({ key }) => key.direction === 0);
-      bench.object.map('nat').delete(bench.object.map('nat').keys().find((key) => key[37] === 0) ?? Buffer.alloc(0));
+      bench.object.map('nat').delete(
+        bench.object
+          .map('nat')
+          .keys()
+          .find((key) => key[37] === 0) ?? Buffer.alloc(0),
+      );
       expect(bench.entries('nat')).toHaveLength(1);
       expect(out(f.a, f.world, udp(40000, 53)).packet.sport).toBe(40000);
       expect(bench.entries('nat')).toHaveLength(1);
       bench.patch('nat', { verified: now - 10 });
       expect(out(f.a, f.world, udp(40000, 53)).packet.sport).toBe(40000);
-      expect(bench.entries('nat')).toContainEqual({ key: claim?.key, value: expect.objectContaining({ addr: f.a, port: 40000 }) });
+      expect(bench.entries('nat')).toContainEqual({
+        key: claim?.key,
+        value: expect.objectContaining({ addr: f.a, port: 40000 }),
+      });
     });
 
     test('a claim that somebody else has made meanwhile is given up for another port', () => {
       out(f.a, f.world, udp(40000, 53));
       for (const { key, value } of bench.entries('nat')) {
-        bench.put('nat', key, key.direction === 0 ? { ...value, addr: f.b } : { ...value, verified: (value.verified as number) - 10 });
+        bench.put(
+          'nat',
+          key,
+          key.direction === 0 ? { ...value, addr: f.b } : { ...value, verified: (value.verified as number) - 10 },
+        );
       }
       const moved = out(f.a, f.world, udp(40000, 53)).packet;
       expect(moved).toMatchObject({ from: f.node, sport: inRange, checksums: 'ok' });
@@ -150,13 +203,24 @@ for (const f of families) {
 
     test('a mapping to an address that the node no longer has is replaced', () => {
       out(f.a, f.world, udp(40000, 53));
-      for (const { key, value } of bench.entries('nat')) if (key.direction === 1) bench.put('nat', key, { ...value, addr: f.stranger });
+      for (const { key, value } of bench.entries('nat'))
+        if (key.direction === 1) bench.put('nat', key, { ...value, addr: f.stranger });
       expect(out(f.a, f.world, udp(40000, 53)).packet).toMatchObject({ from: f.node, checksums: 'ok' });
     });
 
     test('the trace tells the source before translation', () => {
       const { events } = out(f.a, f.world, udp(4000, 53));
-      expect(events).toMatchObject([{ type: 2, subtype: 11, origAddr: f.a, origPort: 4000, endpointId: 1, srcIdentity: identities.a, dstIdentity: f.worldIdentity }]);
+      expect(events).toMatchObject([
+        {
+          type: 2,
+          subtype: 11,
+          origAddr: f.a,
+          origPort: 4000,
+          endpointId: 1,
+          srcIdentity: identities.a,
+          dstIdentity: f.worldIdentity,
+        },
+      ]);
     });
   });
 }
@@ -166,7 +230,8 @@ describe('a range of few ports', () => {
   afterAll(() => narrow.close());
   for (const f of families)
     test(`${f.name}: when none is free the packet is dropped and counted; other remote ends are not affected`, () => {
-      const out = (sport: number, dport: number) => narrow.run('to_netdev', 'eth0', ip({ from: f.a, to: f.world }, udp(sport, dport)));
+      const out = (sport: number, dport: number) =>
+        narrow.run('to_netdev', 'eth0', ip({ from: f.a, to: f.world }, udp(sport, dport)));
       const before = narrow.metric(167, 'egress').packets;
       const ports = [out(1, 53), out(2, 53)].map(({ data }) => dissect(data).sport);
       expect(ports.sort()).toEqual([50000, 50001]);

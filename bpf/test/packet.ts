@@ -41,7 +41,12 @@ function pseudoSum(from: Buffer, to: Buffer, proto: number, length: number): num
   return sum(from) + sum(to) + proto + length;
 }
 
-export function udp(sport: number, dport: number, payload = Buffer.from('hello'), { noChecksum = false } = {}): Transport {
+export function udp(
+  sport: number,
+  dport: number,
+  payload = Buffer.from('hello'),
+  { noChecksum = false } = {},
+): Transport {
   return ({ from, to }) => {
     const bytes = Buffer.concat([Buffer.alloc(8), payload]);
     bytes.writeUInt16BE(sport, 0);
@@ -209,7 +214,9 @@ function dissectIp(bytes: Buffer, partial: boolean): Omit<Dissected, 'ethSource'
   const v6 = bytes.readUInt8(0) >> 4 === 6;
   const headerBytes = v6 ? 40 : (bytes.readUInt8(0) & 15) * 4;
   const length = v6 ? bytes.readUInt16BE(4) : bytes.readUInt16BE(2) - headerBytes;
-  const [fromRaw, toRaw] = v6 ? [bytes.subarray(8, 24), bytes.subarray(24, 40)] : [bytes.subarray(12, 16), bytes.subarray(16, 20)];
+  const [fromRaw, toRaw] = v6
+    ? [bytes.subarray(8, 24), bytes.subarray(24, 40)]
+    : [bytes.subarray(12, 16), bytes.subarray(16, 20)];
   const proto = bytes.readUInt8(v6 ? 6 : 9);
   const l4 = bytes.subarray(headerBytes, headerBytes + length);
   const isFragment = !v6 && (bytes.readUInt16BE(6) & 0x3fff) !== 0;
@@ -227,7 +234,12 @@ function dissectIp(bytes: Buffer, partial: boolean): Omit<Dissected, 'ethSource'
     result.sport = l4.readUInt16BE(0);
     result.dport = l4.readUInt16BE(2);
     const optional = proto === protocols.udp && l4.readUInt16BE(6) === 0 && !v6;
-    if (whole && proto !== protocols.sctp && !optional && fold(pseudoSum(fromRaw, toRaw, proto, length) + sum(l4)) !== 0)
+    if (
+      whole &&
+      proto !== protocols.sctp &&
+      !optional &&
+      fold(pseudoSum(fromRaw, toRaw, proto, length) + sum(l4)) !== 0
+    )
       wrong.push('transport');
   } else if (proto === protocols.icmp || proto === protocols.icmpv6) {
     const type = l4.readUInt8(0);
@@ -244,7 +256,11 @@ function dissectIp(bytes: Buffer, partial: boolean): Omit<Dissected, 'ethSource'
 }
 
 /** An ARP packet. */
-export function arp(op: 'request' | 'reply', sender: { mac: string; ip: string }, target: { mac?: string; ip: string }): Buffer {
+export function arp(
+  op: 'request' | 'reply',
+  sender: { mac: string; ip: string },
+  target: { mac?: string; ip: string },
+): Buffer {
   return Buffer.concat([
     parseMac('ff:ff:ff:ff:ff:ff'),
     parseMac(sender.mac),
@@ -258,6 +274,8 @@ export function arp(op: 'request' | 'reply', sender: { mac: string; ip: string }
 
 /** The body of a neighbour solicitation (135) or advertisement (136) behind its first four bytes. */
 export function neighborBody(target: string, option?: { kind: 'source' | 'target'; mac: string }): Buffer {
-  const tail = option ? Buffer.concat([Buffer.from([option.kind === 'source' ? 1 : 2, 1]), parseMac(option.mac)]) : Buffer.alloc(0);
+  const tail = option
+    ? Buffer.concat([Buffer.from([option.kind === 'source' ? 1 : 2, 1]), parseMac(option.mac)])
+    : Buffer.alloc(0);
   return Buffer.concat([Buffer.alloc(4), parseAddress(target), tail]);
 }

@@ -2,7 +2,7 @@
 /** Policy: which entry wins, what is checked again, what passes unchecked, and what is told. */
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { Bench, families, flags, identities, type PolicyEntry } from './harness.ts';
-import { echo, icmpError, ip, tcp, tcpFlags, type Transport, udp } from './packet.ts';
+import { echo, icmpError, ip, type Transport, tcp, tcpFlags, udp } from './packet.ts';
 
 const { syn, ack } = tcpFlags;
 const verdictEvent = 3;
@@ -38,31 +38,130 @@ for (const f of families) {
     });
 
     /** Ingress entries of b, the packet from a, and what comes of it. */
-    const ingress: readonly (readonly [string, Omit<PolicyEntry, 'direction'>[], Transport, 'redirect' | string, number])[] = [
+    const ingress: readonly (readonly [
+      string,
+      Omit<PolicyEntry, 'direction'>[],
+      Transport,
+      'redirect' | string,
+      number,
+    ])[] = [
       ['nothing allowed', [], web, 'POLICY_DENIED', matches.none],
       ['everything allowed', [{}], web, 'redirect', matches.all],
       ['the identity allowed', [{ identity: identities.a }], web, 'redirect', matches.l3Only],
       ['another identity allowed', [{ identity: identities.b }], web, 'POLICY_DENIED', matches.none],
-      ['the identity and port allowed', [{ identity: identities.a, proto: protocol.tcp, dport: 80 }], web, 'redirect', matches.l3L4],
-      ['another port allowed', [{ identity: identities.a, proto: protocol.tcp, dport: 81 }], web, 'POLICY_DENIED', matches.none],
-      ['another protocol allowed', [{ identity: identities.a, proto: protocol.udp, dport: 80 }], web, 'POLICY_DENIED', matches.none],
+      [
+        'the identity and port allowed',
+        [{ identity: identities.a, proto: protocol.tcp, dport: 80 }],
+        web,
+        'redirect',
+        matches.l3L4,
+      ],
+      [
+        'another port allowed',
+        [{ identity: identities.a, proto: protocol.tcp, dport: 81 }],
+        web,
+        'POLICY_DENIED',
+        matches.none,
+      ],
+      [
+        'another protocol allowed',
+        [{ identity: identities.a, proto: protocol.udp, dport: 80 }],
+        web,
+        'POLICY_DENIED',
+        matches.none,
+      ],
       ['the port allowed for all', [{ proto: protocol.tcp, dport: 80 }], web, 'redirect', matches.l4Only],
       ['the protocol allowed for all', [{ proto: protocol.tcp }], web, 'redirect', matches.protoOnly],
-      ['the protocol allowed for the identity', [{ identity: identities.a, proto: protocol.tcp }], web, 'redirect', matches.l3Proto],
-      ['a range of ports allowed, inside it', [{ proto: protocol.tcp, dport: 0x1f00, portBits: 8 }], tcp(4000, 0x1fff, syn), 'redirect', matches.l4Only],
-      ['a range of ports allowed, outside of it', [{ proto: protocol.tcp, dport: 0x1f00, portBits: 8 }], tcp(4000, 0x2000, syn), 'POLICY_DENIED', matches.none],
-      ['deny of all over allow of the identity and port', [{ deny: true }, { identity: identities.a, proto: protocol.tcp, dport: 80 }], web, 'POLICY_DENY', matches.all],
-      ['deny of the identity over allow of all', [{ identity: identities.a, deny: true }, {}], web, 'POLICY_DENY', matches.l3Only],
-      ['allow of higher precedence over deny', [{ deny: true, precedence: 255 }, { identity: identities.a, precedence: 511 }], web, 'redirect', matches.l3Only],
-      ['of equal precedence the longer prefix', [{ identity: identities.a, precedence: 5, deny: true }, { proto: protocol.tcp, dport: 80, precedence: 5 }], web, 'redirect', matches.l4Only],
-      ['of equal precedence and prefix the exact identity', [{ precedence: 5 }, { identity: identities.a, precedence: 5, deny: true }], web, 'POLICY_DENY', matches.l3Only],
-      ['an ICMP type, as if it were a port', [{ proto: f.icmp, dport: f.v6 ? 128 : 8 }], echo('request', 7), 'redirect', matches.l4Only],
-      ['a port allowed, ICMP sent', [{ proto: protocol.tcp, dport: 8 }], echo('request', 7), 'POLICY_DENIED', matches.none],
-      ['a redirect to a proxy, which there is none', [{ proto: protocol.tcp, dport: 80, proxyPort: 10000 }], web, 'PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL', matches.l4Only],
+      [
+        'the protocol allowed for the identity',
+        [{ identity: identities.a, proto: protocol.tcp }],
+        web,
+        'redirect',
+        matches.l3Proto,
+      ],
+      [
+        'a range of ports allowed, inside it',
+        [{ proto: protocol.tcp, dport: 0x1f00, portBits: 8 }],
+        tcp(4000, 0x1fff, syn),
+        'redirect',
+        matches.l4Only,
+      ],
+      [
+        'a range of ports allowed, outside of it',
+        [{ proto: protocol.tcp, dport: 0x1f00, portBits: 8 }],
+        tcp(4000, 0x2000, syn),
+        'POLICY_DENIED',
+        matches.none,
+      ],
+      [
+        'deny of all over allow of the identity and port',
+        [{ deny: true }, { identity: identities.a, proto: protocol.tcp, dport: 80 }],
+        web,
+        'POLICY_DENY',
+        matches.all,
+      ],
+      [
+        'deny of the identity over allow of all',
+        [{ identity: identities.a, deny: true }, {}],
+        web,
+        'POLICY_DENY',
+        matches.l3Only,
+      ],
+      [
+        'allow of higher precedence over deny',
+        [
+          { deny: true, precedence: 255 },
+          { identity: identities.a, precedence: 511 },
+        ],
+        web,
+        'redirect',
+        matches.l3Only,
+      ],
+      [
+        'of equal precedence the longer prefix',
+        [
+          { identity: identities.a, precedence: 5, deny: true },
+          { proto: protocol.tcp, dport: 80, precedence: 5 },
+        ],
+        web,
+        'redirect',
+        matches.l4Only,
+      ],
+      [
+        'of equal precedence and prefix the exact identity',
+        [{ precedence: 5 }, { identity: identities.a, precedence: 5, deny: true }],
+        web,
+        'POLICY_DENY',
+        matches.l3Only,
+      ],
+      [
+        'an ICMP type, as if it were a port',
+        [{ proto: f.icmp, dport: f.v6 ? 128 : 8 }],
+        echo('request', 7),
+        'redirect',
+        matches.l4Only,
+      ],
+      [
+        'a port allowed, ICMP sent',
+        [{ proto: protocol.tcp, dport: 8 }],
+        echo('request', 7),
+        'POLICY_DENIED',
+        matches.none,
+      ],
+      [
+        'a redirect to a proxy, which there is none',
+        [{ proto: protocol.tcp, dport: 80, proxyPort: 10000 }],
+        web,
+        'PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL',
+        matches.l4Only,
+      ],
     ];
     for (const [what, entries, transport, expected, match] of ingress)
       test(`ingress: ${what}`, () => {
-        bench.policy('b', entries.map((entry) => ({ ...entry, direction: 'ingress', cookie: 77 })));
+        bench.policy(
+          'b',
+          entries.map((entry) => ({ ...entry, direction: 'ingress', cookie: 77 })),
+        );
         bench.endpoint('b', { flags: flags.enforceIngress });
         const { verdict, drops, events } = aToB(transport);
         expect(verdict === 'drop' ? drops[0] : verdict).toBe(expected);
@@ -84,7 +183,11 @@ for (const f of families) {
       bench.endpoint('a', { flags: flags.enforceEgress });
       const send = (to: string) => bench.run('from_endpoint', 'lxca', ip({ from: f.a, to }, web)).verdict;
       const all = () => [send(f.b), send(f.world), send(f.gateway)];
-      const allow = (...identity: number[]) => bench.policy('a', identity.map((id) => ({ direction: 'egress', identity: id })));
+      const allow = (...identity: number[]) =>
+        bench.policy(
+          'a',
+          identity.map((id) => ({ direction: 'egress', identity: id })),
+        );
       allow();
       expect(all()).toEqual(['drop', 'drop', 'drop']);
       allow(identities.b, f.worldIdentity, identities.host);
@@ -119,7 +222,8 @@ for (const f of families) {
     });
 
     test('an established connection is checked again when the revision moves, and cut if it is no longer allowed', () => {
-      const ingressOnly = (policyRevision: number) => bench.endpoint('b', { flags: flags.enforceIngress, policyRevision });
+      const ingressOnly = (policyRevision: number) =>
+        bench.endpoint('b', { flags: flags.enforceIngress, policyRevision });
       ingressOnly(1);
       bench.policy('b', [{ direction: 'ingress' }]);
       expect(aToB(web).verdict).toBe('redirect');
@@ -159,7 +263,9 @@ for (const f of families) {
       bench.policy('b', [{ direction: 'ingress', deny: true }]);
       const { verdict, events } = aToB(web);
       expect(verdict).toBe('redirect');
-      expect(events.filter(({ type }) => type === verdictEvent)).toMatchObject([{ subtype: actions.audit, reason: 181 }]);
+      expect(events.filter(({ type }) => type === verdictEvent)).toMatchObject([
+        { subtype: actions.audit, reason: 181 },
+      ]);
       expect(aToB(tcp(4000, 80, ack)).verdict).toBe('redirect');
     });
 
