@@ -6,6 +6,7 @@ const benchmarks = {
   'program-cost': 'program-cost.ts',
   'pod-to-pod': 'pod-to-pod.ts',
   'pod-latency': 'pod-latency.ts',
+  engine: 'engine.ts',
 } as const;
 type Name = keyof typeof benchmarks;
 
@@ -19,6 +20,8 @@ if (unknown.length > 0) {
 
 for (const name of wanted.length > 0 ? (wanted as Name[]) : known) {
   console.log(`== ${name}`);
-  const { status } = spawnSync(process.execPath, [join(import.meta.dirname, benchmarks[name])], { stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, ['--expose-gc', join(import.meta.dirname, benchmarks[name])], {
+    stdio: 'inherit',
+  });
   if (status !== 0) process.exitCode = 1;
 }
