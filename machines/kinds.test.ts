@@ -1,9 +1,10 @@
 /** What every machine must be: pure, JSON all through, without clocks or children, and without unreachable states. */
 import { describe, expect, it } from 'vitest';
-import { type AnyMachineSnapshot, initialTransition, transition } from 'xstate';
+import type { AnyMachineSnapshot } from 'xstate';
 import { canonical, type LocalEndpointRow } from '../state/tables.ts';
 import { kinds } from './kinds.ts';
 import type { Kind, Message } from './machine.ts';
+import { initialTransition, transition } from './transition.ts';
 
 const at = 1_000;
 const agent = {
@@ -161,12 +162,12 @@ const text = (snapshot: AnyMachineSnapshot): string => canonical([snapshot.value
 function explore(kind: Kind, limit = 3_000): Map<string, AnyMachineSnapshot> {
   const { inputs, alphabet } = worlds[kind.name] as (typeof worlds)[string];
   const seen = new Map<string, AnyMachineSnapshot>();
-  const queue = inputs.map((input) => initialTransition(kind.logic, input as never)[0]);
+  const queue = inputs.map((input) => initialTransition(kind.logic, input)[0]);
   for (let snapshot = queue.shift(); snapshot && seen.size < limit; snapshot = queue.shift()) {
     if (seen.has(text(snapshot))) continue;
     seen.set(text(snapshot), snapshot);
     if (snapshot.status === 'done') continue;
-    for (const message of alphabet) queue.push(transition(kind.logic, snapshot, message as never)[0]);
+    for (const message of alphabet) queue.push(transition(kind.logic, snapshot, message)[0]);
   }
   return seen;
 }
@@ -185,8 +186,8 @@ describe.each(kinds.map((kind) => [kind.name, kind] as const))('machine %s', (na
       if (snapshot.status === 'done') continue;
       for (const message of worlds[name]?.alphabet ?? []) {
         const before = text(snapshot);
-        const once = transition(kind.logic, snapshot, message as never)[0];
-        const again = transition(kind.logic, snapshot, message as never)[0];
+        const once = transition(kind.logic, snapshot, message)[0];
+        const again = transition(kind.logic, snapshot, message)[0];
         expect(text(again)).toBe(text(once));
         expect(text(snapshot)).toBe(before);
         const revived = kind.logic.resolveState({
@@ -194,7 +195,7 @@ describe.each(kinds.map((kind) => [kind.name, kind] as const))('machine %s', (na
           context: JSON.parse(JSON.stringify(snapshot.context)),
           status: snapshot.status,
         });
-        expect(text(transition(kind.logic, revived, message as never)[0])).toBe(text(once));
+        expect(text(transition(kind.logic, revived, message)[0])).toBe(text(once));
       }
     }
   });
@@ -223,6 +224,6 @@ it('a transition that is not pure would be seen', () => {
   if (!first) throw new Error('no kinds');
   let calls = 0;
   const impure: Kind = { ...first, rows: () => [{ table: 'timers', key: String(calls++), value: { dueMs: 0 } }] };
-  const [snapshot] = initialTransition(first.logic, worlds[first.name]?.inputs[0] as never);
+  const [snapshot] = initialTransition(first.logic, worlds[first.name]?.inputs[0]);
   expect(JSON.stringify(impure.rows(snapshot))).not.toBe(JSON.stringify(impure.rows(snapshot)));
 });

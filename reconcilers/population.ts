@@ -6,9 +6,10 @@
  * - A machine in its final state lives on until its rows are settled, and then leaves without a trace; what would bring it
  *   to life meanwhile does so then.
  */
-import { type AnyMachineSnapshot, initialTransition, transition } from 'xstate';
+import type { AnyMachineSnapshot } from 'xstate';
 import { type ClusterEvent, topicsOf } from '../cluster/events.ts';
 import type { Birth, FactMessage, Kind, Message, Tell } from '../machines/machine.ts';
+import { initialTransition, transition } from '../machines/transition.ts';
 import { canonical, type Row } from '../state/tables.ts';
 import type { Cause, Transition } from './inspect.ts';
 import type { RowEntry } from './rows.ts';
@@ -91,7 +92,7 @@ export class Population {
 
   #bear(kind: Kind, { key, input }: Birth, cause: Cause): void {
     if (this.machines.has(key)) return;
-    const [snapshot, actions] = initialTransition(kind.logic, input as never);
+    const [snapshot, actions] = initialTransition(kind.logic, input);
     const machine: Machine = {
       key,
       kind,
@@ -134,8 +135,8 @@ export class Population {
     }
     const before = machine.snapshot;
     const from = nameOf(before);
-    const [snapshot, actions] = transition(machine.kind.logic, before, { ...message, at: cause.at } as never);
-    machine.snapshot = snapshot as AnyMachineSnapshot;
+    const [snapshot, actions] = transition(machine.kind.logic, before, { ...message, at: cause.at });
+    machine.snapshot = snapshot;
     const changed = machine.snapshot.context !== before.context || nameOf(machine.snapshot) !== from;
     if (nameOf(machine.snapshot) !== from) {
       machine.owedSettled = true;

@@ -7,11 +7,12 @@
  *
  * node --expose-gc simulations/bench/engine.ts [PODS]
  */
-import { initialTransition, transition } from 'xstate';
+
 import type { LogEntry } from '../../cluster/events.ts';
 import { FORMAT, type RecordingHeader, VERSION } from '../../cluster/recording-format.ts';
 import type { RecordingItem } from '../../cluster/recording-reader.ts';
 import { endpoint } from '../../machines/endpoint.ts';
+import { initialTransition, transition } from '../../machines/transition.ts';
 import { facts } from '../node/world.ts';
 import { type Replayed, replay } from '../replay.ts';
 import { churnLog } from './churn.ts';
@@ -95,8 +96,8 @@ function bareLives(count: number): number {
     { type: 'settled', at },
   ];
   for (let life = 0; life < count; life++) {
-    let [snapshot] = initialTransition(endpoint.logic, input as never);
-    for (const message of messages) [snapshot] = transition(endpoint.logic, snapshot, message as never);
+    let [snapshot] = initialTransition(endpoint.logic, input);
+    for (const message of messages) [snapshot] = transition(endpoint.logic, snapshot, message);
   }
   return count * messages.length;
 }
