@@ -86,7 +86,7 @@ describe('codecs', () => {
 
   test('ports are in network order, everything else in host order', () => {
     const bytes = encode(new Codecs(btf).struct('nat_entry'), { addr: '', port: 0x0102, created: 0x0304, verified: 0 });
-    expect(bytes.subarray(16).toString('hex')).toBe('0102' + '0000' + '04030000' + '00000000');
+    expect(bytes.subarray(16, 28).toString('hex')).toBe('0102' + '0000' + '04030000' + '00000000');
   });
 
   test('a prefix of IPv4 is 96 longer in the map', () => {
