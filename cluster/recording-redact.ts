@@ -27,10 +27,21 @@ const LOOKS: readonly RegExp[] = [
 const FLAG = /^(--?[\w.-]+)=([\s\S]+)$/;
 const ASSIGNMENT = /^([A-Z][A-Z0-9_]*)=([\s\S]+)$/;
 
+/** Any of the above may only be where this is: most texts are done with after one look. */
+const SUSPECT = /-----BEGIN|eyJ|AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox|sk-|:\/\/|\b(?:bearer|basic)\s/i;
+
+/** Keys of JSON are few and come again and again. */
+const NAMES_KEPT = 10_000;
+const judged = new Map<string, boolean>();
+
 /** `apiKey` and `API_KEY` read alike. */
 function isSecretName(name: string): boolean {
+  const known = judged.get(name);
+  if (known !== undefined) return known;
   const words = name.replace(/([a-z0-9])([A-Z])/g, '$1-$2').toLowerCase();
-  return SECRET_NAME.test(words) && !REFERENCE.test(words);
+  const isSecret = SECRET_NAME.test(words) && !REFERENCE.test(words);
+  if (judged.size < NAMES_KEPT) judged.set(name, isSecret);
+  return isSecret;
 }
 
 /** How much of a value is secret: what looks like it, all strings but those in objects, or every string. */
@@ -91,9 +102,11 @@ function redactApplied(text: unknown): unknown {
 }
 
 function redactText(text: string): string {
-  const assigned = FLAG.exec(text) ?? ASSIGNMENT.exec(text);
-  if (assigned?.[1] && isSecretName(assigned[1].replace(/^-+/, ''))) return `${assigned[1]}=${REDACTED}`;
-  if (text.length < 12) return text;
+  if (text.includes('=')) {
+    const assigned = FLAG.exec(text) ?? ASSIGNMENT.exec(text);
+    if (assigned?.[1] && isSecretName(assigned[1].replace(/^-+/, ''))) return `${assigned[1]}=${REDACTED}`;
+  }
+  if (!SUSPECT.test(text)) return text;
   let clean = text;
   for (const look of LOOKS) clean = clean.replace(look, REDACTED);
   return clean;
