@@ -8,6 +8,9 @@ const { syn, ack, fin, rst } = tcpFlags;
 const ctFlags = { originB: 1, seenReply: 2, established: 4, closingOrigin: 8, closingReply: 16, host: 32 };
 const states = { new: 0, established: 1, reply: 2, related: 3 };
 
+/** Time passes between two packets. */
+const about = (seconds: number) => expect.toSatisfy((value: number) => value >= seconds && value <= seconds + 5);
+
 // Every packet leaves an event, which tells its state.
 const bench = new Bench('conntrack', { config: { traceAggregation: 1 } });
 afterAll(() => bench.close());
@@ -39,7 +42,7 @@ for (const f of families) {
     ] as const)
       test(`${what}: one entry, new, then established, then replied to`, () => {
         expect([send('a', there), send('a', there), send('b', back), send('a', there)]).toEqual([0, 1, 2, 1]);
-        expect(entry()).toMatchObject({ seconds: 60, srcIdentity: identities.a, dstIdentity: identities.b });
+        expect(entry()).toMatchObject({ seconds: about(60), srcIdentity: identities.a, dstIdentity: identities.b });
         expect(entry().has(ctFlags.seenReply)).toBe(true);
       });
 
@@ -57,41 +60,41 @@ for (const f of families) {
 
     test('TCP: 60 s for a SYN, 8000 s once established', () => {
       send('a', tcp(4000, 80, syn));
-      expect(entry().seconds).toBe(60);
+      expect(entry().seconds).toEqual(about(60));
       expect(send('b', tcp(80, 4000, syn | ack))).toBe(states.reply);
-      expect(entry().seconds).toBe(60);
+      expect(entry().seconds).toEqual(about(60));
       send('a', tcp(4000, 80, ack));
-      expect(entry().seconds).toBe(8000);
+      expect(entry().seconds).toEqual(about(8000));
     });
 
     test('TCP: a first packet that is no SYN makes an established connection', () => {
       expect(send('a', tcp(4000, 80, ack))).toBe(states.new);
-      expect(entry().seconds).toBe(8000);
+      expect(entry().seconds).toEqual(about(8000));
     });
 
     test('TCP: one FIN leaves the other direction open, two close in 10 s', () => {
       send('a', tcp(4000, 80, syn));
       send('a', tcp(4000, 80, ack));
       send('a', tcp(4000, 80, fin | ack));
-      expect(entry().seconds).toBe(8000);
+      expect(entry().seconds).toEqual(about(8000));
       expect(entry().has(ctFlags.closingOrigin)).toBe(true);
       send('b', tcp(80, 4000, fin | ack));
-      expect(entry().seconds).toBe(10);
+      expect(entry().seconds).toEqual(about(10));
       expect(send('a', tcp(4000, 80, ack))).toBe(states.established);
-      expect(entry().seconds).toBe(10);
+      expect(entry().seconds).toEqual(about(10));
     });
 
     test('TCP: a RST of either side closes', () => {
       send('a', tcp(4000, 80, syn));
       send('b', tcp(80, 4000, rst | ack));
-      expect(entry().seconds).toBe(10);
+      expect(entry().seconds).toEqual(about(10));
     });
 
     test('TCP: a SYN on a closing connection begins a new one, in the same entry, from whichever end', () => {
       send('a', tcp(4000, 80, ack));
       send('a', tcp(4000, 80, rst));
       expect(send('a', tcp(4000, 80, syn))).toBe(states.new);
-      expect(entry().seconds).toBe(60);
+      expect(entry().seconds).toEqual(about(60));
       expect(entry().has(ctFlags.closingOrigin | ctFlags.closingReply | ctFlags.established)).toBe(false);
       send('a', tcp(4000, 80, rst));
       expect(send('b', tcp(80, 4000, syn))).toBe(states.new);
@@ -106,7 +109,7 @@ for (const f of families) {
     test('SCTP: an ABORT closes', () => {
       send('a', sctp(4000, 80, 1));
       send('b', sctp(80, 4000, 6));
-      expect(entry().seconds).toBe(10);
+      expect(entry().seconds).toEqual(about(10));
       expect(send('a', sctp(4000, 80, 1))).toBe(states.new);
     });
 
@@ -114,7 +117,7 @@ for (const f of families) {
       send('a', udp(4000, 53));
       bench.patch('conntrack', { expires: entry().created });
       expect(send('a', udp(4000, 53))).toBe(states.new);
-      expect(entry().seconds).toBe(60);
+      expect(entry().seconds).toEqual(about(60));
     });
 
     test('a packet moves the end of an entry that nears it', () => {
