@@ -22,7 +22,8 @@ if [ "${1:-}" != second ]; then
   umount /proc
   mount -t proc proc /root/proc
   mount -t sysfs sys /root/sys
-  for folder in run tmp; do mount -t tmpfs tmpfs "/root/$folder"; done
+  # /tmp stays the host's, under the overlay: the checkout may lie there.
+  mount -t tmpfs tmpfs /root/run
   mkdir -p /root/lib/modules /root/run/lab
   mount --bind "/lower/$(cat /kernel)/lib/modules" /root/lib/modules
   cp -r /bin/busybox /init /command /folder /root/run/lab
