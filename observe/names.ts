@@ -25,7 +25,6 @@ const reservedNames: ReadonlyMap<number, string> = new Map(
 
 /** `host`, `world`, …; a number without a name is its text. */
 export const identityName = (identity: number): string => reservedNames.get(identity) ?? String(identity);
-export const reservedName = (identity: number): string | undefined => reservedNames.get(identity);
 
 export class Names {
   readonly #inspector: Inspector;
