@@ -23,6 +23,8 @@ const reservedNames: ReadonlyMap<number, string> = new Map(
   Object.entries(reservedIdentities).map(([name, id]) => [id, name]),
 );
 
+/** Undefined: not a reserved one. */
+export const reservedName = (identity: number): string | undefined => reservedNames.get(identity);
 /** `host`, `world`, …; a number without a name is its text. */
 export const identityName = (identity: number): string => reservedNames.get(identity) ?? String(identity);
 
