@@ -2,13 +2,25 @@
 import ipaddr from 'ipaddr.js';
 
 export interface Cidr {
-  base: bigint;
-  prefixLength: number;
-  bits: 32 | 128;
+  readonly base: bigint;
+  readonly prefixLength: number;
+  readonly bits: 32 | 128;
 }
+
+/** Of the last texts parsed: a machine says the same few again and again. */
+const parsed = new Map<string, Cidr | undefined>();
+const PARSED_MAX = 100;
 
 /** Undefined if the text is no CIDR. */
 export function parseCidr(text: string): Cidr | undefined {
+  if (parsed.has(text)) return parsed.get(text);
+  if (parsed.size >= PARSED_MAX) parsed.clear();
+  const cidr = parse(text);
+  parsed.set(text, cidr);
+  return cidr;
+}
+
+function parse(text: string): Cidr | undefined {
   if (!ipaddr.isValidCIDR(text)) return undefined;
   const [address, prefixLength] = ipaddr.parseCIDR(text);
   const bytes = address.toByteArray();

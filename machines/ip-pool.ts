@@ -78,8 +78,7 @@ function learnCidrs(draft: Context, event: Event): void {
 
 /** The offset for an owner: the one it holds, or the next free one; undefined when all are held. */
 function choose(context: Context, owner: string): number | undefined {
-  const held = Object.entries(context.held).find(([, holder]) => holder === owner);
-  if (held) return Number(held[0]);
+  for (const offset in context.held) if (context.held[offset] === owner) return Number(offset);
   const end = endOffset(context);
   const count = end - FIRST_OFFSET;
   for (let step = 0; step < count; step++) {
@@ -87,6 +86,23 @@ function choose(context: Context, owner: string): number | undefined {
     if (context.held[offset] === undefined) return offset;
   }
   return undefined;
+}
+
+/** Plain copies, not drafts: what is held is as much as there are pods, and looked through. */
+function take(context: Context): Partial<Context> {
+  const [owner = '', ...waiting] = context.waiting;
+  const offset = choose(context, owner);
+  if (offset === undefined) return { waiting };
+  const cursor = offset + 1 < endOffset(context) ? offset + 1 : FIRST_OFFSET;
+  return { waiting, held: { ...context.held, [offset]: owner }, cursor };
+}
+
+function release({ context, event }: { context: Context; event: Event }): Partial<Context> {
+  if (event.type !== 'address.release') return {};
+  const { [event.owner]: _, ...restored } = context.restored;
+  const held: Context['held'] = {};
+  for (const [offset, owner] of Object.entries(context.held)) if (owner !== event.owner) held[Number(offset)] = owner;
+  return { waiting: context.waiting.filter((owner) => owner !== event.owner), restored, held };
 }
 
 function granted(context: Context, offset: number): { ipv4: string; ipv6: string } {
@@ -118,16 +134,8 @@ const machine = setup({
         if (event.type === 'address.request' && !draft.waiting.includes(event.owner)) draft.waiting.push(event.owner);
       }),
     ),
-    release: assign(
-      recipe<Context, Event>((draft, event) => {
-        if (event.type !== 'address.release') return;
-        draft.waiting = draft.waiting.filter((owner) => owner !== event.owner);
-        delete draft.restored[event.owner];
-        for (const [offset, owner] of Object.entries(draft.held)) {
-          if (owner === event.owner) delete draft.held[Number(offset)];
-        }
-      }),
-    ),
+    release: assign(release),
+    take: assign(({ context }) => take(context)),
   },
   guards: {
     known: ({ context }) => known(context),
@@ -177,15 +185,7 @@ const machine = setup({
               };
             },
           },
-          assign(
-            recipe<Context, Event>((draft) => {
-              const owner = draft.waiting.shift() ?? '';
-              const offset = choose(draft, owner);
-              if (offset === undefined) return;
-              draft.held[offset] = owner;
-              draft.cursor = offset + 1 < endOffset(draft) ? offset + 1 : FIRST_OFFSET;
-            }),
-          ),
+          'take',
         ],
       },
     },

@@ -74,6 +74,8 @@ export class SimulatedKernel implements Driver {
   /** By number; with the name that it was put under. */
   readonly #netdevs = new Map<number, Held<NetdevRow> & { name: string }>();
   readonly #endpoints = new Map<string, Held<EndpointRow>>();
+  /** By number of a device: what goes when it goes. */
+  readonly #hanging = new Map<number, Map<string, Map<string, Held<unknown>>>>();
 
   constructor(options: KernelOptions = {}) {
     this.#options = options;
@@ -206,14 +208,22 @@ export class SimulatedKernel implements Driver {
     key: string,
     row: R | undefined,
   ): string | undefined {
-    if (row === undefined) return void rows.delete(key);
+    const before = rows.get(key)?.index ?? 0;
+    if (row === undefined) {
+      this.#hanging.get(before)?.delete(`${table} ${key}`);
+      return void rows.delete(key);
+    }
     const { dev, link, netns = '' } = row as { dev?: string; link?: string; netns?: string };
     const name = dev ?? link ?? '';
     if (!this.#devices.hasNamespace(netns)) return 'ENOENT';
     const index = name === '' ? 0 : this.#devices.find(netns, name);
     if (index === undefined) return 'ENODEV';
     if (this.#isFull(table, rows, key)) return 'E2BIG';
+    if (before !== index) this.#hanging.get(before)?.delete(`${table} ${key}`);
     rows.set(key, { row, index });
+    if (index === 0 || table === 'bpf.endpoints') return undefined;
+    const hanging = this.#hanging.get(index) ?? new Map<string, Map<string, Held<unknown>>>();
+    this.#hanging.set(index, hanging.set(`${table} ${key}`, rows));
     return undefined;
   }
 
@@ -233,9 +243,9 @@ export class SimulatedKernel implements Driver {
 
   /** Devices went: what hung on them goes too, but for entries of maps. */
   #forget(indexes: ReadonlySet<number>): void {
-    if (indexes.size === 0) return;
-    for (const rows of [this.#addrs, this.#routes, this.#attachments]) {
-      for (const [key, { index }] of rows) if (indexes.has(index)) rows.delete(key);
+    for (const index of indexes) {
+      for (const [name, rows] of this.#hanging.get(index) ?? []) rows.delete(name.slice(name.indexOf(' ') + 1));
+      this.#hanging.delete(index);
     }
   }
 }

@@ -3,7 +3,6 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
 const benchmarks = {
-  engine: 'engine.ts',
   'program-cost': 'program-cost.ts',
   'pod-to-pod': 'pod-to-pod.ts',
   'pod-latency': 'pod-latency.ts',
