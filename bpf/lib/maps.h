@@ -4,7 +4,7 @@
  *
  * - max_entries are defaults; the loader sets them from the agent's configuration.
  * - Hash maps that only the agent fills are not preallocated: memory follows their content.
- * - LRU maps are preallocated by the kernel: about 150 B an entry of `conntrack`, 120 B of `nat`.
+ * - LRU maps are preallocated by the kernel: 128 B an entry of `conntrack` and of `nat`.
  */
 #pragma once
 
