@@ -37,12 +37,13 @@ describe('store', () => {
     expect(() => new Store(path)).toThrow(/schema version 99, this build knows \d+/);
   });
 
-  it('gives each container one endpoint id, the smallest that is free', () => {
+  it('gives each container one endpoint id, and one that was freed only after all the others', () => {
     const operation = fc.record({ container: fc.integer({ min: 0, max: 20 }).map(String), release: fc.boolean() });
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {
         const store = new Store(':memory:');
         const held = new Map<string, number>();
+        let last = 0;
         for (const { container, release } of operations) {
           if (release) {
             store.releaseEndpointId(container);
@@ -50,20 +51,29 @@ describe('store', () => {
             continue;
           }
           const id = store.allocateEndpointId(container) as number;
-          const expected = held.get(container) ?? smallestFree(held);
-          expect(id).toBe(expected);
+          expect(id).toBe(held.get(container) ?? ++last);
           held.set(container, id);
         }
+        expect(store.endpointIds()).toEqual(held);
         store.close();
       }),
       { numRuns: 50 },
     );
   });
-});
 
-function smallestFree(held: ReadonlyMap<string, number>): number {
-  const taken = new Set(held.values());
-  let id = 1;
-  while (taken.has(id)) id++;
-  return id;
-}
+  it('goes round when the highest endpoint id was given, and refuses when all are taken', () => {
+    new Store(path).close();
+    const raw = new Database(path);
+    const insert = raw.prepare('INSERT INTO endpoint_ids (id, container) VALUES (?, ?)');
+    raw.transaction(() => {
+      for (let id = 1; id <= 65_535; id++) if (id !== 7 && id !== 9) insert.run(id, `c${id}`);
+    })();
+    raw.close();
+    const store = new Store(path);
+    expect([store.allocateEndpointId('a'), store.allocateEndpointId('b')]).toEqual([7, 9]);
+    expect(store.allocateEndpointId('c')).toBeUndefined();
+    store.releaseEndpointId('c3');
+    expect(store.allocateEndpointId('c')).toBe(3);
+    store.close();
+  });
+});

@@ -36,6 +36,7 @@ export class Store {
   readonly #put: Database.Statement;
   readonly #forget: Database.Statement;
   readonly #write: (changes: readonly RowChange[]) => void;
+  #lastId: number;
 
   /** `path` may be `:memory:`. Throws if the file was written by a newer version. */
   constructor(path: string) {
@@ -43,6 +44,7 @@ export class Store {
     this.#db.pragma('journal_mode = WAL');
     this.#db.pragma('synchronous = NORMAL');
     this.#migrate(path);
+    this.#lastId = this.#db.prepare('SELECT COALESCE(MAX(id), 0) FROM endpoint_ids').pluck().get() as number;
     this.#put = this.#db.prepare('INSERT OR REPLACE INTO rows (tbl, key, value, op) VALUES (?, ?, ?, ?)');
     this.#forget = this.#db.prepare('DELETE FROM rows WHERE tbl = ? AND key = ?');
     this.#write = this.#db.transaction((changes: readonly RowChange[]) => {
@@ -82,24 +84,40 @@ export class Store {
     if (changes.length > 0) this.#write(changes);
   }
 
-  /** The id of a container's interface, or the smallest free one; undefined when all 65,535 are taken. */
+  /**
+   * The id of a container's interface, or the next free one after the last that was given; undefined when all are taken.
+   * An id that is free again is given again only after all the others: rows of its last bearer may still be on their way out.
+   */
   allocateEndpointId(container: string): number | undefined {
     const known = this.#db.prepare('SELECT id FROM endpoint_ids WHERE container = ?').pluck().get(container);
     if (known !== undefined) return known as number;
+    const id = this.#freeIdAfter(this.#lastId) ?? this.#freeIdAfter(0);
+    if (id === undefined) return undefined;
+    this.#db.prepare('INSERT INTO endpoint_ids (id, container) VALUES (?, ?)').run(id, container);
+    this.#lastId = id;
+    return id;
+  }
+
+  #freeIdAfter(last: number): number | undefined {
     const free = this.#db
       .prepare(
-        `SELECT 1 AS id WHERE NOT EXISTS (SELECT 1 FROM endpoint_ids WHERE id = 1)
-         UNION SELECT a.id + 1 FROM endpoint_ids a LEFT JOIN endpoint_ids b ON b.id = a.id + 1 WHERE b.id IS NULL ORDER BY id LIMIT 1`,
+        `SELECT :last + 1 AS id WHERE NOT EXISTS (SELECT 1 FROM endpoint_ids WHERE id = :last + 1)
+         UNION SELECT a.id + 1 FROM endpoint_ids a LEFT JOIN endpoint_ids b ON b.id = a.id + 1
+           WHERE a.id > :last AND b.id IS NULL ORDER BY id LIMIT 1`,
       )
       .pluck()
-      .get() as number;
-    if (free > ENDPOINT_ID_MAX) return undefined;
-    this.#db.prepare('INSERT INTO endpoint_ids (id, container) VALUES (?, ?)').run(free, container);
-    return free;
+      .get({ last }) as number;
+    return free <= ENDPOINT_ID_MAX ? free : undefined;
   }
 
   releaseEndpointId(container: string): void {
     this.#db.prepare('DELETE FROM endpoint_ids WHERE container = ?').run(container);
+  }
+
+  /** Containers' interfaces that have an id. */
+  endpointIds(): ReadonlyMap<string, number> {
+    const all = this.#db.prepare('SELECT container, id FROM endpoint_ids').all() as { container: string; id: number }[];
+    return new Map(all.map(({ container, id }) => [container, id]));
   }
 
   close(): void {
