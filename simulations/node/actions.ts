@@ -7,6 +7,10 @@ export type Action =
   | { do: 'delete'; pod: number }
   | { do: 'relabel'; pod: number; label: number }
   | { do: 'loseNamespace'; pod: number }
+  | { do: 'cni'; how: 'addAgain' | 'delEarly' | 'delUnknown'; pod: number }
+  | { do: 'relabelNamespace'; label: number }
+  | { do: 'node'; how: 'delete' | 'strip' | 'restore' }
+  | { do: 'upgrade'; build: number }
   | { do: 'kill'; afterOps: number }
   | { do: 'restart' }
   | { do: 'api'; up: boolean }
@@ -32,6 +36,17 @@ const choices: readonly (readonly [weight: number, make: (random: Random) => Act
   [10, (random) => ({ do: 'delete', pod: below(random, PODS) })],
   [5, (random) => ({ do: 'relabel', pod: below(random, PODS), label: below(random, 3) })],
   [2, (random) => ({ do: 'loseNamespace', pod: below(random, PODS) })],
+  [
+    3,
+    (random) => ({
+      do: 'cni',
+      how: (['addAgain', 'delEarly', 'delUnknown'] as const)[below(random, 3)] ?? 'addAgain',
+      pod: below(random, PODS),
+    }),
+  ],
+  [1, (random) => ({ do: 'relabelNamespace', label: below(random, 2) })],
+  [2, (random) => ({ do: 'node', how: (['delete', 'strip', 'restore'] as const)[below(random, 3)] ?? 'restore' })],
+  [2, (random) => ({ do: 'upgrade', build: below(random, 3) })],
   [6, (random) => ({ do: 'kill', afterOps: below(random, 40) })],
   [6, () => ({ do: 'restart' })],
   [4, (random) => ({ do: 'api', up: random() < 0.6 })],

@@ -6,6 +6,7 @@
  */
 import type { AgentFacts, ClusterEvent, LinkFacts, LogEntry } from '../../cluster/events.ts';
 import type { Driver, Op, OpResult } from '../../datapath/driver.ts';
+import { CNI_EXISTS } from '../../machines/endpoint-context.ts';
 import { kinds } from '../../machines/kinds.ts';
 import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
 import { LocalDriver } from '../../reconcilers/drivers/local.ts';
@@ -162,7 +163,7 @@ export class SimulatedAgent {
       endpointId,
       ...request,
     }));
-    if (answer.error && answer !== DEAD) this.#world.store.releaseEndpointId(name);
+    if (answer.error && answer !== DEAD && answer.error.code !== CNI_EXISTS) this.#world.store.releaseEndpointId(name);
     return answer;
   }
 

@@ -38,6 +38,16 @@ export class SimulatedApi {
     const objects = this.#objects.get(resource) ?? new Map<string, KubeObject>();
     this.#objects.set(resource, objects.set(objectKey(stored), stored));
     this.#tell(resource);
+    // As the garbage collector does: what refers to owners that are not there goes.
+    const owners = ownersOf(stored);
+    if (owners.length > 0 && !owners.some((uid) => this.#isThere(uid))) this.delete(resource, objectKey(stored));
+  }
+
+  #isThere(uid: string): boolean {
+    for (const objects of this.#objects.values()) {
+      for (const { metadata } of objects.values()) if (metadata.uid === uid) return true;
+    }
+    return false;
   }
 
   /** What the object owned goes with it. */
@@ -47,9 +57,8 @@ export class SimulatedApi {
     this.#objects.get(resource)?.delete(key);
     this.#tell(resource);
     for (const [other, objects] of this.#objects) {
-      for (const [owned, { metadata }] of objects) {
-        const owners = (metadata as { ownerReferences?: { uid: string }[] }).ownerReferences ?? [];
-        if (owners.some(({ uid }) => uid === object.metadata.uid)) this.delete(other, owned);
+      for (const [owned, dependent] of objects) {
+        if (ownersOf(dependent).some((uid) => uid === object.metadata.uid)) this.delete(other, owned);
       }
     }
   }
@@ -67,6 +76,9 @@ export class SimulatedApi {
     for (const watch of this.#watches) watch.catchUp(resource);
   }
 }
+
+const ownersOf = ({ metadata }: KubeObject): string[] =>
+  ((metadata as { ownerReferences?: { uid: string }[] }).ownerReferences ?? []).map(({ uid }) => uid);
 
 export class KubeWatch {
   readonly #api: SimulatedApi;

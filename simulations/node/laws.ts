@@ -76,6 +76,9 @@ function checkPods({ runtime, api, agent, store }: World): string[] {
   if (endpoints !== running) found.push(`leaked: ${endpoints} endpoint machines for ${running} pods`);
   const stored = store.rows().filter(({ table }) => table === 'local.endpoints').length;
   if (stored !== running) found.push(`leaked: ${stored} stored endpoints for ${running} pods`);
+  const ids = store.endpointIds();
+  if (ids.size !== running)
+    found.push(`leaked: ${ids.size} endpoint ids for ${running} pods: ${[...ids.keys()].join(', ')}`);
   const announced = [...api.of('ciliumendpoints').keys()].sort().join();
   const pods = [...api.of('pods').keys()].sort().join();
   if (announced !== pods) found.push(`leaked: CiliumEndpoints are ${announced || 'none'}, pods are ${pods || 'none'}`);

@@ -17,6 +17,17 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ do: fc.constant('restart' as const) }) },
   fc.record({ do: fc.constant('relabel' as const), pod, label: fc.integer({ min: 0, max: 2 }) }),
   fc.record({ do: fc.constant('loseNamespace' as const), pod }),
+  fc.record({
+    do: fc.constant('cni' as const),
+    how: fc.constantFrom('addAgain' as const, 'delEarly' as const, 'delUnknown' as const),
+    pod,
+  }),
+  fc.record({ do: fc.constant('relabelNamespace' as const), label: fc.integer({ min: 0, max: 1 }) }),
+  fc.record({
+    do: fc.constant('node' as const),
+    how: fc.constantFrom('delete' as const, 'strip' as const, 'restore' as const),
+  }),
+  fc.record({ do: fc.constant('upgrade' as const), build: fc.integer({ min: 0, max: 2 }) }),
   fc.record({ do: fc.constant('api' as const), up: fc.boolean() }),
   fc.record({ do: fc.constantFrom('loseIdentity' as const, 'rivalIdentity' as const), which }),
   fc.record({ do: fc.constant('flap' as const), up: fc.boolean() }),
@@ -53,6 +64,15 @@ describe('a simulated node', () => {
       [
         { do: 'work', ops: 4 },
         { do: 'flap', up: false },
+      ],
+    ],
+    [
+      'a pod that is gone before its endpoint is announced',
+      [
+        { do: 'node', how: 'strip' },
+        { do: 'create', pod: 0 },
+        { do: 'kill', afterOps: 10 },
+        { do: 'delete', pod: 0 },
       ],
     ],
     [

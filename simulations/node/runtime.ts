@@ -64,6 +64,22 @@ export class SimulatedRuntime {
     }
   }
 
+  /** A second ADD for a container that has one; it must be refused. Returns what is wrong if it is not. */
+  async addAgain({ containerId, netns, pod, uid, state }: Sandbox): Promise<string | undefined> {
+    if (state === 'leaving') return undefined;
+    const [podNamespace = '', podName = ''] = pod.split('/');
+    const answer = await this.#agent?.add({ containerId, netns, podNamespace, podName, podUid: uid });
+    return answer && !answer.error ? `cni: a second ADD for container ${containerId} was not refused` : undefined;
+  }
+
+  /** DEL for a container that is not known, or is still being added or deleted. Returns what is wrong if it is refused. */
+  async del(containerId: string): Promise<string | undefined> {
+    const agent = this.#agent;
+    const answer = await agent?.del(containerId);
+    const isRefused = answer?.error && agent?.isReady;
+    return isRefused ? `cni: DEL of container ${containerId} was refused: ${answer?.error?.msg}` : undefined;
+  }
+
   /** Somebody takes the namespace of a running pod away. */
   loseNamespace(sandbox: Sandbox): void {
     this.#kernel.removeNamespace(sandbox.netns);

@@ -24,7 +24,7 @@ export const facts: AgentFacts = {
   ipv6: true,
   masquerade: true,
   mtu: 0,
-  datapathBuild: 'b1',
+  datapathBuild: 'b0',
 };
 
 const NODE: KubeObject = {
@@ -56,6 +56,9 @@ export class World {
   readonly #random: () => number;
   #eth0: LinkFacts | undefined = linkFacts(2);
   #host = 2;
+  /** Of the BPF object that the next agent comes with. */
+  #build = 0;
+  #liveBuild = 0;
   #fault: { errno: string; ops: number } | undefined;
   #waiting: (() => void)[] = [];
   #isGateOpen = true;
@@ -67,7 +70,7 @@ export class World {
     this.kernel.addLink('eth0');
     this.runtime = new SimulatedRuntime(this.kernel, () => this.api.of('pods'));
     this.api.upsert('nodes', NODE);
-    this.api.upsert('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE, uid: 'ns' } });
+    this.api.upsert('namespaces', namespaceObject(0));
   }
 
   get agent(): SimulatedAgent | undefined {
@@ -80,7 +83,7 @@ export class World {
       api: this.api,
       clock: this.clock,
       store: this.store,
-      facts,
+      facts: { ...facts, datapathBuild: `b${this.#build}` },
       links: () => (this.#eth0 ? [this.#eth0] : []),
       random: this.#random,
       gate: () => (this.#isGateOpen ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve))),
@@ -91,6 +94,7 @@ export class World {
       },
       onDefect: (message) => this.violations.push(`defect: ${message}`),
     });
+    this.#liveBuild = this.#build;
     this.agents.push(agent);
     await agent.start();
     this.runtime.agentStarted(agent);
@@ -120,6 +124,16 @@ export class World {
         if (sandbox) this.runtime.loseNamespace(sandbox);
         return;
       }
+      case 'cni':
+        return this.#cni(action.how, action.pod);
+      case 'relabelNamespace':
+        return this.api.upsert('namespaces', namespaceObject(action.label));
+      case 'node':
+        if (action.how === 'delete') return this.api.delete('nodes', facts.nodeName);
+        return this.api.upsert('nodes', action.how === 'strip' ? { ...NODE, spec: {} } : NODE);
+      case 'upgrade':
+        this.#build = action.build;
+        return;
       case 'kill':
         if (action.afterOps === 0) this.agent?.kill();
         else this.agent?.dieAfter(action.afterOps);
@@ -161,6 +175,15 @@ export class World {
         this.clock.advance(action.ms);
         return;
     }
+  }
+
+  /** Requests that the runtime should not make, or not yet; their answers come when they come. */
+  #cni(how: 'addAgain' | 'delEarly' | 'delUnknown', pod: number): void {
+    const sandbox = this.runtime.sandboxes.find((one) => one.pod === podKeyOf(pod));
+    const judge = (fault: string | undefined): void => void (fault && this.violations.push(fault));
+    if (how === 'delUnknown') void this.runtime.del(`stranger-${pod}`).then(judge);
+    else if (sandbox && how === 'addAgain') void this.runtime.addAgain(sandbox).then(judge);
+    else if (sandbox && sandbox.state !== 'running') void this.runtime.del(sandbox.containerId).then(judge);
   }
 
   #create(number: number): void {
@@ -234,10 +257,12 @@ export class World {
   async settle(): Promise<boolean> {
     this.#fault = undefined;
     this.api.isUp = true;
+    this.api.upsert('nodes', NODE);
     this.#openGate();
     this.agent?.dieAfter(Number.POSITIVE_INFINITY);
     if (!this.#eth0) this.#flap(true);
     await this.#turn();
+    if (this.#build !== this.#liveBuild) this.agent?.kill();
     if (this.agent?.isDead ?? true) await this.#revive();
     let peace = 0;
     for (let round = 0; round < SETTLE_ROUNDS_MAX && peace < ROUNDS_OF_PEACE; round++) {
@@ -294,6 +319,12 @@ export class World {
     this.store.close();
   }
 }
+
+const namespaceObject = (label: number): KubeObject => ({
+  apiVersion: 'v1',
+  kind: 'Namespace',
+  metadata: { name: NAMESPACE, uid: 'ns', labels: { stage: `s${label}` } },
+});
 
 const podKeyOf = (number: number): string => `${NAMESPACE}/pod-${number}`;
 
