@@ -58,7 +58,6 @@ export function wireNode(prefix: string, podCount: number): WiredNode {
   const remove = () => {
     for (const path of [...pods.map((pod) => pod.netns), netns]) deleteNetns(path);
   };
-  remove();
   try {
     createNetns(netns, { loopbackUp: true });
     withNetns(netns, () => {

@@ -5,6 +5,9 @@ import { parseAddress, parseMac } from '../../datapath/address.ts';
 import { createNetns, deleteNetns, ifNameToIndex, openObject, ringBuffer, withNetns } from '../../native/index.ts';
 import { attach, attachDatapath, ip, wireNode } from '../wired-node.ts';
 
+/** Of this run: two may go on at once. */
+const prefix = `axb-${process.pid}-`;
+
 export interface Path {
   name: string;
   client: string;
@@ -16,11 +19,10 @@ export interface Path {
 
 /** Beside the floor only for the eye: what no node does, the two pods on the ends of one veth. */
 export function directVeth(): Path {
-  const [client, server] = ['/run/netns/axb-direct-0', '/run/netns/axb-direct-1'] as const;
+  const [client, server] = [`/run/netns/${prefix}direct-0`, `/run/netns/${prefix}direct-1`] as const;
   const close = () => {
     for (const netns of [client, server]) deleteNetns(netns);
   };
-  close();
   for (const netns of [client, server]) createNetns(netns, { loopbackUp: true });
   ip(client, [`link add eth0 type veth peer name eth0 netns ${server}`]);
   [client, server].forEach((netns, index) => {
@@ -41,7 +43,7 @@ export function directVeth(): Path {
 
 /** The node's stack forwards, and tracks connections because a rule asks for their state. */
 export function hostRouting(): Path {
-  const { node, ...path } = podsOnNode('axb-route-');
+  const { node, ...path } = podsOnNode('route');
   const rules =
     'add table inet bench; add chain inet bench f { type filter hook forward priority 0; }; add rule inet bench f ct state';
   withNetns(node.netns, () => execFileSync('nft', [`${rules} established,related,new accept`]));
@@ -50,7 +52,7 @@ export function hostRouting(): Path {
 
 /** simulations/bench/floor.bpf.c. */
 export function floor(): Path {
-  const { node, ...path } = podsOnNode('axb-floor-');
+  const { node, ...path } = podsOnNode('floor');
   const object = openObject(join(import.meta.dirname, 'build/floor.o'));
   object.load();
   const links = node.pods.flatMap((pod) => {
@@ -69,10 +71,12 @@ export function floor(): Path {
 
 /** Our programs with the rows that the agent would write, and somebody who reads the events, as the agent does. */
 export function axoneme(objectPath: string): Path {
-  const { node, ...path } = podsOnNode('axb-axon-');
+  const { node, ...path } = podsOnNode('axon');
   const datapath = attachDatapath(node, objectPath);
   const events = ringBuffer(datapath.object.map('events'), () => {});
+  const reading = setInterval(() => events.drain(), EVENT_READ_INTERVAL_MS);
   const close = () => {
+    clearInterval(reading);
     events.close();
     datapath.close();
     path.close();
@@ -80,8 +84,8 @@ export function axoneme(objectPath: string): Path {
   return { ...path, name: 'axoneme', families: ['ipv4', 'ipv6'], close };
 }
 
-function podsOnNode(prefix: string) {
-  const node = wireNode(prefix, 2);
+function podsOnNode(name: string) {
+  const node = wireNode(`${prefix}${name}-`, 2);
   const [client, server] = node.pods;
   if (client === undefined || server === undefined) throw new Error('two pods were asked for');
   // The gateway's addresses are on cilium_host; its ARP answers come from the host side of the veth.

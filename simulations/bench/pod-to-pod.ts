@@ -74,6 +74,11 @@ type Server = ChildProcessByStdio<Writable, Readable, null>;
 
 const paths: Path[] = [];
 const servers: Server[] = [];
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => {
+    cleanUp();
+    process.exit(1);
+  });
 try {
   execFileSync('make', ['--silent', '-C', import.meta.dirname], { stdio: ['ignore', 'ignore', 'inherit'] });
   paths.push(floor(), directVeth(), hostRouting(), axoneme(join(import.meta.dirname, '../../bpf/build/datapath.o')));
@@ -82,8 +87,12 @@ try {
   if (flags.json !== undefined) writeFileSync(flags.json, `${JSON.stringify(results, undefined, 1)}\n`);
   process.exitCode = missed.length > 0 ? 1 : 0;
 } finally {
-  for (const server of servers) server.kill('SIGKILL');
-  for (const path of paths) path.close();
+  cleanUp();
+}
+
+function cleanUp(): void {
+  for (const server of servers.splice(0)) server.kill('SIGKILL');
+  for (const path of paths.splice(0)) path.close();
 }
 
 /** Values of all rounds, by measure and path. */

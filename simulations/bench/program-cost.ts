@@ -25,7 +25,7 @@ interface Flow {
 }
 
 execFileSync('make', ['--silent', '-C', import.meta.dirname], { stdio: ['ignore', 'ignore', 'inherit'] });
-const node = wireNode('axb-cost-', 2);
+const node = wireNode(`axb-${process.pid}-cost-`, 2);
 const datapath = attachDatapath(node, join(import.meta.dirname, '../../bpf/build/datapath.o'));
 const plain = openObject(join(import.meta.dirname, 'build/floor.o'));
 try {
