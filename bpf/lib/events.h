@@ -64,7 +64,9 @@ noinline_fn void emit(struct __sk_buff *skb, const struct packet *p, __u8 type, 
 	len = ((len - 1) & (EVENT_CAPTURE - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, 0, event->data, len) == 0)
 		event->len_cap = len;
-	bpf_ringbuf_submit(event, 0);
+	/* Waking the reader costs a connection more than all its packets do here. It looks by itself every so often. */
+	bpf_ringbuf_submit(event, bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > EVENTS_WAKE_BYTES ? BPF_RB_FORCE_WAKEUP :
+												      BPF_RB_NO_WAKEUP);
 }
 
 /* TC's verdict for ours. */

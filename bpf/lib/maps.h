@@ -21,6 +21,8 @@
 #define NAT_MAX 262144
 #define FRAGMENTS_MAX 8192
 #define EVENTS_BYTES (2 << 20)
+/* Above this much unread the reader is woken; below, it comes by itself (EVENT_READ_INTERVAL_MS in datapath/events.ts). */
+#define EVENTS_WAKE_BYTES (EVENTS_BYTES / 8)
 
 const volatile struct config config = {
 	.hz = 250,

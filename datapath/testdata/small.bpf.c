@@ -28,6 +28,7 @@ static __attribute__((noinline)) int fill(struct __sk_buff *skb, struct event *e
 	event->len_orig = skb->len;
 	event->len_cap = 14;
 	event->ifindex = skb->ifindex;
+	event->timestamp = bpf_ktime_get_ns();
 	event->orig_port = bpf_htons(443);
 	return bpf_skb_load_bytes(skb, 0, event->data, 14);
 }

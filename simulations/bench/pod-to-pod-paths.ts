@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseAddress, parseMac } from '../../datapath/address.ts';
+import { EVENT_READ_INTERVAL_MS } from '../../datapath/events.ts';
 import { createNetns, deleteNetns, ifNameToIndex, openObject, ringBuffer, withNetns } from '../../native/index.ts';
 import { attach, attachDatapath, ip, wireNode } from '../wired-node.ts';
 
@@ -46,15 +47,15 @@ export function hostRouting(): Path {
   const { node, ...path } = podsOnNode('route');
   const rules =
     'add table inet bench; add chain inet bench f { type filter hook forward priority 0; }; add rule inet bench f ct state';
-  withNetns(node.netns, () => execFileSync('nft', [`${rules} established,related,new accept`]));
+  orClose(path, () => withNetns(node.netns, () => execFileSync('nft', [`${rules} established,related,new accept`])));
   return { ...path, name: 'routing + conntrack', families: ['ipv4'] };
 }
 
 /** simulations/bench/floor.bpf.c. */
 export function floor(): Path {
   const { node, ...path } = podsOnNode('floor');
-  const object = openObject(join(import.meta.dirname, 'build/floor.o'));
-  object.load();
+  const object = orClose(path, () => openObject(join(import.meta.dirname, 'build/floor.o')));
+  orClose(path, () => object.load());
   const links = node.pods.flatMap((pod) => {
     const index = Buffer.alloc(4);
     index.writeUInt32LE(ifNameToIndex(pod.link, node.netns));
@@ -72,7 +73,7 @@ export function floor(): Path {
 /** Our programs with the rows that the agent would write, and somebody who reads the events, as the agent does. */
 export function axoneme(objectPath: string): Path {
   const { node, ...path } = podsOnNode('axon');
-  const datapath = attachDatapath(node, objectPath);
+  const datapath = orClose(path, () => attachDatapath(node, objectPath));
   const events = ringBuffer(datapath.object.map('events'), () => {});
   const reading = setInterval(() => events.drain(), EVENT_READ_INTERVAL_MS);
   const close = () => {
@@ -82,6 +83,16 @@ export function axoneme(objectPath: string): Path {
     path.close();
   };
   return { ...path, name: 'axoneme', families: ['ipv4', 'ipv6'], close };
+}
+
+/** Takes the namespaces down when what comes after them fails. */
+function orClose<T>(path: { close(): void }, step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    path.close();
+    throw error;
+  }
 }
 
 function podsOnNode(name: string) {
