@@ -133,6 +133,7 @@ const mutation: fc.Arbitrary<Mutation> = fc.record({
   remove: fc.boolean(),
 });
 
+/** A copy goes in: a later mutation of the same list must not reach into it through itself, JSON has no cycles. */
 function mutate(root: JsonRecord, { path, value, remove }: Mutation): void {
   let at: JsonRecord | unknown[] = root;
   for (const [i, step] of path.entries()) {
@@ -144,7 +145,7 @@ function mutate(root: JsonRecord, { path, value, remove }: Mutation): void {
     else {
       if (remove && Array.isArray(at)) at.splice(Number(key), 1);
       else if (remove) delete (at as JsonRecord)[key];
-      else (at as JsonRecord)[key] = value;
+      else (at as JsonRecord)[key] = structuredClone(value);
       return;
     }
   }
