@@ -17,6 +17,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     teardownTimeout: 30_000,
     globalSetup: ['tidy/leaks.ts'],
+    setupFiles: ['tidy/seed.ts'],
     projects: [
       {
         extends: true,
