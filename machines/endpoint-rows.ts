@@ -31,11 +31,13 @@ export function rows({ context, value }: EndpointSnapshot): Row[] {
       return [...wiring(context), ...refusals(context), ...answers(context)];
     case 'ready':
       return [...wiring(context), ...refusals(context)];
-    case 'leaving':
     case 'rejected':
+    case 'forgotten':
       return refusals(context);
+    case 'leaving':
+      return [...remembered(context), ...refusals(context)];
     case 'lingering':
-      return [...refusals(context), timerRow(context.key, 'wake', context.backoff.dueMs)];
+      return [...remembered(context), ...refusals(context), timerRow(context.key, 'wake', context.backoff.dueMs)];
     case 'departed':
       return [...refusals(context), ...context.requests.map((key): Row => ({ table: 'cni.replies', key, value: {} }))];
     case 'gone':
@@ -109,6 +111,11 @@ function addressing(context: EndpointContext, { address, gateway, anywhere }: Fa
       value: { link, identity, id: endpointId, flags: 0, policyRevision: 0, mac, hostMac },
     },
   ];
+}
+
+/** Only what has an address can have left rows. */
+function remembered(context: EndpointContext): Row[] {
+  return context.ipv4 || context.ipv6 ? [local(context)] : [];
 }
 
 function local(context: EndpointContext): Row {

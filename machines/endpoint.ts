@@ -4,6 +4,7 @@
  * - A state is named after the last milestone reached.
  * - A restored endpoint knows all it needs from its `local.endpoints` row, so its rows never depend on the API server.
  * - While a changed label set has no identity yet, the old identity stays in force.
+ * - Its `local.endpoints` row is put before all others and deleted after all others: what a dead agent leaves has an owner.
  * - The answer to CNI ADD comes after every row is actual; the address is free again only after every row is gone.
  */
 import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
@@ -127,6 +128,7 @@ const machine = setup({
       }),
     ),
     forgetRefused: assign({ refused: {} }),
+    giveUpAddress: assign({ ipv4: '', ipv6: '' }),
     calm: assign({ backoff: calm }),
   },
   guards,
@@ -192,9 +194,20 @@ const machine = setup({
     },
     ready: { on: { failed: { target: 'failing', actions: 'backOff' } } },
     /** CNI ADD failed: everything is taken back, and the runtime is told why. */
-    rejected: { on: { settled: { target: 'gone', actions: { type: 'tell', params: release } } } },
-    /** Its rows are being deleted. */
+    rejected: {
+      entry: 'giveUpAddress',
+      on: { settled: { target: 'gone', actions: { type: 'tell', params: release } } },
+    },
+    /** Its rows are being deleted, and it is remembered until they are: an agent that dies now goes on with it. */
     leaving: {
+      on: {
+        'cni.del': { actions: 'join' },
+        settled: { target: 'forgotten' },
+        failed: { target: 'lingering', actions: 'backOff' },
+      },
+    },
+    /** Its last row is being deleted, that by which it is remembered. */
+    forgotten: {
       on: {
         'cni.del': { actions: 'join' },
         settled: { target: 'departed' },

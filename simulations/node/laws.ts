@@ -1,20 +1,21 @@
 /**
  * The laws that a node keeps, whatever happens to it; each violation is a sentence.
  *
- * - At any time: no row of a running pod is taken away (hitless).
+ * - At any time: no row of a running pod is taken away (hitless); CNI is answered when it is true (answer).
  * - After faults stop: desired = actual = kernel (convergent); every running pod has all its rows, and nothing else is
  *   there (no lost, no leaked row); looking again, or starting again, changes nothing (minimal).
  * - At the end: another engine makes the same plans of the same log (deterministic).
  */
 import type { LogEntry } from '../../cluster/events.ts';
 import type { Op } from '../../datapath/driver.ts';
+import { poolKey } from '../../machines/ip-pool.ts';
 import { kinds } from '../../machines/kinds.ts';
 import { Engine } from '../../reconcilers/engine.ts';
-import { canonical } from '../../state/tables.ts';
+import { canonical, tableNames } from '../../state/tables.ts';
 import { kernelTables, type SimulatedKernel } from '../kernel.ts';
 import { differences } from '../replay.ts';
 import { plannedLine } from './agent.ts';
-import type { Sandbox } from './runtime.ts';
+import type { Answered, Sandbox } from './runtime.ts';
 import type { World } from './world.ts';
 
 const bare = (address: string): string => address.slice(0, address.indexOf('/'));
@@ -45,6 +46,15 @@ export function checkOp(op: Op, sandboxes: readonly Sandbox[], kernel: Simulated
   return owner && `hitless: delete of ${row}, which running pod ${owner.pod} needs`;
 }
 
+/** True answers: an ADD is answered when every row is there, a DEL when none is left. */
+export function checkAnswer(sandbox: Sandbox, answered: Answered, kernel: SimulatedKernel): string[] {
+  const there = new Set([...kernel.rows()].map(({ table, key }) => `${table} ${key}`));
+  const rows = rowsOfSandbox({ ...sandbox, state: 'running' });
+  const wrong = rows.filter((row) => there.has(row) !== (answered === 'added'));
+  const what = answered === 'added' ? 'missing' : 'left';
+  return wrong.map((row) => `answer: ${sandbox.containerId} is ${answered}, but ${row} is ${what}`);
+}
+
 /** After `world.settle()`. */
 export async function checkSettled(world: World): Promise<string[]> {
   const found: string[] = [];
@@ -62,7 +72,7 @@ export async function checkSettled(world: World): Promise<string[]> {
       found.push(`convergent: ${row} is ${canonical(value)}, wanted ${canonical(wanted.get(row))}`);
   }
   for (const row of world.expectedOfPods()) if (!there.has(row)) found.push(`lost: ${row}, which a running pod needs`);
-  found.push(...checkPods(world), ...(await checkMinimal(world)));
+  found.push(...checkPods(world), ...checkMemory(agent.engine), ...(await checkMinimal(world)));
   return found;
 }
 
@@ -83,6 +93,20 @@ function checkPods({ runtime, api, agent, store }: World): string[] {
   const pods = [...api.of('pods').keys()].sort().join();
   if (announced !== pods) found.push(`leaked: CiliumEndpoints are ${announced || 'none'}, pods are ${pods || 'none'}`);
   return found;
+}
+
+/** The engine remembers nothing of what is gone. */
+function checkMemory(engine: Engine): string[] {
+  const empty = tableNames
+    .flatMap((table) => engine.rows(table))
+    .filter(({ desired, actual }) => desired === undefined && actual === undefined)
+    .map(
+      ({ table, key }) => `leaked: the engine still knows ${table} ${key}, which nobody wants and which is not there`,
+    );
+  const pool = engine.machine(poolKey)?.context as { held: object } | undefined;
+  const endpoints = engine.machines().filter(({ kind }) => kind === 'endpoint').length;
+  const held = Object.keys(pool?.held ?? {}).length;
+  return held === endpoints ? empty : [...empty, `leaked: ${held} addresses are held by ${endpoints} endpoints`];
 }
 
 async function checkMinimal(world: World): Promise<string[]> {

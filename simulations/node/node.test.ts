@@ -76,6 +76,17 @@ describe('a simulated node', () => {
       ],
     ],
     [
+      'death while an endpoint is leaving',
+      [
+        { do: 'create', pod: 0 },
+        { do: 'work', ops: 8 },
+        { do: 'kill', afterOps: 15 },
+        { do: 'create', pod: 4 },
+        { do: 'delete', pod: 0 },
+        { do: 'work', ops: 4 },
+      ],
+    ],
+    [
       'two identities for one label set',
       [
         { do: 'create', pod: 1 },
@@ -92,7 +103,7 @@ describe('a simulated node', () => {
       ],
     ],
   ])('keeps them through %s', async (_, actions) => {
-    for (const seed of [7, 34, 62]) expect((await runActions(seed, actions)).violations).toEqual([]);
+    for (const seed of [7, 34, 45, 62]) expect((await runActions(seed, actions)).violations).toEqual([]);
   });
 
   it('orders its ops so that the kernel never has a reason to refuse one', async () => {

@@ -20,16 +20,25 @@ export interface Sandbox {
   result: CniAddResult | undefined;
 }
 
+/** What the runtime was just told of a sandbox by CNI. */
+export type Answered = 'added' | 'deleted';
+
 export class SimulatedRuntime {
   readonly #kernel: SimulatedKernel;
   readonly #pods: () => ReadonlyMap<string, KubeObject>;
+  readonly #onAnswer: (sandbox: Sandbox, answered: Answered) => void;
   readonly #sandboxes = new Map<string, Sandbox>();
-  readonly #deleteQueue = new Set<string>();
+  readonly #deleteQueue = new Map<string, Sandbox>();
   #agent: SimulatedAgent | undefined;
   #containers = 0;
 
-  constructor(kernel: SimulatedKernel, pods: () => ReadonlyMap<string, KubeObject>) {
+  constructor(
+    kernel: SimulatedKernel,
+    pods: () => ReadonlyMap<string, KubeObject>,
+    onAnswer: (sandbox: Sandbox, answered: Answered) => void,
+  ) {
     this.#kernel = kernel;
+    this.#onAnswer = onAnswer;
     this.#pods = pods;
   }
 
@@ -43,9 +52,11 @@ export class SimulatedRuntime {
 
   agentStarted(agent: SimulatedAgent): void {
     this.#agent = agent;
-    for (const containerId of this.#deleteQueue) {
+    for (const [containerId, sandbox] of this.#deleteQueue) {
       void agent.del(containerId).then(({ error }) => {
-        if (!error) this.#deleteQueue.delete(containerId);
+        if (error) return;
+        this.#onAnswer(sandbox, 'deleted');
+        this.#deleteQueue.delete(containerId);
       });
     }
   }
@@ -109,12 +120,14 @@ export class SimulatedRuntime {
     if (error) return this.#leave(sandbox);
     sandbox.state = 'running';
     sandbox.result = result as CniAddResult;
+    this.#onAnswer(sandbox, 'added');
   }
 
   async #leave(sandbox: Sandbox): Promise<void> {
     sandbox.state = 'leaving';
     const answer = await this.#agent?.del(sandbox.containerId);
-    if (!answer || answer.error) this.#deleteQueue.add(sandbox.containerId);
+    if (!answer || answer.error) this.#deleteQueue.set(sandbox.containerId, sandbox);
+    else this.#onAnswer(sandbox, 'deleted');
     this.#kernel.removeNamespace(sandbox.netns);
     this.#sandboxes.delete(sandbox.pod);
     if (this.#deleteQueue.has(sandbox.containerId) && this.#agent?.isReady) this.agentStarted(this.#agent);

@@ -13,7 +13,7 @@ import type { Action } from './actions.ts';
 import { SimulatedAgent } from './agent.ts';
 import { claimIdentity, SimulatedApi } from './api.ts';
 import { seeded, VirtualClock } from './clock.ts';
-import { checkOp, rowsOfSandbox } from './laws.ts';
+import { checkAnswer, checkOp, rowsOfSandbox } from './laws.ts';
 import { SimulatedRuntime } from './runtime.ts';
 
 export const facts: AgentFacts = {
@@ -61,6 +61,8 @@ export class World {
   #liveBuild = 0;
   #fault: { errno: string; ops: number } | undefined;
   #waiting: (() => void)[] = [];
+  /** Somebody took rows away behind the agent's back: its answers may be wrong in good faith. */
+  #isSpoiled = false;
   #isGateOpen = true;
   #uids = 0;
 
@@ -68,7 +70,13 @@ export class World {
     this.#random = seeded(seed ^ 0x5eed);
     this.kernel = new SimulatedKernel({ faults: (op) => this.#failureOf(op) });
     this.kernel.addLink('eth0');
-    this.runtime = new SimulatedRuntime(this.kernel, () => this.api.of('pods'));
+    this.runtime = new SimulatedRuntime(
+      this.kernel,
+      () => this.api.of('pods'),
+      (sandbox, answered) => {
+        if (!this.#isSpoiled) this.violations.push(...checkAnswer(sandbox, answered, this.kernel));
+      },
+    );
     this.api.upsert('nodes', NODE);
     this.api.upsert('namespaces', namespaceObject(0));
   }
@@ -121,6 +129,7 @@ export class World {
         const sandbox = this.runtime.sandboxes.find(
           ({ pod, state }) => pod === podKeyOf(action.pod) && state === 'running',
         );
+        if (sandbox) this.#isSpoiled = true;
         if (sandbox) this.runtime.loseNamespace(sandbox);
         return;
       }
@@ -215,6 +224,7 @@ export class World {
     const rows = [...this.kernel.rows()];
     const row = rows[which % Math.max(rows.length, 1)];
     if (!row) return;
+    this.#isSpoiled = true;
     if (how === 'remove') this.kernel.meddle(row.table, row.key, undefined);
     else if (row.table.startsWith('bpf.'))
       this.kernel.meddle(row.table, row.key, { ...(row.value as object), flags: 7 });
