@@ -4,9 +4,12 @@
  * - Baselines of the same run: reading the same lines as JSON, and bare XState transitions of an endpoint's life.
  * - The cost of an event on a full node over that on a small one: 1 when a step costs what it changes.
  * - Rounds are taken in turn, the best of each counts; times are of the processor, not of the wall.
+ * - Memory is the heap that a full node holds on to: engine, machines, rows and the simulated kernel, for each pod.
  *
- * node --expose-gc simulations/bench/engine.ts [PODS]
+ * node simulations/bench/engine.ts [PODS]
  */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 import type { LogEntry } from '../../cluster/events.ts';
 import { FORMAT, type RecordingHeader, VERSION } from '../../cluster/recording-format.ts';
@@ -103,9 +106,20 @@ function bareLives(count: number): number {
   return count * messages.length;
 }
 
-function heapMiB(): number {
-  globalThis.gc?.();
-  return process.memoryUsage().heapUsed / mebibyte;
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+function heapBytes(): number {
+  collectGarbage();
+  return process.memoryUsage().heapUsed;
+}
+
+/** Of each pod that is alive in the middle of the log. */
+async function bytesOfPod(log: readonly string[]): Promise<number> {
+  const before = heapBytes();
+  const { engine } = await replay(itemsOf(log), { until: log.length >> 1 });
+  const grown = heapBytes() - before;
+  return grown / engine.machines().filter(({ kind }) => kind === 'endpoint').length;
 }
 
 const linesOf = (alive: number): string[] => churnLog({ pods, alive, labelSets }).map((entry) => JSON.stringify(entry));
@@ -147,6 +161,8 @@ print(
 print(`an event with ${full} alive ${(perEvent.full / perEvent.small).toFixed(2)} x the time with ${small}`);
 const { machines, rows } = last.engine.stats();
 print(`left when all are gone  ${machines} machines, ${rows} rows`);
+const perPod = await bytesOfPod(lines.full);
+const rss = process.memoryUsage.rss() / mebibyte;
 print(
-  `memory                  RSS ${Math.round(process.memoryUsage().rss / mebibyte)} MiB, with both logs; heap ${Math.round(heapMiB())} MiB`,
+  `memory                  ${Math.round(perPod / 1024)} KiB of heap a pod; RSS with all logs ${Math.round(rss)} MiB`,
 );
