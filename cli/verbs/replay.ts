@@ -1,5 +1,5 @@
 /** `axoneme replay RECORDING`: runs a recorded log through this build's engine, and tells what comes of it. */
-import { readRecording } from '../../cluster/recording-reader.ts';
+import { type RecordingItem, readRecording } from '../../cluster/recording-reader.ts';
 import { startDebugServer } from '../../observe/debug-server.ts';
 import { isKernelTable } from '../../simulations/kernel.ts';
 import { differences, type PlannedOp, type Replayed, replay } from '../../simulations/replay.ts';
@@ -19,6 +19,8 @@ RECORDING is a file or a directory that \`agent --record\` or \`up --record\` wr
   --serve SOCKET  then serve the debug endpoint over the result, until interrupted
 The exit code is 1 when this build plans differently from the one that recorded.`;
 
+const PROGRESS_MS = 250;
+
 export async function run(args: string[]): Promise<number> {
   const spec = { digest: true, ops: true, until: 'SEQ', serve: 'SOCKET', output: 'FORMAT' } as const;
   const { flags, positionals } = parseArguments(args, spec);
@@ -29,7 +31,8 @@ export async function run(args: string[]): Promise<number> {
     throw new UsageError('flags --digest, --ops and -o json exclude each other');
   }
   const until = flags.until === undefined ? undefined : wholeNumber('until', flags.until, 1, Number.MAX_SAFE_INTEGER);
-  const replayed = await replay(readRecording(required('RECORDING', path)), {
+  const items = readRecording(required('RECORDING', path));
+  const replayed = await replay(process.stderr.isTTY && !flags.ops ? withProgress(items) : items, {
     ...(until !== undefined && { until }),
     ...(flags.ops && { onOp: (planned) => print(opLine(planned)) }),
   });
@@ -39,6 +42,23 @@ export async function run(args: string[]): Promise<number> {
   for (const { seq, message } of replayed.divergences.slice(0, 20)) process.stderr.write(`#${seq}: ${message}\n`);
   if (flags.serve !== undefined) await serve(flags.serve, replayed);
   return replayed.divergences.length > 0 ? 1 : 0;
+}
+
+/** Says now and then how far it is, on a line that it takes back in the end. */
+async function* withProgress(items: AsyncIterable<RecordingItem>): AsyncGenerator<RecordingItem> {
+  let entries = 0;
+  let saidAt = Date.now();
+  try {
+    for await (const item of items) {
+      if (++entries % 1_000 === 0 && Date.now() - saidAt > PROGRESS_MS) {
+        saidAt = Date.now();
+        process.stderr.write(`\r${entries.toLocaleString('en')} events\u001b[K`);
+      }
+      yield item;
+    }
+  } finally {
+    process.stderr.write('\r\u001b[K');
+  }
 }
 
 const opLine = ({ seq, at, op }: PlannedOp): string =>
