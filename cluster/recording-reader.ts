@@ -49,6 +49,18 @@ export async function* readRecording(path: string): AsyncGenerator<RecordingItem
   }
 }
 
+/** When the last run began: the name that its header bears. */
+export async function lastRunOf(path: string): Promise<number> {
+  const file = filesOf(path).at(-1) ?? path;
+  for await (const line of linesOf(file)) {
+    const value = parse(line, file);
+    const fault = headerFault(value);
+    if (fault) throw new RecordingError(file, 1, fault);
+    return (value as RecordingHeader).startedAt;
+  }
+  throw new RecordingError(file, 1, 'expected a header, got an empty file');
+}
+
 function filesOf(path: string): string[] {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new Error(`${path}: no such file or directory, expected a recording`);

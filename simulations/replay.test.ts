@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { LogEntry } from '../cluster/events.ts';
 import { openRecording } from '../cluster/recording.ts';
-import { readRecording } from '../cluster/recording-reader.ts';
+import { lastRunOf, readRecording } from '../cluster/recording-reader.ts';
 import { actionsFrom } from './node/actions.ts';
 import type { SimulatedAgent } from './node/agent.ts';
 import { facts, World } from './node/world.ts';
@@ -59,6 +59,23 @@ it('stops where it is told to, at the digest of that moment', async () => {
   for (const until of [10, 20, 30, first.log.length])
     digests.add((await replay(readRecording(directory), { until })).digest.total);
   expect(digests.size).toBeGreaterThan(2);
+  close();
+});
+
+it('stops in the last run, and runs those before it to their ends', async () => {
+  const { agents, close } = await lived(2);
+  expect(agents.length).toBeGreaterThan(1);
+  agents.forEach(({ log }, life) => record(log, 1_000 + life));
+  const last = agents.at(-1) as SimulatedAgent;
+  const untilOfRun = await lastRunOf(directory);
+  expect(untilOfRun).toBe(1_000 + agents.length - 1);
+  // Where the agent has taken stock, and nothing is under way.
+  const until = last.log.find(({ event }) => event.type === 'source.synced' && event.source === 'kernel')?.seq ?? 0;
+  const { seq, engine, kernel } = await replay(readRecording(directory), { until, untilOfRun });
+  expect(seq).toBe(until);
+  expect(differences(engine, kernel)).toEqual([]);
+  const cut = await replay(readRecording(directory), { until });
+  expect(differences(cut.engine, cut.kernel)).not.toEqual([]);
   close();
 });
 

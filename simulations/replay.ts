@@ -27,8 +27,10 @@ export interface PlannedOp {
 }
 
 export interface ReplayOptions {
-  /** Stop after the entry of this number, in the last run. */
+  /** Stop after the entry of this number … */
   until?: number;
+  /** … of the run that began then; what came before it is run to its end. Without it every run is stopped there. */
+  untilOfRun?: number;
   onOp?: (planned: PlannedOp) => void;
 }
 
@@ -62,10 +64,14 @@ export async function replay(items: AsyncIterable<RecordingItem>, options: Repla
       runs++;
       torn = false;
     } else if (item.kind === 'torn') torn = true;
-    else if (run && (options.until === undefined || item.entry.seq <= options.until)) run.take(item.entry);
+    else if (run && !isBeyond(item.entry, run.header, options)) run.take(item.entry);
   }
   if (!run) throw new Error('the recording has no run in it');
   return { header: run.header, runs, torn, ...run.result() };
+}
+
+function isBeyond({ seq }: LogEntry, { startedAt }: RecordingHeader, { until, untilOfRun }: ReplayOptions): boolean {
+  return until !== undefined && seq > until && (untilOfRun === undefined || untilOfRun === startedAt);
 }
 
 /** One life of the agent. */

@@ -1,5 +1,5 @@
 /** `axoneme replay RECORDING`: runs a recorded log through this build's engine, and tells what comes of it. */
-import { type RecordingItem, readRecording } from '../../cluster/recording-reader.ts';
+import { lastRunOf, type RecordingItem, readRecording } from '../../cluster/recording-reader.ts';
 import { startDebugServer } from '../../observe/debug-server.ts';
 import { isKernelTable } from '../../simulations/kernel.ts';
 import { differences, type PlannedOp, type Replayed, replay } from '../../simulations/replay.ts';
@@ -31,9 +31,10 @@ export async function run(args: string[]): Promise<number> {
     throw new UsageError('flags --digest, --ops and -o json exclude each other');
   }
   const until = flags.until === undefined ? undefined : wholeNumber('until', flags.until, 1, Number.MAX_SAFE_INTEGER);
-  const items = readRecording(required('RECORDING', path));
+  const recording = required('RECORDING', path);
+  const items = readRecording(recording);
   const replayed = await replay(process.stderr.isTTY && !flags.ops ? withProgress(items) : items, {
-    ...(until !== undefined && { until }),
+    ...(until !== undefined && { until, untilOfRun: await lastRunOf(recording) }),
     ...(flags.ops && { onOp: (planned) => print(opLine(planned)) }),
   });
   if (isJson) printJson(jsonOf(replayed));
