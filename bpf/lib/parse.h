@@ -12,9 +12,7 @@
 #undef SOURCE_FILE
 #define SOURCE_FILE SOURCE_PARSE
 
-/* Linear bytes wanted before parsing: Ethernet, IPv6 and TCP without options. */
-#define HEADERS_MIN (ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct tcphdr))
-/* What is pulled when fewer are linear. */
+/* What is pulled when the network header is not linear. */
 #define HEADERS_PULL 128
 /* Extension headers of IPv6 before the packet is dropped. */
 #define IPV6_EXTENSIONS_MAX 6
@@ -66,12 +64,16 @@ union l4_header {
 };
 
 
-/* Makes the headers linear; packet pointers taken before are void. */
+/*
+ * Makes the network header linear; packet pointers taken before are void. No more than that: what a socket sends has its headers linear
+ * and its payload in pages, and one byte pulled from there copies the head of a packet that TCP still holds (a tenth of a bulk stream).
+ */
 inline_fn void pull_headers(struct __sk_buff *skb)
 {
 	long linear = (long)skb->data_end - (long)skb->data;
+	long wanted = ETH_HLEN + (skb->protocol == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 
-	if (linear < (long)HEADERS_MIN && skb->len > (__u32)linear)
+	if (linear < wanted && skb->len > (__u32)linear)
 		bpf_skb_pull_data(skb, skb->len < HEADERS_PULL ? skb->len : HEADERS_PULL);
 }
 
