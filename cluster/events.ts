@@ -195,7 +195,13 @@ export function topicsOf(event: ClusterEvent): TopicRef[] {
     case 'kube.deleted': {
       const key = objectKey(event.object);
       const fact = { fact: `${event.resource}/${key}`, gone: event.type === 'kube.deleted' };
-      const topics: TopicRef[] = [{ topic: `${event.resource}/${key}`, ...fact }];
+      const topics: TopicRef[] = [
+        { topic: `${event.resource}/${key}`, ...fact },
+        { topic: `every/${event.resource}`, ...fact },
+      ];
+      const service =
+        event.resource === 'endpointslices' && event.object.metadata.labels?.['kubernetes.io/service-name'];
+      if (service) topics.push({ topic: `slices/${event.object.metadata.namespace}/${service}`, ...fact });
       if (event.resource === 'ciliumidentities') {
         const labels = event.object['security-labels'] as Record<string, string> | undefined;
         topics.push({ topic: `identity-objects/${labelsKey(labels ?? {})}`, ...fact });

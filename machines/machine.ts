@@ -72,6 +72,14 @@ export interface Kind {
   topics(snapshot: AnyMachineSnapshot): string[];
   facts?(snapshot: AnyMachineSnapshot): Fact[];
   rows(snapshot: AnyMachineSnapshot): Row[];
+  /**
+   * For machines with so many rows that to list them all for each event would break the cost rule: rows beside those of `rows`, in
+   * groups of the machine's own naming. A transition changes only the groups that it names in `touched`; an empty group is no group.
+   */
+  groups?: {
+    touched(snapshot: AnyMachineSnapshot): readonly string[];
+    rows(snapshot: AnyMachineSnapshot, group: string): readonly Row[];
+  };
 }
 
 /** The machine actions that the engine carries out. */

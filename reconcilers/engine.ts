@@ -38,6 +38,8 @@ export interface ActualStore {
   write(changes: readonly RowChange[]): void;
 }
 
+const nothing: ReadonlySet<RowEntry> = new Set();
+
 export class Engine implements Inspector, RowKeeper {
   readonly transitions$ = new Subject<Transition>();
   readonly ops$ = new Subject<OpRecord>();
@@ -85,19 +87,29 @@ export class Engine implements Inspector, RowKeeper {
   // --- machines' wishes (RowKeeper)
 
   rewrite(machine: Machine, rows: readonly Row[], by: Transition): void {
+    machine.rows = this.#reconsider(machine, machine.rows, rows, by);
+    this.#restless.add(machine);
+  }
+
+  rewriteGroup(machine: Machine, group: string, rows: readonly Row[], by: Transition): void {
+    const now = this.#reconsider(machine, machine.groups.get(group) ?? nothing, rows, by);
+    if (now.size > 0) machine.groups.set(group, now);
+    else machine.groups.delete(group);
+  }
+
+  #reconsider(machine: Machine, before: ReadonlySet<RowEntry>, rows: readonly Row[], by: Transition): Set<RowEntry> {
     const now = new Set<RowEntry>();
     for (const row of rows) {
       const entry = this.#rows.want(row, machine.key, by);
       now.add(entry);
       this.#watch(machine, entry);
     }
-    for (const entry of machine.rows) {
+    for (const entry of before) {
       if (now.has(entry)) continue;
       this.#rows.unwant(entry, machine.key);
       this.#watch(machine, entry);
     }
-    machine.rows = now;
-    this.#restless.add(machine);
+    return now;
   }
 
   retry(machine: Machine): void {
@@ -303,11 +315,13 @@ export class Engine implements Inspector, RowKeeper {
       state: nameOf(machine.snapshot),
       context: machine.snapshot.context,
       topics: [...machine.topics],
-      rows: [...machine.rows].map((entry) => ({
-        table: entry.table,
-        key: entry.key,
-        state: stateOf(entry, this.#heldBack.has(entry)),
-      })),
+      rows: [machine.rows, ...machine.groups.values()]
+        .flatMap((rows) => [...rows])
+        .map((entry) => ({
+          table: entry.table,
+          key: entry.key,
+          state: stateOf(entry, this.#heldBack.has(entry)),
+        })),
       ...(last && { last }),
     };
   }

@@ -208,9 +208,12 @@ describe('loop', () => {
     expect(world.applied).not.toContain('put sysctls y');
   });
 
-  it('refuses to start with a table that no driver has', () => {
+  it('says of a row that no driver is there for it', async () => {
     const engine = new Engine([wish], { rows: () => [], write: () => {} });
-    const drivers = world.drivers().filter(({ tables: [table] }) => table !== 'routes');
-    expect(() => new Loop({ engine, drivers, now: () => 0, onDefect: () => {} })).toThrow(/no driver for table routes/);
+    const drivers = world.drivers().filter(({ tables: [table] }) => table !== 'sysctls');
+    const loop = new Loop({ engine, drivers, now: () => 0, onDefect: () => {} });
+    loop.push('kube', pod('a', sysctl('x')));
+    await loop.idle();
+    expect(engine.rows('sysctls')).toMatchObject([{ key: 'x', state: 'failed', error: { errno: 'ENODRIVER' } }]);
   });
 });

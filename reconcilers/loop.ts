@@ -6,7 +6,7 @@
  * - The kube and edge lanes run beside it: no kernel op waits for the API server.
  */
 import type { Observable, Subscription } from 'rxjs';
-import type { ClusterEvent, LogEntry, OpDone } from '../cluster/events.ts';
+import type { ClusterEvent, LogEntry, OpDone, OpError } from '../cluster/events.ts';
 import type { Driver, Op, OpResult } from '../datapath/driver.ts';
 import type { StoredRow } from '../state/store.ts';
 import { canonical, type TableName, tableNames, tables } from '../state/tables.ts';
@@ -38,8 +38,6 @@ export class Loop {
   constructor(options: LoopOptions) {
     this.#options = options;
     for (const driver of options.drivers) for (const table of driver.tables) this.#drivers.set(table, driver);
-    const orphaned = tableNames.filter((table) => !this.#drivers.has(table));
-    if (orphaned.length > 0) throw new Error(`no driver for table ${orphaned.join(', ')}`);
   }
 
   get queueLength(): number {
@@ -94,8 +92,10 @@ export class Loop {
     const unlucky = new Set<string>();
     for (const step of steps) {
       if (this.#stopped) return;
-      const ready = step.ops.filter((op) => !op.owners.some((owner) => unlucky.has(owner)));
-      this.#report(step.ops.filter((op) => !ready.includes(op)).map((op) => [op, cancelled]));
+      const isReady = (op: Op): boolean => !op.owners.some((owner) => unlucky.has(owner));
+      const ready = step.ops.filter(isReady);
+      if (ready.length < step.ops.length)
+        this.#report(step.ops.filter((op) => !isReady(op)).map((op) => [op, cancelled]));
       for (const op of await this.#apply(step, ready)) for (const owner of op.owners) unlucky.add(owner);
     }
   }
@@ -103,11 +103,11 @@ export class Loop {
   /** Applies and reports; returns the ops that failed. */
   async #apply(step: Step, ops: readonly Op[]): Promise<readonly Op[]> {
     if (ops.length === 0) return [];
-    const driver = this.#drivers.get(step.table) as Driver;
+    const driver = this.#drivers.get(step.table);
     let results: OpResult[];
     this.#underWay++;
     try {
-      const applied = driver.apply(ops);
+      const applied = driver ? driver.apply(ops) : ops.map(() => undriven(step.table));
       results = applied instanceof Promise ? await applied : applied;
     } catch (error) {
       this.#options.onDefect(error, undefined);
@@ -187,6 +187,14 @@ export class Loop {
     await this.#kernelLane;
   }
 }
+
+/** This agent was started without the feature that the table belongs to. */
+const undriven = (table: TableName): OpError => ({
+  kind: 'invalid',
+  errno: 'ENODRIVER',
+  message: `table ${table} has no driver in this agent`,
+  retryable: false,
+});
 
 const cancelled = {
   kind: 'cancelled' as const,

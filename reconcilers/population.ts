@@ -7,7 +7,7 @@
  *   to life meanwhile does so then.
  */
 import type { AnyMachineSnapshot } from 'xstate';
-import { type ClusterEvent, topicsOf } from '../cluster/events.ts';
+import { type ClusterEvent, type TopicRef, topicsOf } from '../cluster/events.ts';
 import type { Birth, FactMessage, Kind, Message, Tell } from '../machines/machine.ts';
 import { initialTransition, transition } from '../machines/transition.ts';
 import { canonical, type Row } from '../state/tables.ts';
@@ -25,6 +25,8 @@ export interface Machine {
   topics: ReadonlySet<string>;
   facts: Map<string, string>;
   rows: Set<RowEntry>;
+  /** Rows of `Kind.groups`, by group. */
+  groups: Map<string, Set<RowEntry>>;
   /** Rows that are wanted or given up, and not settled. */
   unsettled: Set<RowEntry>;
   /** Something happened since it was last told that it is settled. */
@@ -39,6 +41,8 @@ type AnyMessage = Unstamped<Message>;
 export interface RowKeeper {
   /** `rows` is what the machine wants now, after `by`. */
   rewrite(machine: Machine, rows: readonly Row[], by: Transition): void;
+  /** The same for one group of rows. */
+  rewriteGroup(machine: Machine, group: string, rows: readonly Row[], by: Transition): void;
   retry(machine: Machine): void;
 }
 
@@ -70,9 +74,23 @@ export class Population {
         else this.#bear(kind, birth, cause);
       }
     }
-    for (const { topic, fact, gone } of topicsOf(event)) {
+    const topics = topicsOf(event);
+    if (event.type === 'kube.upserted') this.#retract(topics);
+    for (const { topic, fact, gone } of topics) {
       if (fact !== undefined) this.#retain(topic, fact, gone ? undefined : event);
       this.#publish(topic, event);
+    }
+  }
+
+  /** Where an object was heard of under a topic that it no longer has, it is gone. */
+  #retract(topics: readonly TopicRef[]): void {
+    const [own] = topics;
+    const before = own?.fact === undefined ? undefined : this.#facts.get(own.topic)?.get(own.fact);
+    if (before?.type !== 'kube.upserted') return;
+    for (const { topic, fact } of topicsOf(before)) {
+      if (fact === undefined || topics.some((now) => now.topic === topic)) continue;
+      this.#retain(topic, fact, undefined);
+      this.#publish(topic, { ...before, type: 'kube.deleted' });
     }
   }
 
@@ -100,6 +118,7 @@ export class Population {
       topics: new Set(),
       facts: new Map(),
       rows: new Set(),
+      groups: new Map(),
       unsettled: new Set(),
       owedSettled: true,
       history: [],
@@ -176,6 +195,11 @@ export class Population {
         ? last
         : { machine: machine.key, from: state, to: state, on, cause };
     this.#keeper.rewrite(machine, over ? [] : kind.rows(snapshot), by);
+    if (!kind.groups) return;
+    const touched = over ? [...machine.groups.keys()] : kind.groups.touched(snapshot);
+    for (const group of touched) {
+      this.#keeper.rewriteGroup(machine, group, over ? [] : kind.groups.rows(snapshot, group), by);
+    }
   }
 
   #subscribe(machine: Machine, topics: readonly string[], cause: Cause): void {

@@ -111,6 +111,74 @@ export interface LocalEndpointRow {
   mtu: number;
 }
 
+/**
+ * `backends` map. Key: `10.0.1.5:8080/TCP` or `[fd00::5]:8080/TCP`; see `backendKey`. The driver gives it its number, which it keeps
+ * while the row is there. In place as long as any slice names it, terminating or not.
+ */
+export interface BackendRow {
+  address: string;
+  port: number;
+  protocol: Protocol;
+}
+export type Protocol = 'TCP' | 'UDP' | 'SCTP';
+/**
+ * The backends that new connections are spread over: `backend_sets`, `backend_slots`, `affinity_matches` and, for Maglev, `maglev` maps.
+ * Key: `namespace/service:portName/IPv4` or `…/IPv6`, with `/local` for those of this node only; shared by the frontends of a port.
+ */
+export interface BackendSetRow {
+  /** Keys of `bpf.backends`, sorted: every node builds the same Maglev table. Empty: new connections are refused. */
+  backends: string[];
+  /** Slots of the Maglev table, a prime of `maglevSizes`; 0: random choice. */
+  maglevSize: number;
+  /** Seconds; 0: no session affinity. */
+  affinityTimeout: number;
+}
+/** `frontends` map. Key: `10.96.0.10:53/UDP` or `[fd00::a]:53/UDP`; see `frontendKey`. */
+export interface FrontendRow {
+  type: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalIP' | 'HostPort';
+  /** `namespace/name`; of a HostPort the pod's. */
+  service: string;
+  portName: string;
+  /** Key of `bpf.backend-sets` for connections from this node: its pods and its host processes. */
+  internalSet: string;
+  /** The same for connections from outside the node. */
+  externalSet: string;
+  /** externalTrafficPolicy Local: the client's address is kept, the packet is never sent on to another node. */
+  externalLocal: boolean;
+  /** Only clients in `bpf.source-ranges` of this frontend. */
+  sourceRanges: boolean;
+  /** How packets from outside reach a backend on another node. */
+  forwarding: 'snat' | 'dsr';
+}
+/** `source_ranges` map. Key: `frontendKey|cidr`. */
+export interface SourceRangeRow {
+  frontend: string;
+  cidr: string;
+}
+/** HTTP on a health check node port, as kube-proxy serves it. Key: port number. */
+export interface HealthCheckRow {
+  namespace: string;
+  service: string;
+  localEndpoints: number;
+}
+/** The policy map of one endpoint. Key: endpoint id. */
+export interface PolicyMapRow {
+  entriesMax: number;
+}
+/**
+ * One entry of an endpoint's policy map. Key: `endpointId|direction|identity|protocol|port`, see `policyEntryKey`; identity 0 is any,
+ * protocol `ANY` and port `*` are wildcards, `8000/13` are the ports that share the first 13 bits with 8000, an ICMP type is a port.
+ */
+export interface PolicyEntryRow {
+  deny: boolean;
+  /** Higher wins; see reference/policy-semantics.md, section 1. */
+  precedence: number;
+  /** Names the set of `origins` in verdict events: a hash of them, never 0. */
+  cookie: number;
+  /** Policy objects that this entry comes from, as `kind/namespace/name`, sorted. */
+  origins: string[];
+}
+
 export interface Tables {
   'local.endpoints': LocalEndpointRow;
   sysctls: SysctlRow;
@@ -121,6 +189,13 @@ export interface Tables {
   'bpf.netdevs': NetdevRow;
   'bpf.ipcache': IpcacheRow;
   'bpf.endpoints': EndpointRow;
+  'bpf.policy-maps': PolicyMapRow;
+  'bpf.policy': PolicyEntryRow;
+  'bpf.backends': BackendRow;
+  'bpf.backend-sets': BackendSetRow;
+  'bpf.frontends': FrontendRow;
+  'bpf.source-ranges': SourceRangeRow;
+  'health.checks': HealthCheckRow;
   'identity.claims': IdentityClaimRow;
   'kube.objects': KubeObjectRow;
   'cni.replies': CniReplyRow;
@@ -143,6 +218,10 @@ export interface TableDef {
   sources: readonly string[];
   /** Machines are settled without it and do not hear of its failures, which are tried again at each resync. */
   unawaited?: true;
+  /**
+   * Order among puts of this table, low first; deletes go the other way. For rows that are only safe after others of their table.
+   */
+  within?(value: unknown): number;
   /** BPF map behind the table, its default capacity, and what the rows are. */
   map?: { name: string; entriesMax: number };
   doc: string;
@@ -150,6 +229,19 @@ export interface TableDef {
 
 const NODE = ['local', 'links', 'kube/nodes'] as const;
 const ENDPOINTS = ['local'] as const;
+const SERVICES = ['local', 'kube/services', 'kube/endpointslices', 'kube/nodes', 'kube/pods'] as const;
+const POLICIES = [
+  ...ENDPOINTS,
+  'kube/namespaces',
+  'kube/ciliumidentities',
+  'kube/networkpolicies',
+  'kube/ciliumnetworkpolicies',
+  'kube/ciliumclusterwidenetworkpolicies',
+  'kube/ciliumcidrgroups',
+] as const;
+
+/** Denials are put before allowances and deleted after them: no prefix of a plan lets through what neither end of it does. */
+const denialsFirst = (value: unknown): number => ((value as PolicyEntryRow | undefined)?.deny ? 0 : 1);
 
 export const tables: { readonly [T in TableName]: TableDef } = {
   'local.endpoints': {
@@ -193,7 +285,8 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     doc: 'native devices and the addresses they masquerade with',
   },
   'bpf.ipcache': {
-    rank: 42,
+    // After the policy entries: an address is not given a new identity before policy knows that identity.
+    rank: 44,
     lane: 'kernel',
     durable: true,
     sources: [...ENDPOINTS, ...NODE],
@@ -208,6 +301,56 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     map: { name: 'endpoints', entriesMax: 65_536 },
     doc: 'addresses of this node’s endpoints',
   },
+  'bpf.policy-maps': {
+    rank: 41,
+    lane: 'kernel',
+    durable: true,
+    sources: POLICIES,
+    map: { name: 'policy', entriesMax: 65_536 },
+    doc: 'one policy map per endpoint',
+  },
+  'bpf.policy': {
+    rank: 42,
+    lane: 'kernel',
+    durable: true,
+    sources: POLICIES,
+    within: denialsFirst,
+    map: { name: 'policy_inner', entriesMax: 16_384 },
+    doc: 'entries of the endpoints’ policy maps',
+  },
+  'bpf.backends': {
+    rank: 50,
+    lane: 'kernel',
+    durable: true,
+    sources: SERVICES,
+    map: { name: 'backends', entriesMax: 65_536 },
+    doc: 'where services’ connections go',
+  },
+  'bpf.backend-sets': {
+    rank: 51,
+    lane: 'kernel',
+    durable: true,
+    sources: SERVICES,
+    map: { name: 'backend_sets', entriesMax: 65_536 },
+    doc: 'the backends that share a service port',
+  },
+  'bpf.source-ranges': {
+    rank: 52,
+    lane: 'kernel',
+    durable: true,
+    sources: SERVICES,
+    map: { name: 'source_ranges', entriesMax: 65_536 },
+    doc: 'clients that may use a frontend',
+  },
+  'bpf.frontends': {
+    rank: 53,
+    lane: 'kernel',
+    durable: true,
+    sources: SERVICES,
+    map: { name: 'frontends', entriesMax: 65_536 },
+    doc: 'addresses and ports of services',
+  },
+  'health.checks': { rank: 81, lane: 'edge', durable: false, sources: [], doc: 'health check node ports' },
   'identity.claims': {
     rank: 60,
     lane: 'kube',
@@ -234,6 +377,17 @@ export function isTableName(name: string): name is TableName {
 }
 
 export const addrKey = (row: AddrRow): string => `${row.netns ? `${row.netns}|` : ''}${row.dev}|${row.address}`;
+/** `10.0.0.1:80/TCP`, `[fd00::1]:80/TCP`. */
+export const backendKey = ({ address, port, protocol }: BackendRow): string =>
+  `${address.includes(':') ? `[${address}]` : address}:${port}/${protocol}`;
+export const frontendKey = backendKey;
+export const policyEntryKey = (
+  endpointId: number,
+  direction: 'ingress' | 'egress',
+  identity: number,
+  protocol: string,
+  port: string,
+): string => `${endpointId}|${direction}|${identity}|${protocol}|${port}`;
 export const routeKey = (row: RouteRow): string => `${row.netns ? `${row.netns}|` : ''}${row.dst}`;
 
 /** JSON with sorted keys: equal values have equal text. */
