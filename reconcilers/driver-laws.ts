@@ -148,6 +148,7 @@ export function driverLaws(name: string, makeWorld: () => DriverWorld | Promise<
     });
 
     test('results come in the order of the ops, and one failure does not stop the others', async () => {
+      await putAll();
       for (const bad of world.impossible ?? []) {
         const [first, second] = samplesOf(bad.table);
         const ops = [first as SampleRow, bad, second as SampleRow].map((row) => opOf('put', row));

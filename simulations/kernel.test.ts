@@ -4,6 +4,7 @@ import type { Op } from '../datapath/driver.ts';
 import { type DriverWorld, driverLaws, type SampleRow } from '../reconcilers/driver-laws.ts';
 import { canonical, type EndpointRow, type LinkRow } from '../state/tables.ts';
 import { type KernelTable, SimulatedKernel } from './kernel.ts';
+import { HealthCheckPorts } from './kernel-ports.ts';
 
 const POD = '/run/netns/pod';
 const pair = (name: string, netns: string, mtu = 1500): LinkRow => ({
@@ -25,6 +26,20 @@ const endpoint = (link: string, identity = 300): EndpointRow => ({
 });
 const cached = (identity: number) => ({ identity, tunnelEndpoint: '', encryptKey: 0, flags: 0 });
 const netdev = (ipv4: string) => ({ ipv4, ipv6: '', mac: '02:00:00:00:00:01', flags: 0 });
+const entry = (precedence: number, deny = false) => ({ deny, precedence, cookie: 5, origins: ['CNP/demo/web'] });
+const backend = (address: string) => ({ address, port: 8080, protocol: 'TCP' });
+const set = (...backends: string[]) => ({ backends, maglevSize: 0, affinityTimeout: 0 });
+const frontend = (internalSet: string, externalSet = internalSet) => ({
+  type: 'ClusterIP',
+  service: 'demo/web',
+  portName: 'http',
+  internalSet,
+  externalSet,
+  externalLocal: false,
+  sourceRanges: false,
+  forwarding: 'snat',
+});
+const range = (cidr: string) => ({ frontend: '10.96.0.10:80/TCP', cidr });
 
 const samples: SampleRow[] = [
   { table: 'sysctls', key: 'net.ipv4.ip_forward', value: { value: '1' }, changed: { value: '0' } },
@@ -52,6 +67,28 @@ const samples: SampleRow[] = [
   { table: 'bpf.ipcache', key: 'fd00::5/128', value: cached(300) },
   { table: 'bpf.endpoints', key: '10.0.0.5', value: endpoint('lxc1'), changed: endpoint('lxc1', 301) },
   { table: 'bpf.endpoints', key: 'fd00::5', value: endpoint('lxc1') },
+  { table: 'bpf.policy-maps', key: '7', value: { entriesMax: 2 }, changed: { entriesMax: 4 } },
+  { table: 'bpf.policy-maps', key: '8', value: { entriesMax: 2 } },
+  { table: 'bpf.policy', key: '7|ingress|300|TCP|80', value: entry(1), changed: entry(255, true) },
+  { table: 'bpf.policy', key: '7|egress|0|ANY|*', value: entry(1) },
+  { table: 'bpf.backends', key: '10.0.1.5:8080/TCP', value: backend('10.0.1.5') },
+  { table: 'bpf.backends', key: '[fd00::5]:8080/TCP', value: backend('fd00::5') },
+  {
+    table: 'bpf.backend-sets',
+    key: 'demo/web:http/IPv4',
+    value: set('10.0.1.5:8080/TCP'),
+    changed: set('10.0.1.5:8080/TCP', '[fd00::5]:8080/TCP'),
+  },
+  { table: 'bpf.backend-sets', key: 'demo/web:http/IPv6', value: set() },
+  { table: 'bpf.source-ranges', key: '10.96.0.10:80/TCP|192.0.2.0/24', value: range('192.0.2.0/24') },
+  { table: 'bpf.source-ranges', key: '10.96.0.10:80/TCP|192.0.2.0/25', value: range('192.0.2.0/25') },
+  {
+    table: 'bpf.frontends',
+    key: '10.96.0.10:80/TCP',
+    value: frontend('demo/web:http/IPv4'),
+    changed: frontend('demo/web:http/IPv4', 'demo/web:http/IPv6'),
+  },
+  { table: 'bpf.frontends', key: '[fd00::a]:80/TCP', value: frontend('demo/web:http/IPv6') },
 ];
 
 const impossible: SampleRow[] = [
@@ -62,6 +99,9 @@ const impossible: SampleRow[] = [
   { table: 'bpf.netdevs', key: 'eth9', value: netdev('') },
   { table: 'bpf.endpoints', key: '10.0.0.9', value: endpoint('lxc9') },
   { table: 'bpf.ipcache', key: '10.0.0.9/32', value: cached(9) },
+  { table: 'bpf.policy', key: '9|ingress|300|TCP|80', value: entry(1) },
+  { table: 'bpf.backend-sets', key: 'demo/none:http/IPv4', value: set('10.0.1.9:8080/TCP') },
+  { table: 'bpf.frontends', key: '10.96.0.99:80/TCP', value: frontend('demo/none:http/IPv4') },
 ];
 
 function world(): DriverWorld {
@@ -73,7 +113,6 @@ function world(): DriverWorld {
   return {
     driver: kernel,
     samples,
-    // The map is full only once the samples are in it.
     impossible,
     strangers: [
       {
@@ -88,11 +127,7 @@ function world(): DriverWorld {
   };
 }
 
-driverLaws('of the simulated kernel', () => {
-  const made = world();
-  // The law on results puts two samples around the impossible row, which fill the map of three rows only together with it.
-  return { ...made, impossible: impossible.filter(({ table }) => table !== 'bpf.ipcache') };
-});
+driverLaws('of the simulated kernel', world);
 
 describe('the simulated kernel', () => {
   let kernel: SimulatedKernel;
@@ -148,6 +183,29 @@ describe('the simulated kernel', () => {
     expect(rows()).toEqual(before);
   });
 
+  it('takes entries of a policy map along with it, and is full when the map is', () => {
+    const [full] = kernel.apply([op('bpf.policy', '8|ingress|1|ANY|*', entry(1))]);
+    expect(full).toBeUndefined();
+    kernel.apply([op('bpf.policy', '8|ingress|2|ANY|*', entry(1))]);
+    expect(kernel.apply([op('bpf.policy', '8|ingress|3|ANY|*', entry(1))])).toMatchObject([{ errno: 'ENOSPC' }]);
+    expect(kernel.meddle('bpf.policy-maps', '8', { entriesMax: 1 })).toBe('ENOSPC');
+    kernel.meddle('bpf.policy-maps', '8', undefined);
+    expect([...kernel.dump('bpf.policy').keys()].filter((key) => key.startsWith('8|'))).toEqual([]);
+  });
+
+  it('shows what names a backend or a set that went, or that went and came back', () => {
+    const name = '10.0.1.5:8080/TCP';
+    kernel.meddle('bpf.backends', name, undefined);
+    const row = (): unknown => kernel.dump('bpf.backend-sets').get('demo/web:http/IPv4');
+    expect(row()).toEqual(set(expect.stringMatching(/^#\d+$/)));
+    kernel.meddle('bpf.backends', name, backend('10.0.1.5'));
+    expect(row()).toEqual(set(expect.stringMatching(/^#\d+$/)));
+    expect(kernel.meddle('bpf.backend-sets', 'demo/web:http/IPv4', set(name))).toBeUndefined();
+    expect(row()).toEqual(set(name));
+    kernel.meddle('bpf.backend-sets', 'demo/web:http/IPv6', undefined);
+    expect(kernel.dump('bpf.frontends').get('[fd00::a]:80/TCP')).toEqual(frontend(expect.stringMatching(/^#\d+$/)));
+  });
+
   it('fails as it is told to, before anything changes', () => {
     const faulty = new SimulatedKernel({ faults: ({ key }) => (key === 'a' ? 'EBUSY' : undefined) });
     expect(faulty.apply([op('sysctls', 'a', { value: '1' }), op('sysctls', 'b', { value: '1' })])).toEqual([
@@ -157,3 +215,15 @@ describe('the simulated kernel', () => {
     expect([...faulty.rows()].map(({ key }) => key)).toEqual(['b']);
   });
 });
+
+driverLaws('of simulated health check ports', () => ({
+  driver: new HealthCheckPorts(new Set(['30099'])),
+  samples: ['30001', '30002'].map((key) => ({
+    table: 'health.checks',
+    key,
+    value: { namespace: 'demo', service: 'web', localEndpoints: 1 },
+    changed: { namespace: 'demo', service: 'web', localEndpoints: 0 },
+  })),
+  impossible: [{ table: 'health.checks', key: '30099', value: { namespace: 'a', service: 'b', localEndpoints: 0 } }],
+  dispose() {},
+}));

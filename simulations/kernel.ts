@@ -18,6 +18,7 @@ import {
   tables,
 } from '../state/tables.ts';
 import { Devices } from './kernel-devices.ts';
+import { isMapTable, KernelMaps, type MapTable, mapTables } from './kernel-maps.ts';
 
 export interface KernelOptions {
   /** Entries that a table holds at most; by default as `state/tables.ts` says. */
@@ -38,6 +39,7 @@ export const kernelTables = [
   'bpf.netdevs',
   'bpf.ipcache',
   'bpf.endpoints',
+  ...mapTables,
 ] as const;
 export type KernelTable = (typeof kernelTables)[number];
 export const isKernelTable = (table: string): table is KernelTable =>
@@ -47,6 +49,7 @@ const MESSAGES: Readonly<Record<string, string>> = {
   ENODEV: 'no such device',
   ENOENT: 'no such file or directory',
   EEXIST: 'a link of that name is there, which is not ours',
+  EADDRINUSE: 'address already in use',
   E2BIG: 'the map is full',
   ENOSPC: 'the map is full',
   EINVAL: 'invalid argument',
@@ -66,6 +69,7 @@ export class SimulatedKernel implements Driver {
   readonly lane = 'kernel';
   readonly #options: KernelOptions;
   readonly #devices: Devices;
+  readonly #maps: KernelMaps;
   readonly #sysctls = new Map<string, unknown>();
   readonly #ipcache = new Map<string, unknown>();
   readonly #addrs = new Map<string, Held<AddrRow>>();
@@ -80,6 +84,7 @@ export class SimulatedKernel implements Driver {
   constructor(options: KernelOptions = {}) {
     this.#options = options;
     this.#devices = new Devices(options.anyNamespace ?? false);
+    this.#maps = new KernelMaps(options.capacities);
   }
 
   // --- the agent's side
@@ -94,7 +99,8 @@ export class SimulatedKernel implements Driver {
   }
 
   dump(table: TableName, known: ReadonlyMap<string, unknown> = new Map()): Map<string, unknown> {
-    switch (table as KernelTable) {
+    if (isMapTable(table)) return this.#maps.dump(table);
+    switch (table as Exclude<KernelTable, MapTable>) {
       case 'sysctls':
         return new Map([...this.#sysctls].filter(([key]) => known.has(key)));
       case 'links':
@@ -152,6 +158,7 @@ export class SimulatedKernel implements Driver {
     const device = table === 'bpf.netdevs' ? key : (dev ?? link ?? '');
     if (value !== undefined && device && this.#devices.find(netns, device) === undefined)
       this.#devices.addForeign(device, netns);
+    if (value !== undefined && isMapTable(table)) this.#maps.suppose(table, key, value);
     this.meddle(table, key, value);
     if (table !== 'bpf.netdevs' || value !== undefined) return;
     for (const [index, { name }] of this.#netdevs) if (name === key) this.#netdevs.delete(index);
@@ -169,6 +176,7 @@ export class SimulatedKernel implements Driver {
 
   /** `value` undefined: delete. Returns the errno of a refusal. */
   #change(table: KernelTable, key: string, value: unknown): string | undefined {
+    if (isMapTable(table)) return this.#maps.change(table, key, value);
     switch (table) {
       case 'sysctls':
         // A delete leaves the setting as it is.

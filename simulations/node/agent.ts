@@ -16,6 +16,7 @@ import { Loop } from '../../reconcilers/loop.ts';
 import type { Store } from '../../state/store.ts';
 import { type CniReplyRow, canonical, type LocalEndpointRow, type TimerRow } from '../../state/tables.ts';
 import type { SimulatedKernel } from '../kernel.ts';
+import { HealthCheckPorts } from '../kernel-ports.ts';
 import { type KubeWatch, type SimulatedApi, SimulatedApiDriver, watched } from './api.ts';
 import type { VirtualClock } from './clock.ts';
 
@@ -80,9 +81,13 @@ export class SimulatedAgent {
       engine: this.engine,
       drivers: [
         kernel,
-        ...[new LocalDriver(), this.#replies, timers, new SimulatedApiDriver(world.api, world.random)].map((driver) =>
-          this.#mortal(driver),
-        ),
+        ...[
+          new LocalDriver(),
+          this.#replies,
+          timers,
+          new HealthCheckPorts(),
+          new SimulatedApiDriver(world.api, world.random),
+        ].map((driver) => this.#mortal(driver)),
       ],
       now: () => world.clock.now,
       record: (entry) => {
