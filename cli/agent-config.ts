@@ -1,5 +1,12 @@
 /** The agent's configuration file: JSON, validated field by field. */
 import { readFileSync } from 'node:fs';
+import {
+  choices,
+  type PolicyConfig,
+  policyDefaults,
+  type ServicesConfig,
+  servicesDefaults,
+} from './services-config.ts';
 
 export interface AgentConfig {
   nodeName: string;
@@ -26,6 +33,8 @@ export interface AgentConfig {
   record: string;
   /** Capacities by map name; absent: the defaults of `state/tables.ts` and `bpf/lib/maps.h`. */
   maps: Record<string, number>;
+  services: ServicesConfig;
+  policy: PolicyConfig;
 }
 
 const defaults: AgentConfig = {
@@ -47,7 +56,11 @@ const defaults: AgentConfig = {
   resyncIntervalMs: 30_000,
   record: '',
   maps: {},
+  services: servicesDefaults,
+  policy: policyDefaults,
 };
+/** Sections whose fields are checked one by one; the others are taken as they are. */
+const sections: ReadonlySet<string> = new Set(['services', 'policy']);
 
 /** Throws with the file, the field, the value and what was expected. */
 export function loadAgentConfig(path: string): AgentConfig {
@@ -61,26 +74,45 @@ export function loadAgentConfig(path: string): AgentConfig {
 }
 
 export function parseAgentConfig(raw: unknown, path: string): AgentConfig {
-  if (raw === null || typeof raw !== 'object' || Array.isArray(raw)) {
+  if (!isObject(raw)) {
     throw new Error(`agent config ${path}: expected a JSON object, got ${JSON.stringify(raw)?.slice(0, 40)}`);
   }
-  const config = structuredClone(defaults);
-  for (const [field, value] of Object.entries(raw)) {
-    if (!Object.hasOwn(defaults, field)) {
-      throw new Error(`agent config ${path}: unknown field ${field}; known are ${Object.keys(defaults).join(', ')}`);
-    }
-    const expected = defaults[field as keyof AgentConfig];
-    const kind = Array.isArray(expected) ? 'array' : typeof expected;
-    const got = Array.isArray(value) ? 'array' : typeof value;
-    if (kind !== got) {
-      throw new Error(`agent config ${path}: field ${field} is ${JSON.stringify(value)}, expected ${kind}`);
-    }
-    Object.assign(config, { [field]: value });
-  }
+  const config = checked(raw, defaults as unknown as Fields, path, '') as unknown as AgentConfig;
   if (!config.nodeName)
     throw new Error(`agent config ${path}: field nodeName is empty, expected the Kubernetes node name`);
   if (!config.ipv4 && !config.ipv6) throw new Error(`agent config ${path}: ipv4 and ipv6 are both false, expected one`);
   config.cniSocket ||= `${config.stateDir}/cni.sock`;
   config.debugSocket ||= `${config.stateDir}/debug.sock`;
+  return config;
+}
+
+type Fields = Record<string, unknown>;
+
+const isObject = (value: unknown): value is Fields =>
+  value !== null && typeof value === 'object' && !Array.isArray(value);
+const kindOf = (value: unknown): string => (Array.isArray(value) ? 'array' : typeof value);
+
+/** Every field of `raw` is known and of the kind of its default; `prefix` is the section's name and a dot. */
+function checked(raw: Fields, known: Fields, path: string, prefix: string): Fields {
+  const config = structuredClone(known);
+  for (const [field, value] of Object.entries(raw)) {
+    const name = `${prefix}${field}`;
+    if (!Object.hasOwn(known, field)) {
+      throw new Error(`agent config ${path}: unknown field ${name}; known are ${Object.keys(known).join(', ')}`);
+    }
+    const fallback = known[field];
+    const kind = kindOf(fallback);
+    if (kind !== kindOf(value) || value === null) {
+      throw new Error(`agent config ${path}: field ${name} is ${JSON.stringify(value)}, expected ${kind}`);
+    }
+    const allowed = choices[name];
+    if (allowed && !allowed.includes(value as string)) {
+      throw new Error(
+        `agent config ${path}: field ${name} is ${JSON.stringify(value)}, expected ${allowed.join(' | ')}`,
+      );
+    }
+    const isSection = prefix === '' && sections.has(field);
+    config[field] = isSection ? checked(value as Fields, fallback as Fields, path, `${field}.`) : value;
+  }
   return config;
 }

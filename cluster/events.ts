@@ -62,6 +62,28 @@ export interface AgentFacts {
   mtu: number;
   /** Content hash of the loaded BPF object: program attachments name it, so a new one replaces the old atomically. */
   datapathBuild: string;
+  /** Absent in recordings of before there were services: mode off. */
+  services?: ServiceFacts;
+}
+
+/** What of services this node does, already decided: strict does all parts, partial those that were asked for, off none. */
+export interface ServiceFacts {
+  mode: 'strict' | 'partial' | 'off';
+  /** Translation in sockets of pods and host processes. */
+  socketLB: boolean;
+  nodePort: boolean;
+  externalIPs: boolean;
+  hostPort: boolean;
+  /** Health check node ports are served. */
+  healthPorts: boolean;
+  xdp: 'off' | 'generic' | 'native' | 'best-effort';
+  /** How packets from outside reach a backend on another node. */
+  forwarding: 'snat' | 'dsr';
+  /** For traffic from outside; inside it is random. */
+  algorithm: 'random' | 'maglev';
+  maglevTableSize: number;
+  /** Sockets of processes in this cgroup are translated: a directory of cgroup v2. */
+  cgroupRoot: string;
 }
 
 /** CNI ADD reached the agent. `endpointId` was allocated at the edge (16 bit, unique on the node, survives restarts). */

@@ -23,6 +23,7 @@ import { Loop } from '../../reconcilers/loop.ts';
 import { Store } from '../../state/store.ts';
 import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
+import { serviceFacts } from '../services-config.ts';
 import { cniHandlers } from './cni-handlers.ts';
 import { kubeEvents } from './kube-sources.ts';
 
@@ -40,7 +41,8 @@ export function log(line: string): void {
 
 function facts(config: AgentConfig, datapathBuild: string): AgentFacts {
   const { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu } = config;
-  return { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu, datapathBuild };
+  const services = serviceFacts(config.services);
+  return { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu, datapathBuild, services };
 }
 
 export async function startAgent(config: AgentConfig): Promise<Agent> {

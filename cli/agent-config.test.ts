@@ -1,0 +1,54 @@
+/** The agent's configuration: what is not understood is refused, with field, value and what was expected. */
+import { describe, expect, test } from 'vitest';
+import { parseAgentConfig } from './agent-config.ts';
+import { cgroup2Mount, serviceFacts, servicesDefaults } from './services-config.ts';
+
+const parse = (fields: object) => parseAgentConfig({ nodeName: 'node-1', ...fields }, 'agent.json');
+
+describe('sections of the configuration', () => {
+  test('fields that are left out are as by default', () => {
+    const { services, policy } = parse({
+      services: { mode: 'partial', maglevTableSize: 251 },
+      policy: { audit: true },
+    });
+    expect(services).toEqual({ ...servicesDefaults, mode: 'partial', maglevTableSize: 251 });
+    expect(policy).toEqual({ enforcement: 'default', audit: true, hostFirewall: false });
+  });
+
+  test.each([
+    [{ services: { mode: 'yes' } }, 'field services.mode is "yes", expected strict | partial | off'],
+    [{ services: { maglevTableSize: 16_384 } }, 'field services.maglevTableSize is 16384, expected 251 | 509'],
+    [{ services: { socketLB: 'on' } }, 'field services.socketLB is "on", expected boolean'],
+    [
+      { services: { kubeProxyReplacement: true } },
+      'unknown field services.kubeProxyReplacement; known are mode, socketLB',
+    ],
+    [{ services: [] }, 'field services is [], expected object'],
+    [{ services: null }, 'field services is null, expected object'],
+    [{ policy: { enforcement: true } }, 'field policy.enforcement is true, expected string'],
+    [{ mtu: '1500' }, 'field mtu is "1500", expected number'],
+  ])('%j is refused', (fields, message) => {
+    expect(() => parse(fields)).toThrow(`agent config agent.json: ${message}`);
+  });
+});
+
+describe('what a mode means', () => {
+  const asked = { ...servicesDefaults, socketLB: false, nodePort: true, externalIPs: false, hostPort: false };
+
+  test('partial does what was asked for, strict everything, off nothing', () => {
+    const parts = (mode: 'strict' | 'partial' | 'off') => {
+      const { socketLB, nodePort, externalIPs, hostPort } = serviceFacts({ ...asked, mode });
+      return [socketLB, nodePort, externalIPs, hostPort];
+    };
+    expect(parts('strict')).toEqual([true, true, true, true]);
+    expect(parts('partial')).toEqual([false, true, false, false]);
+    expect(parts('off')).toEqual([false, false, false, false]);
+  });
+
+  test('the cgroup is that of the configuration, or where version 2 is mounted', () => {
+    const mounts = 'tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/uni\\040fied cgroup2 rw 0 0\n';
+    expect(cgroup2Mount(mounts)).toBe('/sys/fs/cgroup/uni fied');
+    expect(cgroup2Mount('proc /proc proc rw 0 0\n')).toBeUndefined();
+    expect(serviceFacts({ ...asked, cgroupRoot: '/x' }).cgroupRoot).toBe('/x');
+  });
+});

@@ -1,0 +1,66 @@
+/** Sections `services` and `policy` of the agent's configuration: what may be in them, and what it means. */
+import { readFileSync } from 'node:fs';
+import type { ServiceFacts } from '../cluster/events.ts';
+
+/** As written: in mode partial the parts that are wanted; strict has all of them and off none. */
+export type ServicesConfig = ServiceFacts;
+
+export interface PolicyConfig {
+  enforcement: 'default' | 'always' | 'never';
+  /** What policy would deny passes, with an event that says so. */
+  audit: boolean;
+  hostFirewall: boolean;
+}
+
+export const servicesDefaults: ServicesConfig = {
+  mode: 'strict',
+  socketLB: true,
+  nodePort: true,
+  externalIPs: true,
+  hostPort: true,
+  healthPorts: true,
+  xdp: 'off',
+  forwarding: 'snat',
+  algorithm: 'random',
+  maglevTableSize: 16_381,
+  /** Empty: where cgroup v2 is mounted. */
+  cgroupRoot: '',
+};
+
+export const policyDefaults: PolicyConfig = { enforcement: 'default', audit: false, hostFirewall: false };
+
+/** As the reference has them; each exceeds a hundredfold the backends it serves well. */
+export const maglevSizes: readonly number[] = [251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071];
+
+/** The only values that a field may have, by `section.field`. */
+export const choices: Readonly<Record<string, readonly (string | number)[]>> = {
+  'services.mode': ['strict', 'partial', 'off'],
+  'services.xdp': ['off', 'generic', 'native', 'best-effort'],
+  'services.forwarding': ['snat', 'dsr'],
+  'services.algorithm': ['random', 'maglev'],
+  'services.maglevTableSize': maglevSizes,
+  'policy.enforcement': ['default', 'always', 'never'],
+};
+
+export function serviceFacts(config: ServicesConfig): ServiceFacts {
+  const { mode } = config;
+  const part = (asked: boolean): boolean => mode === 'strict' || (mode === 'partial' && asked);
+  return {
+    ...config,
+    socketLB: part(config.socketLB),
+    nodePort: part(config.nodePort),
+    externalIPs: part(config.externalIPs),
+    hostPort: part(config.hostPort),
+    healthPorts: part(config.healthPorts),
+    xdp: mode === 'off' ? 'off' : config.xdp,
+    cgroupRoot: mode === 'off' ? '' : config.cgroupRoot || cgroup2Mount() || '',
+  };
+}
+
+/** Where cgroup v2 is mounted: alone at /sys/fs/cgroup, or beside version 1 somewhere below. */
+export function cgroup2Mount(mounts = readFileSync('/proc/mounts', 'utf8')): string | undefined {
+  const line = mounts.split('\n').find((mount) => mount.split(' ')[2] === 'cgroup2');
+  return line
+    ?.split(' ')[1]
+    ?.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}
