@@ -21,12 +21,23 @@ import {
 } from '../native/index.ts';
 import { isAtLeast } from './features.ts';
 import { type MapPlan, PinnedMaps } from './pinned-maps.ts';
-import { type DatapathConfig, POLICY_ENTRIES, type Runtime, runtimeOf } from './runtime-config.ts';
+import { type DatapathConfig, namedMaps, POLICY_ENTRIES, type Runtime, runtimeOf } from './runtime-config.ts';
 
-const OBJECT = join(import.meta.dirname, '../bpf/build/datapath.o');
+const OBJECTS = join(import.meta.dirname, '../bpf/build');
 const BPFFS = '/sys/fs/bpf';
 const STALE = '-stale';
 const NEXT = '-next';
+
+export const objectPath = (name: string): string => join(OBJECTS, `${name}.o`);
+
+/** An object beside the first, on the same maps; `config` it has from the first. */
+export interface ObjectPart {
+  readonly path: string;
+  /** Bytes of its other variables, by name. */
+  readonly rodata?: Readonly<Record<string, Uint8Array>>;
+  /** Only these programs. Default: all. */
+  readonly programs?: readonly string[];
+}
 
 export interface Loaded {
   readonly btf: Btf;
@@ -42,7 +53,13 @@ export const linksFolder = (pinRoot: string): string => join(pinRoot, 'links');
 export const programsFolder = (pinRoot: string): string => join(pinRoot, 'programs');
 const mapsFolder = (pinRoot: string): string => join(pinRoot, 'maps');
 
-export function loadDatapath(config: DatapathConfig, hz: number, path = OBJECT): Loaded {
+/** Every map is one of the first object's; the other parts are loaded on the same maps, and are of the same build. */
+export function loadDatapath(
+  config: DatapathConfig,
+  hz: number,
+  path = objectPath('datapath'),
+  parts: readonly ObjectPart[] = [],
+): Loaded {
   const { pinRoot } = config;
   if (pinRoot.includes('.')) throw new TypeError(`config pinRoot is ${pinRoot}: names on a bpffs have no dots`);
   if (!pinRoot.startsWith(`${BPFFS}/`))
@@ -53,12 +70,12 @@ export function loadDatapath(config: DatapathConfig, hz: number, path = OBJECT):
   for (const folder of [mapsFolder, linksFolder, programsFolder]) mkdirSync(folder(pinRoot), { recursive: true });
 
   const btf = btfOfObject(path);
-  const runtime = runtimeOf(config, readFileSync(path), btf, hz);
+  const runtime = runtimeOf(config, readFileSync(path), btf, hz, parts.flatMap(traitsOf));
   const pinned = new PinnedMaps(mapsFolder(pinRoot), btf);
   const plans = pinned.plan(runtime.capacities);
   const folder = join(programsFolder(pinRoot), runtime.build);
   if (!isUsable(folder, plans)) {
-    load(path, runtime, plans, folder);
+    load([{ path }, ...parts], runtime, plans, folder);
     pinned.finish(plans);
   }
   const maps = new Map(plans.map(({ name, pinPath }) => [name, openPinnedMap(pinPath)]));
@@ -101,27 +118,53 @@ function isInternal(id: number): boolean {
   return map.info.name.includes('.');
 }
 
-function load(path: string, { rodata, capacities }: Runtime, plans: readonly MapPlan[], folder: string): void {
+/** What makes one part another build. */
+function traitsOf({ path, rodata = {}, programs = [] }: ObjectPart): Uint8Array[] {
+  const variables = Object.keys(rodata).sort();
+  const names = Buffer.from(JSON.stringify([variables, programs]));
+  return [readFileSync(path), names, ...variables.flatMap((name) => rodata[name] ?? [])];
+}
+
+function load(parts: readonly ObjectPart[], runtime: Runtime, plans: readonly MapPlan[], folder: string): void {
+  const next = `${folder}${NEXT}`;
+  rmSync(next, { recursive: true, force: true });
+  for (const part of parts) loadPart(part, runtime, plans, next);
+  // Programs of this very build on maps that are gone: what is attached of them must not be taken for this load.
+  if (existsSync(folder)) {
+    rmSync(`${folder}${STALE}`, { recursive: true, force: true });
+    renameSync(folder, `${folder}${STALE}`);
+  }
+  renameSync(next, folder);
+}
+
+/** The first part makes the maps that are missing, at their pins; the others find them there. */
+function loadPart(
+  { path, rodata, programs }: ObjectPart,
+  runtime: Runtime,
+  plans: readonly MapPlan[],
+  folder: string,
+): void {
+  const { capacities } = runtime;
   const innerMaxEntries = capacities[POLICY_ENTRIES];
+  const known = new Set(namedMaps(btfOfObject(path)).map(({ name }) => name));
   const maps = Object.fromEntries(
-    plans.map(({ name, loadPath }) => {
-      const maxEntries = capacities[name];
-      const inner = name === 'policy' && innerMaxEntries !== undefined ? { innerMaxEntries } : {};
-      return [name, { pinPath: loadPath, ...(maxEntries !== undefined && { maxEntries }), ...inner }];
-    }),
+    plans
+      .filter(({ name }) => known.has(name))
+      .map(({ name, loadPath }) => {
+        const maxEntries = capacities[name];
+        const inner = name === 'policy' && innerMaxEntries !== undefined ? { innerMaxEntries } : {};
+        return [name, { pinPath: loadPath, ...(maxEntries !== undefined && { maxEntries }), ...inner }];
+      }),
   );
-  const object = openObject(path, { rodata: { config: rodata }, maps });
+  const object = openObject(path, {
+    rodata: { config: runtime.rodata, ...rodata },
+    maps,
+    ...(programs && { programs }),
+  });
   try {
     object.load();
-    const next = `${folder}${NEXT}`;
-    rmSync(next, { recursive: true, force: true });
-    for (const { name } of object.programs()) object.program(name).pin(join(next, name));
-    // Programs of this very build on maps that are gone: what is attached of them must not be taken for this load.
-    if (existsSync(folder)) {
-      rmSync(`${folder}${STALE}`, { recursive: true, force: true });
-      renameSync(folder, `${folder}${STALE}`);
-    }
-    renameSync(next, folder);
+    const wanted = object.programs().filter(({ name }) => programs?.includes(name) ?? true);
+    for (const { name } of wanted) object.program(name).pin(join(folder, name));
   } finally {
     object.close();
   }

@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import type { Btf, BtfMap } from '../native/index.ts';
 import { tables } from '../state/tables.ts';
 import { familyOf, parsePrefix } from './address.ts';
-import { Codecs, encode } from './codec.ts';
+import { Codecs, encode, type Fields } from './codec.ts';
 import { elfSection } from './elf.ts';
 
 const BUILD_DIGITS = 16;
@@ -45,38 +45,52 @@ export const POLICY_ENTRIES = 'policy_entries';
 /** Maps that C names; the object's `.rodata` and the like are maps too. */
 export const namedMaps = (btf: Btf): BtfMap[] => btf.maps.filter(({ name }) => !name.includes('.'));
 
-/** Throws a TypeError that names the field of the configuration. */
-export function runtimeOf(config: DatapathConfig, object: Buffer, btf: Btf, hz: number): Runtime {
-  const codec = new Codecs(btf).struct('config');
-  const variable = btf.variables.find(({ name }) => name === 'config');
+/** The bytes of a variable of an object: as compiled, with some fields of its struct changed. */
+export function rodataOf(
+  object: Buffer,
+  btf: Btf,
+  name: string,
+  changes: Fields,
+): { bytes: Buffer; values: Readonly<Fields> } {
+  const variable = btf.variables.find((candidate) => candidate.name === name);
   const section = variable && elfSection(object, variable.section);
-  if (!variable || !section) throw new TypeError('the BPF object has no variable config');
-  const values = {
-    ...codec.read(section, variable.offset),
-    ...defined({
-      hz,
-      ipv4: Number(config.ipv4),
-      ipv6: Number(config.ipv6),
-      masqueradeIpv4: Number(config.masquerade && config.ipv4),
-      masqueradeIpv6: Number(config.masquerade && config.ipv6),
-      nativeRoutingIpv4: cidr('ipv4NativeRoutingCIDR', config.ipv4NativeRoutingCIDR, 4),
-      nativeRoutingIpv6: cidr('ipv6NativeRoutingCIDR', config.ipv6NativeRoutingCIDR, 6),
-      timeoutTcpSyn: config.timeoutsS?.tcpSyn,
-      timeoutTcpEstablished: config.timeoutsS?.tcpEstablished,
-      timeoutTcpClosing: config.timeoutsS?.tcpClosing,
-      timeoutAny: config.timeoutsS?.any,
-      natPortMin: config.natPorts?.min,
-      natPortMax: config.natPorts?.max,
-      traceAggregation: config.trace?.aggregation && aggregations.indexOf(config.trace.aggregation),
-      traceInterval: config.trace?.intervalS,
-    }),
-  };
+  if (!variable || !section) throw new TypeError(`the BPF object has no variable ${name}`);
+  const codec = new Codecs(btf).struct(name);
+  const values = { ...codec.read(section, variable.offset), ...defined(changes) };
+  return { bytes: encode(codec, values), values };
+}
+
+/** Throws a TypeError that names the field of the configuration. `others` are the parts of the build beside this object. */
+export function runtimeOf(
+  config: DatapathConfig,
+  object: Buffer,
+  btf: Btf,
+  hz: number,
+  others: readonly Uint8Array[] = [],
+): Runtime {
+  const { bytes: rodata, values } = rodataOf(object, btf, 'config', {
+    hz,
+    ipv4: Number(config.ipv4),
+    ipv6: Number(config.ipv6),
+    masqueradeIpv4: Number(config.masquerade && config.ipv4),
+    masqueradeIpv6: Number(config.masquerade && config.ipv6),
+    nativeRoutingIpv4: cidr('ipv4NativeRoutingCIDR', config.ipv4NativeRoutingCIDR, 4),
+    nativeRoutingIpv6: cidr('ipv6NativeRoutingCIDR', config.ipv6NativeRoutingCIDR, 6),
+    timeoutTcpSyn: config.timeoutsS?.tcpSyn,
+    timeoutTcpEstablished: config.timeoutsS?.tcpEstablished,
+    timeoutTcpClosing: config.timeoutsS?.tcpClosing,
+    timeoutAny: config.timeoutsS?.any,
+    natPortMin: config.natPorts?.min,
+    natPortMax: config.natPorts?.max,
+    traceAggregation: config.trace?.aggregation && aggregations.indexOf(config.trace.aggregation),
+    traceInterval: config.trace?.intervalS,
+  });
   if (config.natPorts && config.natPorts.min > config.natPorts.max) {
     throw new TypeError(`config natPorts: min ${config.natPorts.min} is above max ${config.natPorts.max}`);
   }
-  const rodata = encode(codec, values);
   const capacities = capacitiesOf(config, btf);
   const hash = createHash('sha256').update(object).update(rodata).update(JSON.stringify(capacities));
+  for (const other of others) hash.update(other);
   return { build: hash.digest('hex').slice(0, BUILD_DIGITS), rodata, values, capacities };
 }
 
