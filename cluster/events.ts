@@ -19,6 +19,7 @@ export interface KubeObject {
     resourceVersion?: string;
     labels?: Record<string, string>;
     annotations?: Record<string, string>;
+    creationTimestamp?: string;
     deletionTimestamp?: string;
   };
   [field: string]: unknown;
@@ -82,8 +83,14 @@ export interface ServiceFacts {
   /** For traffic from outside; inside it is random. */
   algorithm: 'random' | 'maglev';
   maglevTableSize: number;
+  /** Node ports are on node addresses in these CIDRs, or `primary`: those of the Node object; empty: on all. Loopback always has them. */
+  nodePortAddresses: string[];
+  /** Load balancers of these classes, and those without a class, are served. */
+  loadBalancerClasses: string[];
   /** Sockets of processes in this cgroup are translated: a directory of cgroup v2. */
   cgroupRoot: string;
+  /** Hooks of the cgroup that this kernel has and the mode wants, such as `connect4`; none without `socketLB`. */
+  sockHooks: readonly string[];
 }
 
 /** CNI ADD reached the agent. `endpointId` was allocated at the edge (16 bit, unique on the node, survives restarts). */

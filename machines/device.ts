@@ -29,6 +29,8 @@ export interface DeviceFact {
   /** First global addresses, '' where there is none. */
   ipv4: string;
   ipv6: string;
+  /** All global addresses. */
+  addresses: string[];
 }
 
 // --- events
@@ -153,6 +155,7 @@ export const device: Kind = {
       mtu: link.mtu,
       ipv4: firstOf(link, 4),
       ipv6: firstOf(link, 6),
+      addresses: link.addresses.map(bare),
     };
     return value === 'gone' ? [] : [{ topic: 'devices', value: fact }];
   },
