@@ -31,9 +31,9 @@ export function rows({ context, value }: EndpointSnapshot): Row[] {
       return [...wiring(context), ...refusals(context), ...answers(context)];
     case 'ready':
       return [...wiring(context), ...refusals(context)];
-    case 'rejected':
     case 'forgotten':
       return refusals(context);
+    case 'rejected':
     case 'leaving':
       return [...remembered(context), ...refusals(context)];
     case 'lingering':

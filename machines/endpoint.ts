@@ -128,7 +128,6 @@ const machine = setup({
       }),
     ),
     forgetRefused: assign({ refused: {} }),
-    giveUpAddress: assign({ ipv4: '', ipv6: '' }),
     calm: assign({ backoff: calm }),
   },
   guards,
@@ -195,8 +194,7 @@ const machine = setup({
     ready: { on: { failed: { target: 'failing', actions: 'backOff' } } },
     /** CNI ADD failed: everything is taken back, and the runtime is told why. */
     rejected: {
-      entry: 'giveUpAddress',
-      on: { settled: { target: 'gone', actions: { type: 'tell', params: release } } },
+      on: { settled: { target: 'forgotten' }, failed: { target: 'lingering', actions: 'backOff' } },
     },
     /** Its rows are being deleted, and it is remembered until they are: an agent that dies now goes on with it. */
     leaving: {

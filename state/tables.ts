@@ -69,6 +69,13 @@ export interface AttachmentRow {
   program: 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev';
   build: string;
 }
+/** A program at a hook of a cgroup: it sees the sockets of the processes in it. Key: the hook, e.g. `connect4`. */
+export interface CgroupAttachmentRow {
+  /** Directory of cgroup v2. */
+  cgroup: string;
+  program: string;
+  build: string;
+}
 /** A numeric identity is wanted for a label set (sorted `source:key=value` list). Key: its canonical text. */
 export interface IdentityClaimRow {
   labels: Record<string, string>;
@@ -194,6 +201,7 @@ export interface Tables {
   'bpf.backends': BackendRow;
   'bpf.backend-sets': BackendSetRow;
   'bpf.frontends': FrontendRow;
+  'cgroup.attachments': CgroupAttachmentRow;
   'bpf.source-ranges': SourceRangeRow;
   'health.checks': HealthCheckRow;
   'identity.claims': IdentityClaimRow;
@@ -229,7 +237,7 @@ export interface TableDef {
 
 const NODE = ['local', 'links', 'kube/nodes'] as const;
 const ENDPOINTS = ['local'] as const;
-const SERVICES = ['local', 'kube/services', 'kube/endpointslices', 'kube/nodes', 'kube/pods'] as const;
+const SERVICES = ['local', 'links', 'kube/services', 'kube/endpointslices', 'kube/nodes', 'kube/pods'] as const;
 const POLICIES = [
   ...ENDPOINTS,
   'kube/namespaces',
@@ -245,8 +253,9 @@ const denialsFirst = (value: unknown): number => ((value as PolicyEntryRow | und
 
 export const tables: { readonly [T in TableName]: TableDef } = {
   'local.endpoints': {
+    // First to come and last to go, in order with the rows that it accounts for: what a dead agent leaves has an owner.
     rank: 0,
-    lane: 'edge',
+    lane: 'kernel',
     durable: true,
     sources: ENDPOINTS,
     doc: 'endpoints that survive a restart',
@@ -349,6 +358,14 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     sources: SERVICES,
     map: { name: 'frontends', entriesMax: 65_536 },
     doc: 'addresses and ports of services',
+  },
+  'cgroup.attachments': {
+    // Sockets are translated when services are there to translate to, and no longer before they go.
+    rank: 55,
+    lane: 'kernel',
+    durable: true,
+    sources: NODE,
+    doc: 'programs that translate services in sockets',
   },
   'health.checks': { rank: 81, lane: 'edge', durable: false, sources: [], doc: 'health check node ports' },
   'identity.claims': {

@@ -8,7 +8,18 @@ import { objectKey } from '../../cluster/events.ts';
 import type { Driver, Op, OpError, OpResult } from '../../datapath/driver.ts';
 import type { IdentityClaimRow, KubeObjectRow } from '../../state/tables.ts';
 
-export const watched = ['nodes', 'namespaces', 'ciliumidentities', 'pods'] as const;
+export const watched = [
+  'nodes',
+  'namespaces',
+  'ciliumidentities',
+  'pods',
+  'services',
+  'endpointslices',
+  'networkpolicies',
+  'ciliumnetworkpolicies',
+  'ciliumclusterwidenetworkpolicies',
+  'ciliumcidrgroups',
+] as const;
 type Watched = (typeof watched)[number];
 
 const IDENTITY_MIN = 256;

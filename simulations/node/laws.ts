@@ -1,7 +1,8 @@
 /**
  * The laws that a node keeps, whatever happens to it; each violation is a sentence.
  *
- * - At any time: no row of a running pod is taken away (hitless); CNI is answered when it is true (answer).
+ * - At any time: no row of a running pod is taken away (hitless); CNI is answered when it is true (answer); what an agent leaves
+ *   in the kernel when it dies has a stored endpoint that the next one knows it by (remembered).
  * - After faults stop: desired = actual = kernel (convergent); every running pod has all its rows, and nothing else is
  *   there (no lost, no leaked row); looking again, or starting again, changes nothing (minimal).
  * - At the end: another engine makes the same plans of the same log (deterministic).
@@ -11,7 +12,8 @@ import type { Op } from '../../datapath/driver.ts';
 import { poolKey } from '../../machines/ip-pool.ts';
 import { kinds } from '../../machines/kinds.ts';
 import { Engine } from '../../reconcilers/engine.ts';
-import { canonical, tableNames } from '../../state/tables.ts';
+import type { Store } from '../../state/store.ts';
+import { canonical, type LocalEndpointRow, tableNames } from '../../state/tables.ts';
 import { kernelTables, type SimulatedKernel } from '../kernel.ts';
 import { differences } from '../replay.ts';
 import { plannedLine } from './agent.ts';
@@ -44,6 +46,28 @@ export function checkOp(op: Op, sandboxes: readonly Sandbox[], kernel: Simulated
   const row = `${op.table} ${op.key}`;
   const owner = sandboxes.find((sandbox) => kernel.hasNamespace(sandbox.netns) && rowsOfSandbox(sandbox).includes(row));
   return owner && `hitless: delete of ${row}, which running pod ${owner.pod} needs`;
+}
+
+/** Remembered: looked at right before an op is applied. */
+export function checkRemembered(
+  { table, key, action, value, before }: Op,
+  kernel: SimulatedKernel,
+  store: Store,
+): string[] {
+  if (action === 'put') {
+    if (table !== 'links' || !key.startsWith('lxc')) return [];
+    const isKnown = store
+      .rows()
+      .some((row) => row.table === 'local.endpoints' && (row.value as LocalEndpointRow).link === key);
+    return isKnown ? [] : [`remembered: put of links ${key} before its endpoint is stored`];
+  }
+  if (table !== 'local.endpoints' || value !== undefined) return [];
+  const { link, ipv4, ipv6 } = before as LocalEndpointRow;
+  const there = [
+    ...(kernel.dump('links').has(link) ? [`links ${link}`] : []),
+    ...[ipv4, ipv6].filter((address) => kernel.dump('bpf.endpoints').has(address)).map((one) => `bpf.endpoints ${one}`),
+  ];
+  return there.map((row) => `remembered: endpoint ${key} is forgotten while ${row} is in the kernel`);
 }
 
 /** True answers: an ADD is answered when every row is there, a DEL when none is left. */

@@ -102,6 +102,18 @@ describe('a simulated node', () => {
         { do: 'delete', pod: 0 },
       ],
     ],
+    [
+      'an endpoint that is taken back while the kernel is slow',
+      [
+        { do: 'work', ops: 8 },
+        { do: 'create', pod: 4 },
+        { do: 'create', pod: 3 },
+        { do: 'fault', errno: 'EBUSY', ops: 3 },
+        { do: 'advance', ms: 31_000 },
+        { do: 'work', ops: 3 },
+        { do: 'kill', afterOps: 0 },
+      ],
+    ],
   ])('keeps them through %s', async (_, actions) => {
     for (const seed of [7, 34, 45, 62]) expect((await runActions(seed, actions)).violations).toEqual([]);
   });

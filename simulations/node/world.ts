@@ -13,7 +13,7 @@ import type { Action } from './actions.ts';
 import { SimulatedAgent } from './agent.ts';
 import { claimIdentity, SimulatedApi } from './api.ts';
 import { seeded, VirtualClock } from './clock.ts';
-import { checkAnswer, checkOp, rowsOfSandbox } from './laws.ts';
+import { checkAnswer, checkOp, checkRemembered, rowsOfSandbox } from './laws.ts';
 import { SimulatedRuntime } from './runtime.ts';
 
 export const facts: AgentFacts = {
@@ -99,6 +99,7 @@ export class World {
         this.ops++;
         const fault = checkOp(op, this.runtime.sandboxes, this.kernel);
         if (fault) this.violations.push(fault);
+        this.violations.push(...checkRemembered(op, this.kernel, this.store));
       },
       onDefect: (message) => this.violations.push(`defect: ${message}`),
     });
