@@ -1,5 +1,5 @@
 /**
- * Reading from an API server with the credentials of a kubeconfig.
+ * Reading from and writing to an API server with the credentials of a kubeconfig.
  *
  * - Headers are made for each request, so that rotated tokens are used at once.
  * - The connection pool is kept until a connection fails: then certificates are read anew.
@@ -41,6 +41,21 @@ export function statusError(status: Status, code = status.code ?? 0): KubeError 
 
 export type Query = Readonly<Record<string, string>>;
 
+export interface Write {
+  method: 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  body?: unknown;
+  /** By default JSON; of a PATCH the kind of patch. */
+  contentType?: 'application/merge-patch+json';
+}
+
+const WRITE_TIMEOUT_MS = 30_000;
+
+/** The path of a resource's collection: `/apis/cilium.io/v2/namespaces/default/ciliumendpoints`. */
+export function collectionPath(apiVersion: string, resource: string, namespace?: string): string {
+  const root = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+  return `${root}${namespace ? `/namespaces/${encodeURIComponent(namespace)}` : ''}/${resource}`;
+}
+
 export class KubeClient {
   readonly #config: KubeConfig;
   #dispatcher: Dispatcher | undefined;
@@ -49,26 +64,29 @@ export class KubeClient {
     this.#config = config;
   }
 
-  /** The body of a 200 answer, as it comes in. Everything else is a KubeError. */
-  async stream(path: string, query: Query, signal: AbortSignal): Promise<Readable> {
+  /** The body of a good answer, as it comes in. Everything else is a KubeError. */
+  async stream(path: string, query: Query, signal: AbortSignal, write?: Write): Promise<Readable> {
     const cluster = this.#config.getCurrentCluster();
     if (!cluster) throw new KubeError(0, 'NoCluster', 'the kubeconfig has no current cluster');
     const url = new URL(cluster.server + path);
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
     const context = new RequestContext(url.toString(), HttpMethod.GET);
     context.setHeaderParam('Accept', 'application/json');
+    if (write?.body) context.setHeaderParam('Content-Type', write.contentType ?? 'application/json');
     await this.#config.applySecurityAuthentication(context);
     this.#dispatcher ??= context.getDispatcher() as Dispatcher | undefined;
     const dispatcher = this.#dispatcher;
     try {
       const answer = await request(url, {
+        method: write?.method ?? 'GET',
         headers: context.getHeaders(),
         signal,
         // A watch is silent for long; who waits for it decides how long.
         bodyTimeout: 0,
+        ...(write?.body ? { body: JSON.stringify(write.body) } : {}),
         ...(dispatcher ? { dispatcher } : {}),
       });
-      if (answer.statusCode === 200) return answer.body;
+      if (answer.statusCode >= 200 && answer.statusCode < 300) return answer.body;
       throw answerError(answer.statusCode, await answer.body.text());
     } catch (error) {
       if (error instanceof KubeError) throw error;
@@ -78,8 +96,8 @@ export class KubeClient {
   }
 
   /** A whole JSON answer. */
-  async get<T>(path: string, query: Query, signal: AbortSignal): Promise<T> {
-    const body = await this.stream(path, query, signal);
+  async get<T>(path: string, query: Query, signal: AbortSignal, write?: Write): Promise<T> {
+    const body = await this.stream(path, query, signal, write);
     const chunks: Buffer[] = [];
     try {
       for await (const chunk of body as AsyncIterable<Buffer>) chunks.push(chunk);
@@ -87,6 +105,11 @@ export class KubeClient {
     } catch (error) {
       throw connectionError(error);
     }
+  }
+
+  /** A write, and the object that the server made of it. */
+  send<T>(write: Write, path: string, query: Query = {}): Promise<T> {
+    return this.get<T>(path, query, AbortSignal.timeout(WRITE_TIMEOUT_MS), write);
   }
 
   /** The next request opens a new connection. */

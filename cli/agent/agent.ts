@@ -7,7 +7,8 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import { KubeConfig, KubernetesObjectApi } from '@kubernetes/client-node';
+import { KubeConfig } from '@kubernetes/client-node';
+import { KubeClient } from '../../cluster/client.ts';
 import { startCniServer } from '../../cluster/cni-server.ts';
 import type { AgentFacts } from '../../cluster/events.ts';
 import { openRecording } from '../../cluster/recording.ts';
@@ -67,7 +68,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const engine = new Engine(kinds, store);
   const replies = new CniRepliesDriver();
   const timers = new TimersDriver(Date.now, (key) => loop.push('timers', { type: 'timer.fired', key }));
-  const api = KubernetesObjectApi.makeApiClient(kubeConfig);
+  const client = new KubeClient(kubeConfig);
   const loop: Loop = new Loop({
     engine,
     drivers: [
@@ -75,8 +76,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       new LocalDriver(),
       replies,
       timers,
-      new KubeObjectsDriver(api),
-      new IdentityClaimsDriver(api, Math.random),
+      new KubeObjectsDriver(client),
+      new IdentityClaimsDriver(client, Math.random),
     ],
     now: Date.now,
     ...(recording && { record: (entry) => recording.write(entry) }),

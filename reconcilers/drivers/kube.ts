@@ -4,27 +4,27 @@
  * - An op is one write; a lost connection or a busy server is a retryable failure, never a crash.
  * - Identity numbers are random, so that nodes that allocate at once seldom collide; AlreadyExists picks another.
  */
-import { ApiException, type KubernetesObject, type KubernetesObjectApi, PatchStrategy } from '@kubernetes/client-node';
+import { collectionPath, type KubeClient, KubeError } from '../../cluster/client.ts';
 import type { Driver, Op, OpError, OpResult } from '../../datapath/driver.ts';
 import type { IdentityClaimRow, KubeObjectRow } from '../../state/tables.ts';
 
 const CONFLICT = 409;
 const NOT_FOUND = 404;
-const FIELD_MANAGER = 'axoneme-agent';
+const AS_AGENT = { fieldManager: 'axoneme-agent' };
 
 /** reference/identities-and-labels.md, section 1: cluster id 0. */
 const IDENTITY_MIN = 256;
 const IDENTITY_MAX = 65_535;
 const CLAIM_ATTEMPTS = 16;
+const IDENTITIES = collectionPath('cilium.io/v2', 'ciliumidentities');
 
-const statusOf = (error: unknown): number => (error instanceof ApiException ? error.code : 0);
+const statusOf = (error: unknown): number => (error instanceof KubeError ? error.status : 0);
 
 /** Client errors are final, but for conflict, time-out and too many requests. */
 function failure(op: Op, error: unknown): OpError {
   const status = statusOf(error);
   const final = status >= 400 && status < 500 && ![CONFLICT, 408, 429].includes(status);
-  const cause = error instanceof Error && error.cause instanceof Error ? `: ${error.cause.message}` : '';
-  const text = error instanceof Error ? `${error.message.split('\n')[0]}${cause}` : String(error);
+  const text = error instanceof Error ? error.message.split('\n')[0] : String(error);
   return {
     kind: 'kube',
     errno: status ? String(status) : 'ECONNECTION',
@@ -47,46 +47,52 @@ function each(ops: readonly Op[], work: (op: Op) => Promise<void>): Promise<OpRe
 export class KubeObjectsDriver implements Driver {
   readonly tables = ['kube.objects'] as const;
   readonly lane = 'kube';
-  readonly #api: KubernetesObjectApi;
+  readonly #client: KubeClient;
 
-  constructor(api: KubernetesObjectApi) {
-    this.#api = api;
+  constructor(client: KubeClient) {
+    this.#client = client;
   }
 
   apply(ops: readonly Op[]): Promise<OpResult[]> {
-    return each(ops, (op) => (op.action === 'put' ? this.#put(op.value as KubeObjectRow) : this.#delete(op)));
+    return each(ops, (op) => (op.action === 'put' ? this.#put(op) : this.#delete(op)));
   }
 
-  async #put(row: KubeObjectRow): Promise<void> {
-    const object = row as KubernetesObject;
+  async #put({ key, value }: Op): Promise<void> {
+    const row = value as KubeObjectRow;
+    const path = pathOf(key, row);
     try {
-      await this.#api.create(object, undefined, undefined, FIELD_MANAGER);
+      await this.#client.send({ method: 'POST', body: row }, path.collection, AS_AGENT);
     } catch (error) {
       if (statusOf(error) !== CONFLICT) throw error;
-      await this.#api.patch(object, undefined, undefined, FIELD_MANAGER, undefined, PatchStrategy.MergePatch);
+      const contentType = 'application/merge-patch+json';
+      await this.#client.send({ method: 'PATCH', body: row, contentType }, path.object, AS_AGENT);
     }
   }
 
-  async #delete({ before }: Op): Promise<void> {
-    const { apiVersion, kind, metadata } = before as KubeObjectRow;
-    const { name, namespace } = metadata;
+  async #delete({ key, before }: Op): Promise<void> {
     try {
-      await this.#api.delete({ apiVersion, kind, metadata: { name, ...(namespace && { namespace }) } });
+      await this.#client.send({ method: 'DELETE' }, pathOf(key, before as KubeObjectRow).object);
     } catch (error) {
       if (statusOf(error) !== NOT_FOUND) throw error;
     }
   }
 }
 
+/** `key` is `resource/[namespace/]name`. */
+function pathOf(key: string, { apiVersion, metadata }: KubeObjectRow): { collection: string; object: string } {
+  const collection = collectionPath(apiVersion, key.slice(0, key.indexOf('/')), metadata.namespace);
+  return { collection, object: `${collection}/${encodeURIComponent(metadata.name)}` };
+}
+
 export class IdentityClaimsDriver implements Driver {
   readonly tables = ['identity.claims'] as const;
   readonly lane = 'kube';
-  readonly #api: KubernetesObjectApi;
+  readonly #client: KubeClient;
   readonly #random: () => number;
 
   /** `random` is in [0, 1). */
-  constructor(api: KubernetesObjectApi, random: () => number) {
-    this.#api = api;
+  constructor(client: KubeClient, random: () => number) {
+    this.#client = client;
     this.#random = random;
   }
 
@@ -109,7 +115,7 @@ export class IdentityClaimsDriver implements Driver {
         'security-labels': labels,
       };
       try {
-        await this.#api.create(object, undefined, undefined, FIELD_MANAGER);
+        await this.#client.send({ method: 'POST', body: object }, IDENTITIES, AS_AGENT);
         return;
       } catch (error) {
         if (statusOf(error) !== CONFLICT || attempt === CLAIM_ATTEMPTS) throw error;

@@ -32,6 +32,10 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - began;
 }
 
+/** Where it is, on a terminal or wherever it hangs. */
+const progress = (text: string): void => void process.stderr.write(`${text}\n`);
+
+progress('bringing up a cluster');
 const cluster = await EmbeddedCluster.up(
   name,
   namespaceOf('demo') + commandPod('demo', 'client', ['sleep', 'infinity']),
@@ -55,9 +59,11 @@ try {
   const answers = async (ip: string): Promise<void> => {
     for (;;) {
       try {
-        (await dialTcp({ netns: node.netns, address: ip, port: 8080 })).destroy();
+        (await dialTcp({ netns: `/run/netns/${node.netns}`, address: ip, port: 8080, timeoutMs: 200 })).destroy();
         return;
-      } catch {
+      } catch (error) {
+        if (!['ECONNREFUSED', 'ETIMEDOUT', 'EHOSTUNREACH'].includes((error as NodeJS.ErrnoException).code ?? ''))
+          throw error;
         await sleep(2);
       }
     }
@@ -66,6 +72,7 @@ try {
   const baseline: number[] = [];
   const first: number[] = [];
   for (let i = 0; i < pods; i++) {
+    progress(`pod ${i + 1} of ${pods}`);
     baseline.push(
       await timed(() => apply(`apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: demo, name: c${i}}\n`)),
     );

@@ -71,7 +71,8 @@ export class EmbeddedCluster {
       kubeconfig,
       ...flags,
     ];
-    const child = spawn(AXONEME, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    // Ends in good order even when this process is killed.
+    const child = spawn('setpriv', ['--pdeathsig', 'TERM', AXONEME, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     const output: string[] = [];
     for (const stream of [child.stdout, child.stderr])
       stream?.on('data', (chunk: Buffer) => output.push(chunk.toString()));
