@@ -37,7 +37,7 @@ describe('what a mode means', () => {
 
   test('partial does what was asked for, strict everything, off nothing', () => {
     const parts = (mode: 'strict' | 'partial' | 'off') => {
-      const { socketLB, nodePort, externalIPs, hostPort } = serviceFacts({ ...asked, mode });
+      const { socketLB, nodePort, externalIPs, hostPort } = serviceFacts({ ...asked, mode }, []);
       return [socketLB, nodePort, externalIPs, hostPort];
     };
     expect(parts('strict')).toEqual([true, true, true, true]);
@@ -45,10 +45,15 @@ describe('what a mode means', () => {
     expect(parts('off')).toEqual([false, false, false, false]);
   });
 
+  test('hooks of sockets are wanted where sockets are to be translated', () => {
+    const hooks = (mode: 'strict' | 'partial') => serviceFacts({ ...asked, mode }, ['connect4']).sockHooks;
+    expect([hooks('strict'), hooks('partial')]).toEqual([['connect4'], []]);
+  });
+
   test('the cgroup is that of the configuration, or where version 2 is mounted', () => {
     const mounts = 'tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/uni\\040fied cgroup2 rw 0 0\n';
     expect(cgroup2Mount(mounts)).toBe('/sys/fs/cgroup/uni fied');
     expect(cgroup2Mount('proc /proc proc rw 0 0\n')).toBeUndefined();
-    expect(serviceFacts({ ...asked, cgroupRoot: '/x' }).cgroupRoot).toBe('/x');
+    expect(serviceFacts({ ...asked, cgroupRoot: '/x' }, []).cgroupRoot).toBe('/x');
   });
 });

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { ServiceFacts } from '../cluster/events.ts';
 
 /** As written: in mode partial the parts that are wanted; strict has all of them and off none. */
-export type ServicesConfig = ServiceFacts;
+export type ServicesConfig = Omit<ServiceFacts, 'sockHooks'>;
 
 export interface PolicyConfig {
   enforcement: 'default' | 'always' | 'never';
@@ -23,6 +23,8 @@ export const servicesDefaults: ServicesConfig = {
   forwarding: 'snat',
   algorithm: 'random',
   maglevTableSize: 16_381,
+  nodePortAddresses: [],
+  loadBalancerClasses: ['io.cilium/bgp-control-plane', 'io.cilium/l2-announcer'],
   /** Empty: where cgroup v2 is mounted. */
   cgroupRoot: '',
 };
@@ -42,7 +44,8 @@ export const choices: Readonly<Record<string, readonly (string | number)[]>> = {
   'policy.enforcement': ['default', 'always', 'never'],
 };
 
-export function serviceFacts(config: ServicesConfig): ServiceFacts {
+/** `hooks` are those of sockets that this kernel has. */
+export function serviceFacts(config: ServicesConfig, hooks: readonly string[]): ServiceFacts {
   const { mode } = config;
   const part = (asked: boolean): boolean => mode === 'strict' || (mode === 'partial' && asked);
   return {
@@ -53,6 +56,7 @@ export function serviceFacts(config: ServicesConfig): ServiceFacts {
     hostPort: part(config.hostPort),
     healthPorts: part(config.healthPorts),
     xdp: mode === 'off' ? 'off' : config.xdp,
+    sockHooks: part(config.socketLB) ? hooks : [],
     cgroupRoot: mode === 'off' ? '' : config.cgroupRoot || cgroup2Mount() || '',
   };
 }

@@ -13,6 +13,7 @@ import type { Driver } from './driver.ts';
 import { AddrsDriver } from './drivers/addrs.ts';
 import { AttachmentsDriver } from './drivers/attachments.ts';
 import { BpfTablesDriver } from './drivers/bpf-tables.ts';
+import { CgroupAttachmentsDriver } from './drivers/cgroup-attachments.ts';
 import { LinksDriver } from './drivers/links.ts';
 import { RoutesDriver } from './drivers/routes.ts';
 import { SysctlsDriver } from './drivers/sysctls.ts';
@@ -20,9 +21,10 @@ import { type DatapathEvent, datapathEvents } from './events.ts';
 import { type Features, probeFeatures } from './features.ts';
 import { linkNames } from './link-names.ts';
 import { watchLinks } from './link-watch.ts';
-import { type Loaded, linksFolder, loadDatapath, programsFolder } from './loader.ts';
+import { cgroupLinksFolder, type Loaded, linksFolder, loadDatapath, programsFolder } from './loader.ts';
 import { type MapPressure, type PacketCount, packetCounts, pressureOf } from './metrics.ts';
 import type { DatapathConfig } from './runtime-config.ts';
+import { sockPart } from './sock-part.ts';
 
 export interface DatapathOptions {
   /** Path of the node's namespace when it is not the process's own. */
@@ -78,7 +80,9 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
   let hz: number;
   try {
     hz = await clock.hz();
-    loaded = loadDatapath(config, hz, options.object);
+    const hooks = config.sockHooks ?? [];
+    const parts = hooks.length > 0 ? [sockPart(hooks, features, options.netns)] : [];
+    loaded = loadDatapath(config, hz, options.object, parts);
   } catch (error) {
     clock.close();
     throw error;
@@ -106,6 +110,12 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     links,
     tcx: features.has.tcx,
   });
+  const cgroups = new CgroupAttachmentsDriver({
+    build: runtime.build,
+    programs: loaded.programs,
+    linksFolder: cgroupLinksFolder(config.pinRoot),
+    programsFolder: programsFolder(config.pinRoot),
+  });
   const conntrackNow = (): number => clock.seconds(hz);
   const gc = new ConntrackGc({
     conntrack: maps('conntrack'),
@@ -127,6 +137,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
       new SysctlsDriver(options.netns),
       new LinksDriver(options.netns),
       attachments,
+      cgroups,
       new AddrsDriver(options.netns, features.has.addressProtocol),
       new RoutesDriver(options.netns),
       tables,

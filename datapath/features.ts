@@ -4,7 +4,10 @@
  * - A missing required feature stops the agent with NotSupported; a missing optional one has a stated consequence.
  */
 import { release } from 'node:os';
-import { createMap, kernelHasBtf, type MapType, NativeError, supportsTcx } from '../native/index.ts';
+import { join } from 'node:path';
+import { createMap, kernelHasBtf, type MapType, NativeError, openObject, supportsTcx } from '../native/index.ts';
+import { canDestroySockets } from './sock-destroy.ts';
+import { type SockHook, sockHooks } from './sock-hooks.ts';
 
 /** The oldest kernel that has every required feature. */
 export const KERNEL_FLOOR = '5.10';
@@ -17,7 +20,11 @@ export type FeatureName =
   | 'redirectPeer'
   | 'tcx'
   | 'addressProtocol'
-  | 'kernelBtf';
+  | 'kernelBtf'
+  | 'connectRefusal'
+  | 'bindRefusal'
+  | 'sockDestroy'
+  | SockHook;
 
 interface FeatureDef {
   /** First kernel that has it. */
@@ -80,6 +87,22 @@ function knowsMapInMap(): boolean {
   }
 }
 
+const PROBES = join(import.meta.dirname, '../bpf/build/probe.o');
+
+/** A program of bpf/probe.bpf.c that a kernel without the feature refuses to load. */
+function loads(program: string): boolean {
+  const object = openObject(PROBES, { programs: [program] });
+  try {
+    object.load();
+    return true;
+  } catch (error) {
+    if (error instanceof NativeError && (error.code === 'EINVAL' || error.code === 'EOPNOTSUPP')) return false;
+    throw error;
+  } finally {
+    object.close();
+  }
+}
+
 /** `6.12.3-amd64` is at least `6.6`. */
 export function isAtLeast(kernel: string, version: string): boolean {
   const [major = 0, minor = 0] = kernel.split(/[.-]/).map(Number);
@@ -90,6 +113,16 @@ export function isAtLeast(kernel: string, version: string): boolean {
 const NO_PREALLOC = 1;
 const PAGE_BYTES = 4096;
 const byVersion = (since: string) => (): boolean => isAtLeast(release(), since);
+
+/** Without any of them strict mode does not start. */
+function sockHook(hook: SockHook, since: string, without: string): FeatureDef {
+  return { since, without, what: `cgroup hook ${hook}`, probe: () => loads(`probe_${hook}`) };
+}
+const NO_CONNECT = 'sockets are not translated when they connect';
+const NO_SENDMSG = 'datagrams of unconnected sockets are not translated in the socket';
+const NO_RECVMSG = 'unconnected sockets see answers come from the backend';
+const NO_PEERNAME = 'getpeername shows the backend';
+const NO_BIND = 'host processes can bind a port that is a service’s node port';
 
 const features: { readonly [Name in FeatureName]: FeatureDef } = {
   ringbuf: {
@@ -131,6 +164,35 @@ const features: { readonly [Name in FeatureName]: FeatureDef } = {
     what: 'BTF of the kernel',
     probe: kernelHasBtf,
   },
+  connect4: sockHook('connect4', '4.17', NO_CONNECT),
+  connect6: sockHook('connect6', '4.17', NO_CONNECT),
+  sendmsg4: sockHook('sendmsg4', '4.18', NO_SENDMSG),
+  sendmsg6: sockHook('sendmsg6', '4.18', NO_SENDMSG),
+  recvmsg4: sockHook('recvmsg4', '5.2', NO_RECVMSG),
+  recvmsg6: sockHook('recvmsg6', '5.2', NO_RECVMSG),
+  getpeername4: sockHook('getpeername4', '5.8', NO_PEERNAME),
+  getpeername6: sockHook('getpeername6', '5.8', NO_PEERNAME),
+  post_bind4: sockHook('post_bind4', '4.17', NO_BIND),
+  post_bind6: sockHook('post_bind6', '4.17', NO_BIND),
+  connectRefusal: {
+    since: '6.1',
+    without: 'connecting to a service without backends fails with EPERM instead of ECONNREFUSED',
+    what: 'bpf_set_retval at connect',
+    probe: () => loads('probe_connect_retval'),
+  },
+  bindRefusal: {
+    since: '6.1',
+    without: 'binding a node port fails with EPERM instead of EADDRINUSE',
+    what: 'bpf_set_retval at bind',
+    probe: () => loads('probe_bind_retval'),
+  },
+  sockDestroy: {
+    since: '4.9',
+    without:
+      'UDP sockets connected to a backend that goes stay connected to it until they are closed (CONFIG_INET_DIAG_DESTROY is off)',
+    what: 'SOCK_DESTROY for UDP',
+    probe: canDestroySockets,
+  },
 };
 
 let probed: Features | undefined;
@@ -149,4 +211,13 @@ export function probeFeatures(): Features {
   }
   probed = { kernel: release(), has, missing };
   return probed;
+}
+
+/** The hooks of sockets that this kernel has. */
+export const sockHooksOf = ({ has }: Features): SockHook[] => sockHooks.filter((hook) => has[hook]);
+
+/** For what cannot do without them: throws NotSupported for the first hook of sockets that is missing. */
+export function requireSockHooks({ has }: Features): void {
+  const missing = sockHooks.find((hook) => !has[hook]);
+  if (missing) throw new NotSupported(missing, features[missing].what, features[missing].since);
 }

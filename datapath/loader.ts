@@ -50,6 +50,7 @@ export interface Loaded {
 }
 
 export const linksFolder = (pinRoot: string): string => join(pinRoot, 'links');
+export const cgroupLinksFolder = (pinRoot: string): string => join(pinRoot, 'cgroup-links');
 export const programsFolder = (pinRoot: string): string => join(pinRoot, 'programs');
 const mapsFolder = (pinRoot: string): string => join(pinRoot, 'maps');
 

@@ -27,6 +27,8 @@ export interface DatapathConfig {
   maps: Record<string, number>;
   timeoutsS?: { tcpSyn?: number; tcpEstablished?: number; tcpClosing?: number; any?: number };
   natPorts?: { min: number; max: number };
+  /** Hooks of sockets to load programs for. Default: none. */
+  sockHooks?: readonly string[];
   trace?: { aggregation?: (typeof aggregations)[number]; intervalS?: number };
 }
 

@@ -102,6 +102,17 @@ function forwarding({ ipv4, ipv6 }: AgentFacts): Row[] {
   return [...(ipv4 ? [on('net.ipv4.ip_forward')] : []), ...(ipv6 ? [on('net.ipv6.conf.all.forwarding')] : [])];
 }
 
+/** Programs at the node's cgroup, which translate services in the sockets of its pods and its own processes. */
+function socketRows({ services, datapathBuild: build }: AgentFacts): Row[] {
+  if (!services?.socketLB) return [];
+  const { cgroupRoot: cgroup, sockHooks } = services;
+  return sockHooks.map((hook) => ({
+    table: 'cgroup.attachments',
+    key: hook,
+    value: { cgroup, program: `sock_${hook}`, build },
+  }));
+}
+
 function gatewayRows(gateway: string, cidr: string): Row[] {
   if (!gateway) return [];
   const addr = { netns: '', dev: HOST_LINK, address: hostCidr(gateway) };
@@ -148,9 +159,10 @@ function announcement({ agent, pool, object }: Context): Row[] {
 
 function rows({ context, value }: Snapshot): Row[] {
   const { agent, pool, backoff } = context;
-  if (!pool) return forwarding(agent);
+  const always = [...forwarding(agent), ...socketRows(agent)];
+  if (!pool) return always;
   const wanted: Row[] = [
-    ...forwarding(agent),
+    ...always,
     {
       table: 'links',
       key: HOST_LINK,

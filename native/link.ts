@@ -17,6 +17,8 @@ export interface LinkInfo {
   readonly ifindex: number | undefined;
   /** The kernel's number of the attach type, for tcx and cgroup. */
   readonly attachType: number | undefined;
+  /** For cgroup: the inode number of its directory; 0 when that is gone and the BPF link hangs loose. */
+  readonly cgroupId: number | undefined;
 }
 
 export class BpfLink extends Handle {

@@ -41,6 +41,8 @@ const frontend = (internalSet: string, externalSet = internalSet) => ({
 });
 const range = (cidr: string) => ({ frontend: '10.96.0.10:80/TCP', cidr });
 
+const socket = (build: string) => ({ cgroup: '/sys/fs/cgroup/node', program: 'sock_connect4', build });
+
 const samples: SampleRow[] = [
   { table: 'sysctls', key: 'net.ipv4.ip_forward', value: { value: '1' }, changed: { value: '0' } },
   { table: 'sysctls', key: 'net.ipv6.conf.all.forwarding', value: { value: '1' } },
@@ -67,6 +69,8 @@ const samples: SampleRow[] = [
   { table: 'bpf.ipcache', key: 'fd00::5/128', value: cached(300) },
   { table: 'bpf.endpoints', key: '10.0.0.5', value: endpoint('lxc1'), changed: endpoint('lxc1', 301) },
   { table: 'bpf.endpoints', key: 'fd00::5', value: endpoint('lxc1') },
+  { table: 'cgroup.attachments', key: 'connect4', value: socket('b1'), changed: socket('b2') },
+  { table: 'cgroup.attachments', key: 'connect6', value: socket('b1') },
   { table: 'bpf.policy-maps', key: '7', value: { entriesMax: 2 }, changed: { entriesMax: 4 } },
   { table: 'bpf.policy-maps', key: '8', value: { entriesMax: 2 } },
   { table: 'bpf.policy', key: '7|ingress|300|TCP|80', value: entry(1), changed: entry(255, true) },

@@ -39,6 +39,7 @@ export const kernelTables = [
   'bpf.netdevs',
   'bpf.ipcache',
   'bpf.endpoints',
+  'cgroup.attachments',
   ...mapTables,
 ] as const;
 export type KernelTable = (typeof kernelTables)[number];
@@ -72,6 +73,7 @@ export class SimulatedKernel implements Driver {
   readonly #maps: KernelMaps;
   readonly #sysctls = new Map<string, unknown>();
   readonly #ipcache = new Map<string, unknown>();
+  readonly #cgroups = new Map<string, unknown>();
   readonly #addrs = new Map<string, Held<AddrRow>>();
   readonly #routes = new Map<string, Held<RouteRow>>();
   readonly #attachments = new Map<string, Held<AttachmentRow>>();
@@ -107,6 +109,8 @@ export class SimulatedKernel implements Driver {
         return this.#devices.ours();
       case 'bpf.ipcache':
         return new Map(this.#ipcache);
+      case 'cgroup.attachments':
+        return new Map(this.#cgroups);
       case 'addrs':
         return rowsOf(this.#addrs);
       case 'routes':
@@ -182,6 +186,9 @@ export class SimulatedKernel implements Driver {
         // A delete leaves the setting as it is.
         if (value !== undefined) this.#sysctls.set(key, value);
         return undefined;
+      case 'cgroup.attachments':
+        if (value === undefined) return void this.#cgroups.delete(key);
+        return void this.#cgroups.set(key, value);
       case 'links':
         if (value === undefined) return void this.#forget(this.#devices.removeOurs(key));
         return this.#putLink(key, value as LinkRow);

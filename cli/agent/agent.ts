@@ -10,9 +10,10 @@ import { join } from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
 import { KubeClient } from '../../cluster/client.ts';
 import { startCniServer } from '../../cluster/cni-server.ts';
-import type { AgentFacts } from '../../cluster/events.ts';
+import type { AgentFacts, ServiceFacts } from '../../cluster/events.ts';
 import { openRecording } from '../../cluster/recording.ts';
 import { openDatapath } from '../../datapath/datapath.ts';
+import { probeFeatures } from '../../datapath/features.ts';
 import { kinds } from '../../machines/kinds.ts';
 import { startDebugServer } from '../../observe/debug-server.ts';
 import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
@@ -24,9 +25,9 @@ import { Loop } from '../../reconcilers/loop.ts';
 import { Store } from '../../state/store.ts';
 import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
-import { serviceFacts } from '../services-config.ts';
 import { cniHandlers } from './cni-handlers.ts';
 import { kubeEvents } from './kube-sources.ts';
+import { nodeServices } from './services.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -40,9 +41,8 @@ export function log(line: string): void {
   process.stderr.write(`${new Date().toISOString()} ${line}\n`);
 }
 
-function facts(config: AgentConfig, datapathBuild: string): AgentFacts {
+function facts(config: AgentConfig, datapathBuild: string, services: ServiceFacts): AgentFacts {
   const { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu } = config;
-  const services = serviceFacts(config.services);
   return { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu, datapathBuild, services };
 }
 
@@ -54,13 +54,14 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   else kubeConfig.loadFromCluster();
 
   const store = new Store(join(config.stateDir, 'state.db'));
-  const datapath = await openDatapath(config);
-  const build = datapath.build;
+  const services = nodeServices(config.services, probeFeatures());
+  const datapath = await openDatapath({ ...config, sockHooks: services.facts.sockHooks });
+  const agentFacts = facts(config, datapath.build, services.facts);
   const recording = config.record
     ? openRecording(config.record, {
         build: version,
         node: config.nodeName,
-        config: facts(config, build),
+        config: agentFacts,
         kernel: release(),
       })
     : undefined;
@@ -86,12 +87,12 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
         `defect${entry ? ` in event ${entry.seq} (${entry.event.type})` : ''}: ${error instanceof Error ? error.stack : String(error)}`,
       ),
   });
-  for (const notice of datapath.notices) log(notice);
+  for (const notice of [...services.notices, ...datapath.notices]) log(notice);
   logNews(engine);
 
   const stored = store.rows();
   await loop.takeStock(stored);
-  loop.push('agent', { type: 'agent.started', config: facts(config, build) });
+  loop.push('agent', { type: 'agent.started', config: agentFacts });
   const endpoints = stored
     .filter(({ table }) => table === 'local.endpoints')
     .map(({ value }) => value as LocalEndpointRow);
@@ -114,12 +115,12 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       inspector: engine,
       kernelRows,
       datapath,
-      agent: { nodeName: config.nodeName, version, build, startedAt, features: datapath.features },
+      agent: { nodeName: config.nodeName, version, build: datapath.build, startedAt, features: datapath.features },
     },
   );
   datapath.gc.start();
   const resync = setInterval(() => void loop.resync(), config.resyncIntervalMs);
-  log(`agent of node ${config.nodeName} started: ${endpoints.length} endpoints restored, datapath ${build}`);
+  log(`agent of node ${config.nodeName} started: ${endpoints.length} endpoints restored, datapath ${datapath.build}`);
   return {
     async stop() {
       clearInterval(resync);

@@ -60,6 +60,7 @@ Napi::Value linkInfo(const Napi::CallbackInfo& info) {
     result.Set("type", type);
     result.Set("ifindex", ifindex);
     result.Set("attachType", attachType);
+    result.Set("cgroupId", env.Undefined());
   };
   const auto number = [&](uint32_t value) { return Napi::Number::New(env, value); };
   result.Set("id", link.id);
@@ -67,7 +68,10 @@ Napi::Value linkInfo(const Napi::CallbackInfo& info) {
   switch (link.type) {
     case kLinkTypeTcx: describe("tcx", number(link.tcx.ifindex), number(link.tcx.attach_type)); break;
     case BPF_LINK_TYPE_XDP: describe("xdp", number(link.xdp.ifindex), env.Undefined()); break;
-    case BPF_LINK_TYPE_CGROUP: describe("cgroup", env.Undefined(), number(link.cgroup.attach_type)); break;
+    case BPF_LINK_TYPE_CGROUP:
+      describe("cgroup", env.Undefined(), number(link.cgroup.attach_type));
+      result.Set("cgroupId", Napi::Number::New(env, static_cast<double>(link.cgroup.cgroup_id)));
+      break;
     case BPF_LINK_TYPE_PERF_EVENT: describe("perf_event", env.Undefined(), env.Undefined()); break;
     case BPF_LINK_TYPE_RAW_TRACEPOINT: describe("raw_tracepoint", env.Undefined(), env.Undefined()); break;
     case BPF_LINK_TYPE_TRACING: describe("tracing", env.Undefined(), env.Undefined()); break;

@@ -1,0 +1,126 @@
+/**
+ * Table `cgroup.attachments`: which program runs at which hook of a cgroup, by BPF link.
+ *
+ * - A link is pinned as `cgroup-links/<hook>` and is all that holds the program at its hook: no handle stays open.
+ * - A new build replaces the old one in place; at another cgroup the new link is there before the old one goes. No socket call
+ *   passes untranslated in between.
+ * - The kernel detaches a link whose cgroup is removed: such a pin holds nothing, and is not dumped.
+ */
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { attachCgroup, type BpfLink, type BpfProgram, isErrno, openPinnedLink } from '../../native/index.ts';
+import type { CgroupAttachmentRow } from '../../state/tables.ts';
+import type { Driver, Op, OpResult } from '../driver.ts';
+import { attempt } from '../errors.ts';
+import { programOrigins } from '../program-origins.ts';
+import { isSockHook, type SockHook } from '../sock-hooks.ts';
+
+const UNKNOWN = 'unknown';
+const NEXT = '-next';
+
+export interface CgroupAttachmentsOptions {
+  build: string;
+  programs: ReadonlyMap<string, BpfProgram>;
+  linksFolder: string;
+  programsFolder: string;
+}
+
+export class CgroupAttachmentsDriver implements Driver {
+  readonly tables = ['cgroup.attachments'] as const;
+  readonly lane = 'kernel';
+  readonly #options: CgroupAttachmentsOptions;
+
+  constructor(options: CgroupAttachmentsOptions) {
+    this.#options = options;
+    mkdirSync(options.linksFolder, { recursive: true });
+  }
+
+  apply(ops: readonly Op[]): OpResult[] {
+    return ops.map((op) => attempt(op, () => this.#apply(op)));
+  }
+
+  #apply({ action, key, value }: Op): undefined {
+    if (!isSockHook(key)) throw new TypeError(`${JSON.stringify(key)} is no hook of a cgroup`);
+    if (action === 'put') this.#put(key, value as CgroupAttachmentRow);
+    else this.#delete(key);
+  }
+
+  #put(hook: SockHook, row: CgroupAttachmentRow): void {
+    const { build } = this.#options;
+    const program = this.#options.programs.get(row.program);
+    if (!program) throw new TypeError(`there is no program ${row.program}`);
+    if (row.build !== build) throw new TypeError(`build ${row.build} is not loaded, ${build} is`);
+    const path = this.#pin(hook);
+    const pinned = openIfPinned(path);
+    try {
+      if (pinned && pinned.info.cgroupId === statSync(row.cgroup).ino) {
+        if (pinned.info.progId !== program.info.id) pinned.update(program);
+        return;
+      }
+      const link = attachCgroup({ program, type: `cgroup/${hook}`, cgroupPath: row.cgroup });
+      try {
+        rmSync(`${path}${NEXT}`, { force: true });
+        link.pin(`${path}${NEXT}`);
+        renameSync(`${path}${NEXT}`, path);
+      } finally {
+        link.close();
+      }
+      if (pinned?.info.cgroupId) pinned.detach();
+    } finally {
+      pinned?.close();
+    }
+  }
+
+  #delete(hook: SockHook): void {
+    const path = this.#pin(hook);
+    const pinned = openIfPinned(path);
+    if (!pinned) return;
+    try {
+      if (pinned.info.cgroupId) pinned.detach(); // without it the program would run until the last reference is gone
+    } finally {
+      rmSync(path, { force: true });
+      pinned.close();
+    }
+  }
+
+  dump(
+    _table: 'cgroup.attachments' | string,
+    known: ReadonlyMap<string, unknown> = new Map(),
+  ): Map<string, CgroupAttachmentRow> {
+    const origins = programOrigins(this.#options.programsFolder);
+    const found = new Map<string, CgroupAttachmentRow>();
+    for (const hook of readdirSync(this.#options.linksFolder)) {
+      const path = join(this.#options.linksFolder, hook);
+      const link = isSockHook(hook) ? openIfPinned(path) : undefined;
+      const info = link?.info;
+      link?.close();
+      if (!info?.cgroupId) {
+        rmSync(path, { force: true });
+        continue;
+      }
+      const believed = (known.get(hook) as CgroupAttachmentRow | undefined)?.cgroup;
+      const cgroup = believed && inodeOf(believed) === info.cgroupId ? believed : `#${info.cgroupId}`;
+      found.set(hook, { cgroup, ...(origins.get(info.progId) ?? { program: UNKNOWN, build: UNKNOWN }) });
+    }
+    return found;
+  }
+
+  #pin(hook: SockHook): string {
+    return join(this.#options.linksFolder, hook);
+  }
+}
+
+/** A directory of cgroup v2 is known by its inode number. */
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
+}
+
+function openIfPinned(path: string): BpfLink | undefined {
+  if (!existsSync(path)) return undefined;
+  try {
+    return openPinnedLink(path);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
