@@ -55,5 +55,27 @@ export function offsetOf(cidr: Cidr, address: string): number | undefined {
   return offset >= 0n && offset < 1n << BigInt(cidr.bits - cidr.prefixLength) ? Number(offset) : undefined;
 }
 
+/** Dotted quads without leading zeros, the common case. */
+const PLAIN_IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
+
+/** One text for each address (RFC 5952); undefined for what is none, or an IPv4 address dressed as IPv6. */
+export function canonicalAddress(text: string): string | undefined {
+  if (PLAIN_IPV4.test(text)) return text;
+  if (!text.includes(':') || !ipaddr.IPv6.isValid(text) || text.includes('%')) return undefined;
+  const address = ipaddr.IPv6.parse(text);
+  return address.isIPv4MappedAddress() ? undefined : address.toRFC5952String();
+}
+
+/** The same for CIDRs, without host bits. */
+export function canonicalCidr(text: string): string | undefined {
+  const cidr = parseCidr(text);
+  return cidr && `${addressAt(cidr, 0)}/${cidr.prefixLength}`;
+}
+
+export function contains(cidr: string, address: string): boolean {
+  const parsed = parseCidr(cidr);
+  return parsed !== undefined && offsetOf(parsed, address) !== undefined;
+}
+
 /** `10.0.0.5` -> `10.0.0.5/32`. */
 export const hostCidr = (address: string): string => `${address}/${familyOf(address) === 4 ? 32 : 128}`;

@@ -4,6 +4,7 @@ import type { AnyMachineSnapshot } from 'xstate';
 import { canonical, type LocalEndpointRow } from '../state/tables.ts';
 import { kinds } from './kinds.ts';
 import type { Kind, Message } from './machine.ts';
+import type { ServiceNodeFact } from './service-node.ts';
 import { initialTransition, transition } from './transition.ts';
 
 const at = 1_000;
@@ -155,6 +156,102 @@ const worlds: Record<string, { inputs: unknown[]; alphabet: Message[] }> = {
     ],
   },
 };
+
+const serviceFacts: ServiceNodeFact = {
+  nodeName: 'n1',
+  zone: 'z1',
+  ipv4: true,
+  ipv6: true,
+  mode: 'strict',
+  nodePort: true,
+  externalIPs: true,
+  hostPort: true,
+  healthPorts: true,
+  forwarding: 'snat',
+  loadBalancerClasses: [],
+  maglevSize: 0,
+  addresses: ['127.0.0.1', '192.0.2.1'],
+};
+const ofServiceNode = (value: unknown): Message => ({
+  type: 'fact',
+  at,
+  topic: 'service-node/local',
+  from: 'service-node/local',
+  value,
+});
+const web = {
+  ...object('Service', 'web', { uid: 's1', creationTimestamp: '2026-01-02T00:00:00Z' }, 'demo'),
+  spec: { clusterIPs: ['10.96.0.1'], ports: [{ port: 80 }], externalIPs: ['203.0.113.1'] },
+};
+const slice = (conditions: object) => ({
+  ...object('EndpointSlice', 'web-1', { labels: { 'kubernetes.io/service-name': 'web' } }, 'demo'),
+  addressType: 'IPv4',
+  ports: [{ name: '', port: 8080, protocol: 'TCP' }],
+  endpoints: [{ addresses: ['10.0.0.1'], conditions }],
+});
+const claim = (key: string, value: unknown): Message => ({
+  type: 'fact',
+  at,
+  topic: `frontend/${key}`,
+  from: 'service/demo/older',
+  value,
+});
+const rival = { type: 'ExternalIP', owner: 'demo/older', created: '2026-01-01T00:00:00Z', leaving: false };
+const hostPortPod = {
+  ...object('Pod', 'web', { uid: 'u1', creationTimestamp: '2026-01-02T00:00:00Z' }, 'demo'),
+  spec: { containers: [{ ports: [{ containerPort: 80, hostPort: 8080 }] }] },
+  status: { phase: 'Running', podIPs: [{ ip: '10.0.0.1' }] },
+};
+Object.assign(worlds, {
+  'service-node': {
+    inputs: [{ agent: agent.config }],
+    alphabet: [
+      ...['kube/services', 'kube/endpointslices', 'kube/nodes', 'links'].map((source) => ({
+        type: 'source.synced',
+        at,
+        source,
+      })),
+      upserted('nodes', node),
+      {
+        type: 'fact',
+        at,
+        topic: 'devices',
+        from: 'device/eth0',
+        value: { name: 'eth0', addresses: ['192.0.2.1', '2001:db8::1'] },
+      },
+    ],
+  },
+  service: {
+    inputs: [{ key: 'service/demo/web' }],
+    alphabet: [
+      ofServiceNode(serviceFacts),
+      upserted('services', web),
+      upserted('services', { ...web, spec: { clusterIP: 'None' } }),
+      { type: 'kube.deleted', at, resource: 'services', object: web },
+      upserted('endpointslices', slice({})),
+      upserted('endpointslices', slice({ ready: false, serving: true, terminating: true })),
+      { type: 'kube.deleted', at, resource: 'endpointslices', object: slice({}) },
+      claim('203.0.113.1:80/TCP', rival),
+      claim('203.0.113.1:80/TCP', undefined),
+      { type: 'settled', at },
+      failed(true),
+      { type: 'timer.fired', at, key: 'service/demo/web/retry' },
+    ],
+  },
+  'host-port': {
+    inputs: [{ key: 'host-port/demo/web' }],
+    alphabet: [
+      ofServiceNode(serviceFacts),
+      upserted('pods', hostPortPod),
+      upserted('pods', { ...hostPortPod, status: { phase: 'Succeeded' } }),
+      { type: 'kube.deleted', at, resource: 'pods', object: hostPortPod },
+      claim('127.0.0.1:8080/TCP', { ...rival, type: 'NodePort' }),
+      { type: 'settled', at },
+      failed(true),
+      { type: 'timer.fired', at, key: 'host-port/demo/web/retry' },
+    ],
+  },
+});
 
 const text = (snapshot: AnyMachineSnapshot): string => canonical([snapshot.value, snapshot.context]);
 

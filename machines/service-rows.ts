@@ -1,0 +1,126 @@
+/** What a service wants the world to be, as pure functions of what it knows. */
+import type { Row } from '../state/tables.ts';
+import { timerRow } from './backoff.ts';
+import { fnv1a } from './naming.ts';
+import { type ServiceContext, setOf } from './service-context.ts';
+import { setIn, sliceIn } from './service-groups.ts';
+import { backendsOf, type SliceFacts } from './service-slices.ts';
+
+/** All rows but those in groups. */
+export function serviceRows(context: ServiceContext, isFailing: boolean): Row[] {
+  const { groups, slices, sets, key, backoff } = context;
+  const wanted: Row[] = [];
+  if (!groups.isBig) {
+    const seen = new Set<string>();
+    for (const slice of Object.values(slices))
+      wanted.push(...backendRows(context, slice, (name) => isFirst(seen, name)));
+    for (const name of Object.keys(sets)) wanted.push(...setRows(context, name));
+  }
+  wanted.push(...frontendRows(context), ...healthRows(context), ...conflictRows(context));
+  if (isFailing) wanted.push(timerRow(key, 'retry', backoff.dueMs));
+  return wanted;
+}
+
+export function groupRows(context: ServiceContext, group: string): Row[] {
+  const set = setIn(group);
+  if (set !== undefined) return setRows(context, set);
+  const name = sliceIn(group) ?? '';
+  const slice = context.slices[name];
+  if (!slice) return [];
+  return backendRows(context, slice, (key) => (context.groups.holders[key] ?? name) === name);
+}
+
+function isFirst(seen: Set<string>, key: string): boolean {
+  const { size } = seen;
+  return seen.add(key).size > size;
+}
+
+function backendRows({ node }: ServiceContext, slice: SliceFacts, isOurs: (key: string) => boolean): Row[] {
+  if (!(slice.family === 'IPv4' ? node?.ipv4 : node?.ipv6)) return [];
+  const wanted: Row[] = [];
+  for (const [key, value] of backendsOf(slice)) if (isOurs(key)) wanted.push({ table: 'bpf.backends', key, value });
+  return wanted;
+}
+
+function setRows({ sets, spec, node }: ServiceContext, key: string): Row[] {
+  const set = sets[key];
+  if (!set || !spec || !node) return [];
+  const maglevSize = set.external ? node.maglevSize : 0;
+  const value = { backends: set.backends, maglevSize, affinityTimeout: spec.affinityTimeout };
+  return [{ table: 'bpf.backend-sets', key, value }];
+}
+
+function frontendRows(context: ServiceContext): Row[] {
+  const { frontends, lost, spec, node, service } = context;
+  if (!spec || !node) return [];
+  return frontends
+    .filter(({ key }) => !lost[key])
+    .flatMap((frontend): Row[] => {
+      const { key, type, port } = frontend;
+      const ranges = type === 'LoadBalancer' || type === 'ExternalIP' ? spec.sourceRanges : undefined;
+      const value = {
+        type,
+        service,
+        portName: port.name,
+        internalSet: setOf(context, frontend, 'inside'),
+        externalSet: setOf(context, frontend, 'outside'),
+        externalLocal: type !== 'ClusterIP' && spec.externalLocal,
+        sourceRanges: ranges !== undefined,
+        forwarding: node.forwarding,
+      };
+      return [
+        { table: 'bpf.frontends', key, value },
+        ...(ranges ?? [])
+          .filter((cidr) => cidr.includes(':') === (frontend.family === 'IPv6'))
+          .map(
+            (cidr): Row => ({
+              table: 'bpf.source-ranges',
+              key: `${key}|${cidr}`,
+              value: { frontend: key, cidr },
+            }),
+          ),
+      ];
+    });
+}
+
+function healthRows({ spec, node, service, localEndpoints }: ServiceContext): Row[] {
+  if (!spec?.healthPort || !node?.healthPorts) return [];
+  const [namespace = '', name = ''] = service.split('/');
+  return [
+    { table: 'health.checks', key: String(spec.healthPort), value: { namespace, service: name, localEndpoints } },
+  ];
+}
+
+/** A Kubernetes event for as long as another has what this one asks for. */
+function conflictRows({ lost, lostAtMs, service, spec }: ServiceContext): Row[] {
+  const parts = Object.entries(lost)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, { owner, type }]) => `${key} is served for ${owner} (${type})`);
+  if (parts.length === 0 || !spec) return [];
+  const [namespace = '', name = ''] = service.split('/');
+  const message = `${parts.join(', ')}: a cluster address goes before others, and an older service before a younger`;
+  const time = new Date(lostAtMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  const metadata = { name: `${name}.${fnv1a(message)}`, namespace };
+  return [
+    {
+      table: 'kube.objects',
+      key: `events/${namespace}/${metadata.name}`,
+      value: {
+        apiVersion: 'v1',
+        kind: 'Event',
+        metadata,
+        involvedObject: { apiVersion: 'v1', kind: 'Service', name, namespace, uid: spec.uid },
+        type: 'Warning',
+        reason: 'FrontendConflict',
+        message: message.slice(0, MESSAGE_CHARACTERS_MAX),
+        source: { component: 'axoneme-agent' },
+        firstTimestamp: time,
+        lastTimestamp: time,
+        count: 1,
+      },
+    },
+  ];
+}
+
+/** Of an Event, says the API server. */
+const MESSAGE_CHARACTERS_MAX = 1_024;

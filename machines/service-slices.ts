@@ -1,0 +1,184 @@
+/**
+ * EndpointSlices as services read them, and the choice of backends among them, as kube-proxy makes it (its topology.go).
+ *
+ * - Of an endpoint only the first address counts; what is no address or port is left out.
+ * - An endpoint named by several slices is one backend: it is as well as the best of them says.
+ */
+import type { KubeObject } from '../cluster/events.ts';
+import { type BackendRow, backendKey, type Protocol } from '../state/tables.ts';
+import { canonicalAddress, familyOf } from './cidr.ts';
+
+export type Family = 'IPv4' | 'IPv6';
+
+export interface SliceFacts {
+  family: Family;
+  ports: SlicePort[];
+  endpoints: EndpointFacts[];
+}
+export interface SlicePort {
+  name: string;
+  port: number;
+  protocol: Protocol;
+}
+export interface EndpointFacts {
+  address: string;
+  /** New connections may go there. */
+  ready: boolean;
+  /** It terminates and still serves: for new connections only when none is ready. */
+  draining: boolean;
+  node: string;
+  /** Hints: zones and nodes that it is meant for. */
+  zones?: string[];
+  nodes?: string[];
+}
+
+interface RawEndpoint {
+  addresses?: unknown[];
+  conditions?: { ready?: boolean | null; serving?: boolean | null; terminating?: boolean | null };
+  nodeName?: string;
+  hints?: { forZones?: { name: string }[]; forNodes?: { name: string }[] };
+}
+
+const PROTOCOLS: readonly unknown[] = ['TCP', 'UDP', 'SCTP'];
+export const isProtocol = (value: unknown): value is Protocol => PROTOCOLS.includes(value);
+export const isPort = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 65_535;
+export const familyName = (address: string): Family => (familyOf(address) === 4 ? 'IPv4' : 'IPv6');
+const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+
+/** Undefined: of domain names, which nobody balances. */
+export function sliceFacts(object: KubeObject): SliceFacts | undefined {
+  const { addressType } = object;
+  if (addressType !== 'IPv4' && addressType !== 'IPv6') return undefined;
+  const ports = listOf(object.ports).flatMap((raw): SlicePort[] => {
+    const { name, port, protocol } = (raw ?? {}) as { name?: string; port?: unknown; protocol?: unknown };
+    const known = protocol ?? 'TCP';
+    return isPort(port) && isProtocol(known) ? [{ name: name ?? '', port, protocol: known }] : [];
+  });
+  const endpoints = listOf(object.endpoints).flatMap((raw) =>
+    isObject(raw) ? endpointFacts(raw as RawEndpoint, addressType) : [],
+  );
+  return { family: addressType, ports, endpoints };
+}
+
+function endpointFacts({ addresses, conditions, nodeName, hints }: RawEndpoint, family: Family): EndpointFacts[] {
+  const address = canonicalAddress(String(listOf(addresses)[0] ?? ''));
+  if (address === undefined || familyName(address) !== family) return [];
+  const ready = conditions?.ready ?? true;
+  const serving = conditions?.serving ?? ready;
+  const terminating = conditions?.terminating ?? false;
+  const zones = listOf(hints?.forZones).map((zone) => String((zone as { name?: string } | null)?.name));
+  const nodes = listOf(hints?.forNodes).map((node) => String((node as { name?: string } | null)?.name));
+  return [
+    {
+      address,
+      ready,
+      draining: serving && terminating,
+      node: nodeName ?? '',
+      ...(zones.length > 0 && { zones }),
+      ...(nodes.length > 0 && { nodes }),
+    },
+  ];
+}
+
+/** Every backend that a slice names, once, whatever its state. */
+export function backendsOf(slice: SliceFacts): Map<string, BackendRow> {
+  const found = new Map<string, BackendRow>();
+  for (const { port, protocol } of slice.ports) {
+    for (const { address } of slice.endpoints) {
+      const row = { address, port, protocol };
+      found.set(backendKey(row), row);
+    }
+  }
+  return found;
+}
+
+export interface Choice {
+  /** Keys of backends, sorted. */
+  backends: string[];
+  /** None of them is ready. */
+  draining: boolean;
+}
+export interface Place {
+  nodeName: string;
+  zone: string;
+}
+
+/** Those of all nodes that new connections from here go to. */
+export function clusterChoice(slices: readonly SliceFacts[], port: SlicePortName, place: Place): Choice {
+  const isNear = nearness(slices, port, place);
+  return choose(slices, port, isNear, () => true);
+}
+
+/** Those of this node. */
+export function localChoice(slices: readonly SliceFacts[], port: SlicePortName, { nodeName }: Place): Choice {
+  const isLocal = ({ node }: EndpointFacts): boolean => node === nodeName;
+  return choose(slices, port, isLocal, isLocal);
+}
+
+type SlicePortName = Pick<SlicePort, 'name' | 'protocol'>;
+
+function* candidates(
+  slices: readonly SliceFacts[],
+  { name, protocol }: SlicePortName,
+): Generator<{ endpoint: EndpointFacts; port: number }> {
+  for (const slice of slices) {
+    for (const port of slice.ports) {
+      if (port.name !== name || port.protocol !== protocol) continue;
+      for (const endpoint of slice.endpoints) yield { endpoint, port: port.port };
+    }
+  }
+}
+
+/** The ready ones that fit; if there is none, those that drain and fit for that. */
+function choose(
+  slices: readonly SliceFacts[],
+  port: SlicePortName,
+  fitsReady: (endpoint: EndpointFacts) => boolean,
+  fitsDraining: (endpoint: EndpointFacts) => boolean,
+): Choice {
+  const ready = new Set<string>();
+  const draining = new Set<string>();
+  for (const { endpoint, port: number } of candidates(slices, port)) {
+    const key = (): string => backendKey({ address: endpoint.address, port: number, protocol: port.protocol });
+    if (endpoint.ready) {
+      if (fitsReady(endpoint)) ready.add(key());
+    } else if (endpoint.draining && fitsDraining(endpoint)) draining.add(key());
+  }
+  const isDraining = ready.size === 0 && draining.size > 0;
+  return { backends: [...(isDraining ? draining : ready)].sort(), draining: isDraining };
+}
+
+/** Hints count only if every ready endpoint has them and one is meant for here; nodes go before zones. */
+function nearness(
+  slices: readonly SliceFacts[],
+  port: SlicePortName,
+  { nodeName, zone }: Place,
+): (endpoint: EndpointFacts) => boolean {
+  let allForNodes = true;
+  let allForZones = true;
+  let anyForNode = false;
+  let anyForZone = false;
+  for (const { endpoint } of candidates(slices, port)) {
+    if (!endpoint.ready) continue;
+    if (!endpoint.nodes) allForNodes = false;
+    else if (endpoint.nodes.includes(nodeName)) anyForNode = true;
+    if (!endpoint.zones) allForZones = false;
+    else if (zone && endpoint.zones.includes(zone)) anyForZone = true;
+    if (!allForNodes && !allForZones) break;
+  }
+  if (allForNodes && anyForNode) return ({ nodes }) => nodes?.includes(nodeName) === true;
+  if (allForZones && anyForZone) return ({ zones }) => zones?.includes(zone) === true;
+  return () => true;
+}
+
+/** Ready endpoints on this node, as a health check counts them: a pod with both families is one. */
+export function localReady(slices: readonly SliceFacts[], { nodeName }: Place): number {
+  const addresses = { IPv4: new Set<string>(), IPv6: new Set<string>() };
+  for (const { family, ports, endpoints } of slices) {
+    if (ports.length === 0) continue;
+    for (const { address, ready, node } of endpoints) if (ready && node === nodeName) addresses[family].add(address);
+  }
+  return Math.max(addresses.IPv4.size, addresses.IPv6.size);
+}
