@@ -11,7 +11,7 @@ import { Observable } from 'rxjs';
 import { KubeClient, KubeError, type Query, statusError } from './client.ts';
 import type { KubeObject } from './events.ts';
 import { jsonLines } from './json-lines.ts';
-import { type WatchEvent, WatchedSet } from './watched-set.ts';
+import { type Slim, type WatchEvent, WatchedSet } from './watched-set.ts';
 
 export type { WatchEvent } from './watched-set.ts';
 
@@ -20,6 +20,8 @@ export interface WatchOptions {
   path: string;
   fieldSelector?: string;
   labelSelector?: string;
+  /** Of each object before it is kept and said. */
+  slim?: Slim;
   /** Objects a page of the list. */
   limit?: number;
   /** In [0, 1); spreads reconnects of many nodes. */
@@ -62,7 +64,7 @@ class WatchLoop {
   readonly #emit: (event: WatchEvent) => void;
   readonly #after: After;
   readonly #abort = new AbortController();
-  readonly #set = new WatchedSet();
+  readonly #set: WatchedSet;
   #mustList = true;
   #failures = 0;
 
@@ -70,6 +72,7 @@ class WatchLoop {
     this.#client = client;
     this.#options = options;
     this.#emit = emit;
+    this.#set = new WatchedSet(options.slim);
     this.#after = options.after ?? afterMs;
   }
 

@@ -9,10 +9,18 @@ import { type KubeObject, objectKey } from './events.ts';
 
 export type WatchEvent = { type: 'upsert' | 'delete'; object: KubeObject } | { type: 'synced' };
 
+/** Leaves out what nobody reads. What it takes it leaves as it is, and name, uid and revision stay. */
+export type Slim = (object: KubeObject) => KubeObject;
+
 export class WatchedSet {
   readonly #known = new Map<string, KubeObject>();
+  readonly #slim: Slim;
   #revision = '';
   #synced = false;
+
+  constructor(slim: Slim = (object) => object) {
+    this.#slim = slim;
+  }
 
   /** Where a watch goes on. */
   get revision(): string {
@@ -45,7 +53,7 @@ export class WatchedSet {
       case 'MODIFIED':
         return this.#upserted(object);
       case 'DELETED':
-        return this.#known.delete(objectKey(object)) ? [{ type: 'delete', object: trimmed(object) }] : [];
+        return this.#known.delete(objectKey(object)) ? [{ type: 'delete', object: this.#slim(trimmed(object)) }] : [];
       default:
         return [];
     }
@@ -56,7 +64,7 @@ export class WatchedSet {
     const before = this.#known.get(key);
     const { uid, resourceVersion } = object.metadata;
     if (before?.metadata.uid === uid && before?.metadata.resourceVersion === resourceVersion) return [];
-    const said = trimmed(object);
+    const said = this.#slim(trimmed(object));
     this.#known.set(key, said);
     // A namesake: the object that had the name before is gone.
     const gone: WatchEvent[] = before && before.metadata.uid !== uid ? [{ type: 'delete', object: before }] : [];
