@@ -2,12 +2,15 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { map, merge, type Observable } from 'rxjs';
 import type { ClusterEvent } from '../../cluster/events.ts';
+import { slimEndpointSlice, slimService } from '../../cluster/slim.ts';
 import { watchResource } from '../../cluster/watch.ts';
+import type { Slim } from '../../cluster/watched-set.ts';
 
 interface Watched {
   resource: string;
   path: string;
   fieldSelector?: string;
+  slim?: Slim;
 }
 
 function watchedBy(nodeName: string): Watched[] {
@@ -16,6 +19,12 @@ function watchedBy(nodeName: string): Watched[] {
     { resource: 'namespaces', path: '/api/v1/namespaces' },
     { resource: 'ciliumidentities', path: '/apis/cilium.io/v2/ciliumidentities' },
     { resource: 'pods', path: '/api/v1/pods', fieldSelector: `spec.nodeName=${nodeName}` },
+    { resource: 'services', path: '/api/v1/services', slim: slimService },
+    {
+      resource: 'endpointslices',
+      path: '/apis/discovery.k8s.io/v1/endpointslices',
+      slim: slimEndpointSlice,
+    },
   ];
 }
 
