@@ -1,0 +1,175 @@
+/**
+ * The datapath as an executable specification: rows, connections and a packet give verdict, rewrite and next hop.
+ *
+ * - Written from what the datapath promises (reference/datapath.md, policy-semantics.md, bpf/lib/structs.h), so that the programs can
+ *   be held against it, policy be asked without a kernel, and every prefix of a plan be judged.
+ * - Time stands still: what expires is taken away by whoever asks. Chance is passed in.
+ */
+import type { EndpointRow } from '../state/tables.ts';
+import { isMulticast, isV6 } from './packet-model/address.ts';
+import { type Connection, type ConnectionState, Connections } from './packet-model/conntrack.ts';
+import { hasPorts, isFragmentationNeeded, isIcmp, type Packet, policyPort } from './packet-model/packet.ts';
+import { type Direction, lookup } from './packet-model/policy.ts';
+import type { ModelTables } from './packet-model/tables.ts';
+
+export type { Packet, Tuple } from './packet-model/packet.ts';
+export { type AnyRow, ModelTables } from './packet-model/tables.ts';
+
+export interface ModelConfig {
+  ipv4: boolean;
+  ipv6: boolean;
+  /** The node reaches its pods whatever their ingress policy does not say. */
+  allowLocalhost: boolean;
+  allowFragmentationNeeded: boolean;
+}
+
+export const usualConfig: ModelConfig = {
+  ipv4: true,
+  ipv6: true,
+  allowLocalhost: true,
+  allowFragmentationNeeded: true,
+};
+
+/** Where a packet is met: by a program at a link of the node. */
+export interface Place {
+  program: 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev';
+  link: string;
+}
+
+export type Outcome =
+  | { verdict: 'drop'; reason: string }
+  /** `to`: the stack decides, the pod behind a link, or a device as routes say. */
+  | { verdict: 'pass' | 'redirect'; to: 'stack' | 'host' | 'endpoint' | 'network'; link: string; packet: Packet };
+
+const ENFORCE: Record<Direction, number> = { ingress: 1, egress: 2 };
+const AUDIT = 4;
+const identities = { host: 1, world: 2, worldV4: 9, worldV6: 10 };
+
+const drop = (reason: string): Outcome => ({ verdict: 'drop', reason });
+
+export class PacketModel {
+  readonly tables: ModelTables;
+  readonly connections = new Connections();
+  readonly #config: ModelConfig;
+
+  constructor(tables: ModelTables, config: ModelConfig = usualConfig) {
+    this.tables = tables;
+    this.#config = config;
+  }
+
+  process({ program, link }: Place, packet: Packet): Outcome {
+    switch (program) {
+      case 'from_endpoint':
+        return this.#fromEndpoint(link, packet);
+      case 'to_endpoint':
+        return this.#toEndpoint(link, packet);
+      case 'from_netdev':
+        return this.#fromNetdev(link, packet);
+      case 'to_netdev':
+        return this.#toNetdev(packet);
+    }
+  }
+
+  /** Of whoever has an address. */
+  identityOf(address: string): number {
+    const { ipv4, ipv6 } = this.#config;
+    const world = ipv4 && ipv6 ? (isV6(address) ? identities.worldV6 : identities.worldV4) : identities.world;
+    return this.tables.identities.find(address) || world;
+  }
+
+  #fromEndpoint(link: string, packet: Packet): Outcome {
+    const { ipv4, ipv6 } = this.#config;
+    if (!(isV6(packet.from) ? ipv6 : ipv4)) return drop('UNSUPPORTED_L3_PROTOCOL');
+    const source = this.tables.endpoints.get(packet.from);
+    if (source?.link !== link) return drop('INVALID_SOURCE_IP');
+    const target = this.tables.endpoints.get(packet.to);
+    if (!target && isMulticast(packet.to)) return drop('UNKNOWN_L3_TARGET_ADDRESS');
+    const peer = target?.identity ?? this.identityOf(packet.to);
+    const refused = this.#admit(packet, [
+      { endpoint: source, direction: 'egress', peer },
+      ...(target ? [{ endpoint: target, direction: 'ingress' as const, peer: source.identity }] : []),
+    ]);
+    if (refused) return refused;
+    if (target) return deliver(target, packet);
+    if (peer === identities.host) return { verdict: 'pass', to: 'host', link: '', packet };
+    return onward(packet, 'network', '');
+  }
+
+  #toEndpoint(link: string, packet: Packet): Outcome {
+    const target = this.tables.endpoints.get(packet.to);
+    if (target?.link !== link) return drop('UNKNOWN_L3_TARGET_ADDRESS');
+    const refused = this.#admit(packet, [
+      { endpoint: target, direction: 'ingress', peer: this.identityOf(packet.from) },
+    ]);
+    return refused ?? { verdict: 'pass', to: 'endpoint', link, packet };
+  }
+
+  #fromNetdev(link: string, packet: Packet): Outcome {
+    const untouched: Outcome = { verdict: 'pass', to: 'stack', link: '', packet };
+    if (!this.tables.netdevs.has(link)) return untouched;
+    const target = this.tables.endpoints.get(packet.to);
+    if (!target) return untouched;
+    const refused = this.#admit(packet, [
+      { endpoint: target, direction: 'ingress', peer: this.identityOf(packet.from) },
+    ]);
+    return refused ?? deliver(target, packet);
+  }
+
+  #toNetdev(packet: Packet): Outcome {
+    return { verdict: 'pass', to: 'network', link: '', packet };
+  }
+
+  /** Connection and policy of all ends on this node; undefined: the packet passes, and is noted. */
+  #admit(packet: Packet, checks: readonly Check[]): Outcome | undefined {
+    if (!hasPorts(packet.proto) && !isIcmp(packet)) return drop('CT_UNKNOWN_L4_PROTOCOL');
+    const { state, connection } = this.connections.stateOf(packet);
+    const checked: Connection['checked'] = {};
+    for (const check of checks) {
+      const reason = this.#policy(packet, check, state, connection);
+      if (reason) return drop(reason);
+      const { endpoint, direction, peer } = check;
+      if (endpoint.flags & ENFORCE[direction])
+        checked[direction] = { revision: endpoint.policyRevision, identity: peer };
+    }
+    this.connections.note(packet, state, checked);
+    return undefined;
+  }
+
+  #policy(
+    packet: Packet,
+    { endpoint, direction, peer }: Check,
+    state: ConnectionState,
+    connection: Connection | undefined,
+  ): string | undefined {
+    if (!(endpoint.flags & ENFORCE[direction])) return undefined;
+    if (state === 'reply' || state === 'related') return undefined;
+    const last = connection?.checked[direction];
+    const isChecked = last !== undefined && last.revision === endpoint.policyRevision && last.identity === peer;
+    if (endpoint.policyRevision !== 0 && isChecked) return undefined;
+    if (this.#config.allowFragmentationNeeded && isFragmentationNeeded(packet)) return undefined;
+    if (endpoint.flags & AUDIT) return undefined;
+    const question = {
+      endpoint: endpoint.id,
+      direction,
+      identity: peer,
+      proto: packet.proto,
+      port: policyPort(packet),
+    };
+    return lookup(this.tables, question, this.#config.allowLocalhost).reason;
+  }
+}
+
+interface Check {
+  endpoint: EndpointRow;
+  direction: Direction;
+  /** Identity of the other end. */
+  peer: number;
+}
+
+const deliver = (target: EndpointRow, packet: Packet): Outcome => onward(packet, 'endpoint', target.link);
+
+/** One hop further; what has no hop left is the stack's to answer. */
+function onward(packet: Packet, to: 'endpoint' | 'network', link: string): Outcome {
+  if (packet.ttl <= 1) return { verdict: 'pass', to: 'stack', link: '', packet };
+  return { verdict: 'redirect', to, link, packet: { ...packet, ttl: packet.ttl - 1 } };
+}
