@@ -98,7 +98,16 @@ for part in native bpf; do
   fi
 done
 
-# --- 4. bpffs, where maps and links are pinned ------------------------------------------------------------------------
+# --- 4. The agent's code, compiled: an agent that must do it keeps the compiler in memory, 15 MB ------------------------
+compiled=node_modules/.cache/compiled/agent.stamp
+if ! [ -e "$compiled" ] || [ -n "$(find cli cluster datapath machines native observe policy reconcilers state \
+  -name '*.ts' -newer "$compiled" -print -quit)" ]; then
+  run 'cli/axoneme agent --check' 'The agent cannot load its own code: is the checkout complete?' \
+    cli/axoneme agent --check
+  touch "$compiled"
+fi
+
+# --- 5. bpffs, where maps and links are pinned ------------------------------------------------------------------------
 if [ "$(id -u)" = 0 ] && ! mountpoint -q /sys/fs/bpf; then
   say 'mounting bpffs on /sys/fs/bpf …'
   run 'mounting bpffs' 'A container needs CAP_SYS_ADMIN and a writable /sys, or bpffs mounted from outside.' \
