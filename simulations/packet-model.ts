@@ -128,7 +128,7 @@ export class PacketModel {
       const reason = this.#policy(packet, check, state, connection);
       if (reason) return drop(reason);
       const { endpoint, direction, peer } = check;
-      if (endpoint.flags & ENFORCE[direction])
+      if (endpoint.flags & ENFORCE[direction] && state !== 'reply')
         checked[direction] = { revision: endpoint.policyRevision, identity: peer };
     }
     this.connections.note(packet, state, checked);

@@ -30,7 +30,7 @@ const ids = { a: 1, b: 2 };
 const links: Record<Pod, Link> = { a: 'lxca', b: 'lxcb' };
 /** Pods, another node, the API server outside, CIDRs known here only. */
 const strangers = [1003, 1004, 6, 7, 2 ** 24 + 1, 2 ** 24 + 2];
-const peers = [0, 0, 1, 9, 10, 1001, 1002, ...strangers];
+const peers = [0, 0, 0, 0, 0, 1, 9, 10, 1001, 1002, ...strangers];
 const ports = [80, 81, 443, 8000, 8005, 8080, 53];
 const names: Record<number, string> = { 0: 'ANY', 1: 'ICMP', 6: 'TCP', 17: 'UDP', 58: 'ICMPv6', 132: 'SCTP' };
 
@@ -94,7 +94,7 @@ class Scenario {
         this.tables.put({ table: 'bpf.endpoints', key: f[pod], value });
         this.identity(`${f[pod]}/${f.bits}`, identity);
       }
-      this.#policy(pod, Array.from({ length: below(14) }, randomEntry));
+      this.#policy(pod, randomEntries(below(12)));
     }
     if (chance(0.05)) this.#withoutMap(pick(PODS));
   }
@@ -150,6 +150,13 @@ class Scenario {
   }
 }
 
+/** Some with a rival that differs in nothing but the peer and what it says. */
+function randomEntries(count: number): PolicyEntry[] {
+  return Array.from({ length: count }, randomEntry).flatMap((entry) =>
+    chance(0.2) ? [entry, { ...entry, identity: entry.identity ? 0 : pick(peers), deny: chance(0.5) }] : [entry],
+  );
+}
+
 function randomEntry(): PolicyEntry {
   const proto = pick([0, 6, 6, 6, 17, 17, 132, 1, 58]);
   const dport = proto === 1 ? pick([8, 3, 13]) : proto === 58 ? pick([128, 1, 2]) : pick(ports);
@@ -163,7 +170,7 @@ function randomEntry(): PolicyEntry {
     portBits,
     deny,
     // Mostly the two of plain policies, sometimes of other tiers.
-    precedence: chance(0.8) ? (deny ? 255 : 1) : pick([0, 1, 2, 255, 256, 511, 0xffffff01]),
+    precedence: chance(0.8) ? (deny ? 255 : 1) : pick([1, 1, 255, 255, 0, 2, 256, 511, 0xffffff01]),
   };
 }
 
