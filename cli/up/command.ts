@@ -1,5 +1,6 @@
 /** Runs programs of the system; a failure says which command, and what it said. */
 import { execFile, type SpawnOptions } from 'node:child_process';
+import { inCgroup } from './cgroups.ts';
 
 export class CommandFailed extends Error {}
 
@@ -30,9 +31,9 @@ export async function ipBatch(netns: string, lines: readonly string[]): Promise<
   }
 }
 
-/** A command line whose process has the namespace as its own and does not outlive us, however we end. */
-export function inNetns(netnsPath: string, argv: readonly string[]): [program: string, args: string[]] {
-  return ['setpriv', ['--pdeathsig', 'KILL', 'nsenter', `--net=${netnsPath}`, '--', ...argv]];
+/** A command line whose process has the namespace as its own, is in the cgroup if there is one, and does not outlive us. */
+export function inNetns(netnsPath: string, cgroup: string, argv: readonly string[]): [program: string, args: string[]] {
+  return ['setpriv', ['--pdeathsig', 'KILL', ...inCgroup(cgroup, ['nsenter', `--net=${netnsPath}`, '--', ...argv])]];
 }
 
 /** Its own session: signals meant for it reach all its children, and Ctrl-C in our terminal reaches only us. */

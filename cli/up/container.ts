@@ -23,6 +23,7 @@ export interface ContainerOptions {
   container: Container;
   pod: Pod;
   netns: string;
+  cgroup: string;
   node: string;
   facts: PodFacts;
   logFile: string;
@@ -93,9 +94,9 @@ export class ContainerRunner {
   }
 
   async #runProcess(argv: string[], env: Record<string, string>, startedAt: string): Promise<number> {
-    const { netns, container, logFile, event } = this.#options;
+    const { netns, cgroup, container, logFile, event } = this.#options;
     const cwd = container.workingDir;
-    const process = await startProcess({ netns, argv, env, ...(cwd && { cwd }), logFile });
+    const process = await startProcess({ netns, cgroup, argv, env, ...(cwd && { cwd }), logFile });
     this.#process = process;
     if (this.#stopped.signal.aborted) await process.stop(0);
     event('Normal', 'Started', `Started container ${container.name}`);

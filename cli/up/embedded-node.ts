@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AgentConfig } from '../agent-config.ts';
+import { createNodeCgroup } from './cgroups.ts';
 import { createNode, NODE_DEVICE } from './fabric.ts';
 import { Kubelet } from './kubelet.ts';
 import { netnsPath, nodeAddress, nodeName, nodeNetns, POD_RANGE, pinDirOf } from './names.ts';
@@ -41,9 +42,10 @@ export async function embedNode(options: NodeOptions): Promise<EmbeddedNode> {
   const { ipv4, ipv6 } = nodeAddress(slot, index);
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
   await createNode(cluster, slot, index);
+  const cgroup = createNodeCgroup(cluster, name);
   objects.create('nodes', nodeObject(index));
 
-  const config: Partial<AgentConfig> = {
+  const config: Partial<Omit<AgentConfig, 'services'>> & { services: Partial<AgentConfig['services']> } = {
     nodeName: name,
     clusterName: cluster,
     kubeconfig: options.kubeconfig,
@@ -54,12 +56,21 @@ export async function embedNode(options: NodeOptions): Promise<EmbeddedNode> {
     devices: [NODE_DEVICE],
     ipv4NativeRoutingCIDR: POD_RANGE.ipv4,
     ipv6NativeRoutingCIDR: POD_RANGE.ipv6,
+    services: cgroup ? { cgroupRoot: cgroup } : { mode: 'partial', socketLB: false },
     ...(options.record && { record: join(options.record, name) }),
   };
   const configFile = join(stateDir, 'agent.json');
   writeFileSync(configFile, JSON.stringify(config, null, 2), { mode: 0o600 });
 
-  const facts = { cluster, name, netns, ips: [ipv4, ipv6], stateDir: options.stateDir, kubeconfig: options.kubeconfig };
+  const facts = {
+    cluster,
+    name,
+    netns,
+    cgroup,
+    ips: [ipv4, ipv6],
+    stateDir: options.stateDir,
+    kubeconfig: options.kubeconfig,
+  };
   const kubelet = new Kubelet({ node: facts, cniSocket, objects });
   let agent: Supervisor | undefined;
   return {
@@ -67,7 +78,7 @@ export async function embedNode(options: NodeOptions): Promise<EmbeddedNode> {
     netns,
     debugSocket,
     start() {
-      agent = supervise({ netns: netnsPath(netns), argv: [AXONEME, 'agent', '--config', configFile], log });
+      agent = supervise({ netns: netnsPath(netns), cgroup, argv: [AXONEME, 'agent', '--config', configFile], log });
       return kubelet.start();
     },
     async stop() {

@@ -23,6 +23,8 @@ export interface NodeFacts {
   cluster: string;
   name: string;
   netns: string;
+  /** Of the node, for the containers' processes; empty: ours. */
+  cgroup: string;
   ips: readonly string[];
   /** Of the cluster. */
   stateDir: string;
@@ -167,6 +169,7 @@ export class PodWorker {
       container,
       pod: this.#pod,
       netns: netnsPath(this.#netns),
+      cgroup: node.cgroup,
       node: node.name,
       facts: { pod: this.#pod, podIPs: this.#podIPs, hostIPs: node.ips, kubeconfig: node.kubeconfig },
       logFile,

@@ -5,6 +5,8 @@ import { inNetns, OWN_SESSION, signalGroup } from './command.ts';
 
 export interface ProcessOptions {
   netns: string;
+  /** Empty: ours. */
+  cgroup: string;
   argv: readonly string[];
   env: Readonly<Record<string, string>>;
   cwd?: string;
@@ -30,8 +32,15 @@ const SIGNAL_NUMBERS: Partial<Record<NodeJS.Signals, number>> = {
   SIGABRT: 6,
 };
 
-export async function startProcess({ netns, argv, env, cwd, logFile }: ProcessOptions): Promise<RunningProcess> {
-  const [program, args] = inNetns(netns, argv);
+export async function startProcess({
+  netns,
+  cgroup,
+  argv,
+  env,
+  cwd,
+  logFile,
+}: ProcessOptions): Promise<RunningProcess> {
+  const [program, args] = inNetns(netns, cgroup, argv);
   const log = openSync(logFile, 'a', 0o600);
   let child: ChildProcess;
   try {

@@ -5,6 +5,8 @@ import { inNetns, OWN_SESSION, signalGroup } from './command.ts';
 
 export interface SupervisorOptions {
   netns: string;
+  /** Empty: ours. */
+  cgroup: string;
   argv: readonly string[];
   /** Each line that the process writes, and what the supervisor has to say. */
   log(line: string): void;
@@ -20,8 +22,8 @@ const PAUSE_MAX_MS = 1_000;
 const CALM_AFTER_MS = 3_000;
 const STOP_WITHIN_MS = 5_000;
 
-export function supervise({ netns, argv, log }: SupervisorOptions): Supervisor {
-  const [program, args] = inNetns(netns, argv);
+export function supervise({ netns, cgroup, argv, log }: SupervisorOptions): Supervisor {
+  const [program, args] = inNetns(netns, cgroup, argv);
   let child: ChildProcess | undefined;
   let pause: NodeJS.Timeout | undefined;
   let pauseMs = PAUSE_MS;

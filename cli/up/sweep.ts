@@ -1,5 +1,5 @@
 /**
- * Removes every trace of a cluster by its name: processes, namespaces and what is in them, pins, state.
+ * Removes every trace of a cluster by its name: processes, cgroups, namespaces and what is in them, pins, state.
  *
  * - Works on the remains of a cluster that was killed just as after an orderly end; what is absent is fine.
  * - Touches nothing that does not bear the cluster's name.
@@ -7,11 +7,13 @@
 import { readdirSync, readlinkSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deleteNetns } from '../../native/index.ts';
+import { removeCgroups } from './cgroups.ts';
 import { NETNS_ROOT, netnsPath, netnsPrefix, PIN_ROOT, pinDirOf, RUN_ROOT, stateDirOf } from './names.ts';
 
 export async function sweep(cluster: string): Promise<void> {
   const namespaces = list(NETNS_ROOT).filter((name) => name.startsWith(netnsPrefix(cluster)));
   await killInside(namespaces);
+  await removeCgroups(cluster);
   for (const name of namespaces) deleteNetns(netnsPath(name));
   rmSync(pinDirOf(cluster), { recursive: true, force: true });
   rmSync(stateDirOf(cluster), { recursive: true, force: true });
