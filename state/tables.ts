@@ -50,7 +50,9 @@ export interface EndpointRow {
   link: string;
   identity: number;
   id: number;
+  /** 1 ingress is enforced, 2 egress, 4 audit. */
   flags: number;
+  /** Added to the node's revision of policy; see bpf/lib/structs.h. */
   policyRevision: number;
   mac: string;
   hostMac: string;

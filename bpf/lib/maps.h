@@ -86,6 +86,17 @@ struct {
 	__array(values, struct policy_inner);
 } policy SEC(".maps");
 
+/*
+ * Writer: agent, which raises it after it took something away from any endpoint's policy. Readers: programs; an array of one
+ * element is a plain load to them. In a map of its own so that it goes on counting over restarts and new programs.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} policy_revision SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, CONNTRACK_MAX);

@@ -3,6 +3,7 @@
  * Policy of one endpoint in one direction towards one peer identity.
  *
  * - Replies and related errors pass; forward packets are checked, through the revision noted in the conntrack entry mostly for free.
+ * - The revision is read before the policy is looked up: what was looked up in a policy that changes meanwhile is checked again.
  * - An endpoint that does not enforce a direction allows everything in it.
  */
 #pragma once
@@ -78,6 +79,15 @@ inline_fn int policy_find(struct packet *p, __u32 endpoint_id, __u8 direction, _
 	return 0;
 }
 
+/* The revision that a check of this endpoint's policy is good for. 0: for this packet only. */
+inline_fn __u32 policy_revision_of(const struct endpoint *endpoint)
+{
+	__u32 index = 0;
+	const volatile __u32 *node = bpf_map_lookup_elem(&policy_revision, &index);
+
+	return endpoint->policy_revision && node ? endpoint->policy_revision + *node : 0;
+}
+
 /* The full check, with its event for new connections and denials. 0 or DROPPED. */
 noinline_fn int policy_check(struct __sk_buff *skb, struct packet *p, const struct endpoint *endpoint, __u8 direction,
 			    __u32 identity)
@@ -117,14 +127,15 @@ inline_fn int policy_apply(struct __sk_buff *skb, struct packet *p, const struct
 			   struct ct_entry *entry)
 {
 	__u32 peer = direction == DIRECTION_EGRESS ? p->dst_identity : p->src_identity;
+	__u32 revision;
 	int ret;
 
 	if (!(endpoint->flags & (direction == DIRECTION_EGRESS ? ENDPOINT_ENFORCE_EGRESS : ENDPOINT_ENFORCE_INGRESS)))
 		return 0;
 	if (p->ct_state != CT_STATE_NEW && p->ct_state != CT_STATE_ESTABLISHED)
 		return 0;
-	if (entry && p->ct_state == CT_STATE_ESTABLISHED && endpoint->policy_revision &&
-	    entry->policy_revision[direction] == endpoint->policy_revision &&
+	revision = policy_revision_of(endpoint);
+	if (entry && p->ct_state == CT_STATE_ESTABLISHED && revision && entry->policy_revision[direction] == revision &&
 	    (direction == DIRECTION_EGRESS ? entry->dst_identity : entry->src_identity) == peer)
 		return 0;
 	if (config.allow_icmp_frag_needed && is_frag_needed(p))
@@ -132,9 +143,9 @@ inline_fn int policy_apply(struct __sk_buff *skb, struct packet *p, const struct
 	ret = policy_check(skb, p, endpoint, direction, peer);
 	if (ret < 0)
 		return ret;
-	p->policy_revision[direction] = endpoint->policy_revision;
+	p->policy_revision[direction] = revision;
 	if (entry && p->ct_state == CT_STATE_ESTABLISHED) {
-		entry->policy_revision[direction] = endpoint->policy_revision;
+		entry->policy_revision[direction] = revision;
 		if (direction == DIRECTION_EGRESS)
 			entry->dst_identity = peer;
 		else

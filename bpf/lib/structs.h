@@ -85,7 +85,7 @@ struct endpoint {
 	__u32 identity;
 	__u32 id;              /* key of `policy` */
 	__u32 flags;           /* enum endpoint_flags */
-	__u32 policy_revision; /* raised after `policy` changed; conntrack entries checked at another revision are checked again. 0: always check */
+	__u32 policy_revision; /* added to the node's (map policy_revision); conntrack entries checked at another sum are checked again. Another one while auditing, so that what only audit lets through is checked after it. 0: always check */
 	__u8 mac[6];           /* pod side; mac and host_mac lie as destination and source of an Ethernet header */
 	__u8 host_mac[6];      /* host side */
 };

@@ -192,6 +192,12 @@ export class Bench {
     }
   }
 
+  policyRevision(revision: number): void {
+    const value = Buffer.alloc(4);
+    value.writeUInt32LE(revision);
+    this.object.map('policy_revision').put(Buffer.alloc(4), value);
+  }
+
   /** Replaces the policy of a pod. */
   policy(pod: 'a' | 'b', entries: readonly PolicyEntry[]): void {
     const id = pod === 'a' ? 1 : 2;

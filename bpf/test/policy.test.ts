@@ -235,6 +235,17 @@ for (const f of families) {
       expect(aToB(tcp(4000, 80, ack)).verdict).toBe('redirect');
     });
 
+    test('an established connection is checked again when the revision of the node moves', () => {
+      bench.endpoint('b', { flags: flags.enforceIngress });
+      bench.policy('b', [{ direction: 'ingress' }]);
+      expect(aToB(web).verdict).toBe('redirect');
+      bench.policy('b', []);
+      expect(aToB(tcp(4000, 80, ack)).verdict).toBe('redirect');
+      bench.policyRevision(7);
+      expect(aToB(tcp(4000, 80, ack)).drops).toEqual(['POLICY_DENIED']);
+      bench.policyRevision(0);
+    });
+
     test('a connection from before there was a policy is checked when there is one', () => {
       expect(aToB(web).verdict).toBe('redirect');
       bench.policy('b', []);
