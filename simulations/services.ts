@@ -1,0 +1,148 @@
+/**
+ * A node's services without a kernel: the real engine and machines, and ops that always succeed.
+ *
+ * - `say` takes an event to its end and returns the ops that it took; `rows` is what then is in the kernel.
+ */
+import type { AgentFacts, ClusterEvent, KubeObject, ServiceFacts } from '../cluster/events.ts';
+import type { Op } from '../datapath/driver.ts';
+import { kinds } from '../machines/kinds.ts';
+import { Engine } from '../reconcilers/engine.ts';
+import type { Step } from '../reconcilers/plan.ts';
+import type { TableName, Tables } from '../state/tables.ts';
+
+export const serviceTables = [
+  'bpf.backends',
+  'bpf.backend-sets',
+  'bpf.frontends',
+  'bpf.source-ranges',
+  'health.checks',
+] as const;
+
+const services: ServiceFacts = {
+  mode: 'strict',
+  socketLB: true,
+  nodePort: true,
+  externalIPs: true,
+  hostPort: true,
+  healthPorts: true,
+  xdp: 'off',
+  forwarding: 'snat',
+  algorithm: 'random',
+  maglevTableSize: 251,
+  nodePortAddresses: [],
+  loadBalancerClasses: ['io.cilium/bgp-control-plane'],
+  sockHooks: [],
+  cgroupRoot: '',
+};
+
+export const agentFacts: AgentFacts = {
+  nodeName: 'node-1',
+  clusterName: 'default',
+  devices: ['eth0'],
+  ipv4: true,
+  ipv6: true,
+  masquerade: true,
+  mtu: 0,
+  datapathBuild: 'b0',
+  services,
+};
+
+/** An object of the API, its name as `namespace/name`. */
+export function kubeObject(kind: string, name: string, fields: object, metadata: object = {}): KubeObject {
+  const [namespace, own] = name.split('/') as [string, string];
+  return {
+    apiVersion: 'v1',
+    kind,
+    metadata: { namespace, name: own, uid: name, creationTimestamp: '2026-01-01T00:00:00Z', ...metadata },
+    ...fields,
+  };
+}
+
+/** A slice of service `namespace/name`, labelled as its own. */
+export function sliceObject(service: string, name: string, fields: object): KubeObject {
+  const namespace = service.slice(0, service.indexOf('/'));
+  const labels = { 'kubernetes.io/service-name': service.slice(namespace.length + 1) };
+  return kubeObject(
+    'EndpointSlice',
+    `${namespace}/${name}`,
+    { addressType: 'IPv4', ports: [{ name: '', port: 8080, protocol: 'TCP' }], ...fields },
+    { labels },
+  );
+}
+
+export class ServiceWorld {
+  readonly engine = new Engine(kinds, { rows: () => [], write: () => {} });
+  readonly ops: Op[] = [];
+  #seq = 0;
+
+  /** `links`: addresses with prefix length of eth0. */
+  start(facts: Partial<ServiceFacts> = {}, addresses: readonly string[] = ['192.0.2.1/24', '2001:db8::1/64']): this {
+    this.say({ type: 'agent.started', config: { ...agentFacts, services: { ...services, ...facts } } });
+    const link = { name: 'eth0', kind: '', mac: '02:00:00:00:00:01', mtu: 1500, up: true, defaultRoute: true };
+    this.say({ type: 'link.upserted', link: { ...link, addresses: [...addresses] } });
+    this.zone('zone-a');
+    return this;
+  }
+
+  zone(zone: string): void {
+    const labels = { 'topology.kubernetes.io/zone': zone };
+    const status = { addresses: [{ type: 'InternalIP', address: '192.0.2.1' }] };
+    this.upsert('nodes', { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-1', labels }, status });
+  }
+
+  /** The first lists are complete. */
+  synced(): this {
+    for (const source of ['local', 'links', 'kube/services', 'kube/endpointslices', 'kube/nodes', 'kube/pods'] as const)
+      this.say({ type: 'source.synced', source });
+    return this;
+  }
+
+  upsert(resource: string, object: KubeObject): Op[] {
+    return this.say({ type: 'kube.upserted', resource, object });
+  }
+
+  delete(resource: string, object: KubeObject): Op[] {
+    return this.say({ type: 'kube.deleted', resource, object });
+  }
+
+  say(event: ClusterEvent): Op[] {
+    const done: Op[] = [];
+    for (let steps = this.#step(event); steps.length > 0; ) {
+      const ops = steps.flatMap((step) => step.ops);
+      done.push(...ops);
+      const results = ops.map(({ table, key, action, revision }) => ({ table, key, action, revision }));
+      steps = this.#step({ type: 'ops.done', results });
+    }
+    this.ops.push(...done);
+    return done;
+  }
+
+  /** Without carrying out what it plans. */
+  #step(event: ClusterEvent): Step[] {
+    const seq = ++this.#seq;
+    return this.engine.step({ seq, at: seq * 1_000, source: 'test', event });
+  }
+
+  /** What is in the kernel. */
+  rows<T extends TableName>(table: T): Record<string, Tables[T]> {
+    return Object.fromEntries([...this.engine.actual(table)].sort(([a], [b]) => (a < b ? -1 : 1))) as Record<
+      string,
+      Tables[T]
+    >;
+  }
+
+  state(service: string): string | undefined {
+    return this.engine.machine(`service/${service}`)?.state;
+  }
+
+  /** Tables of services, and Kubernetes events. */
+  everything(): Record<string, unknown> {
+    const events = Object.entries(this.rows('kube.objects')).filter(([key]) => key.startsWith('events/'));
+    // Times tell when, not what.
+    const timeless = events.map(([key, { firstTimestamp: _, lastTimestamp: __, ...value }]) => [key, value] as const);
+    return {
+      ...Object.fromEntries(serviceTables.map((table) => [table, this.rows(table)])),
+      events: Object.fromEntries(timeless),
+    };
+  }
+}
