@@ -200,7 +200,7 @@ describe('loading', () => {
   test.each([
     [{ pinRoot: '/sys/fs/bpf/a.b' }, 'names on a bpffs have no dots'],
     [{ pinRoot: '/tmp/pins' }, 'expected a path below /sys/fs/bpf'],
-    [{ maps: { nothing: 5 } }, 'there is no map nothing; known are backend'],
+    [{ maps: { nothing: 5 } }, 'there is no map nothing; known are affinity'],
     [{ maps: { conntrack: 0 } }, 'conntrack is 0, expected a number of entries'],
     [{ maps: { metrics: 5 } }, 'there is no map metrics'],
     [{ ipv4NativeRoutingCIDR: 'fd00::/8' }, 'config ipv4NativeRoutingCIDR is "fd00::/8": expected an IPv4 prefix'],

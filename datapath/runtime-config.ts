@@ -101,7 +101,7 @@ function capacitiesOf({ maps }: DatapathConfig, btf: Btf): Record<string, number
   for (const { name, maxEntries, inner, type } of namedMaps(btf)) {
     if (type === 'percpu_array') continue; // its size is part of the C source
     capacities[name] = maxEntries;
-    if (inner) capacities[POLICY_ENTRIES] = inner.maxEntries;
+    if (inner && name === 'policy') capacities[POLICY_ENTRIES] = inner.maxEntries;
   }
   for (const { map } of Object.values(tables)) if (map) capacities[map.name] = map.entriesMax;
   for (const [name, capacity] of Object.entries(maps)) {

@@ -40,7 +40,7 @@ noinline_fn void event_describe(struct event *event, struct __sk_buff *skb, cons
 	event->len_orig = skb->len;
 	event->len_cap = 0;
 	event->source_file = p->source_file;
-	event->pad = 0;
+	event->orig_end = p->orig_end;
 	event->source_line = p->source_line;
 	event->orig_port = p->orig_port;
 	event->orig_addr = p->orig_addr;

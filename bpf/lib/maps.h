@@ -4,7 +4,8 @@
  *
  * - max_entries are defaults; the loader sets them from the agent's configuration.
  * - Hash maps that only the agent fills are not preallocated: memory follows their content.
- * - LRU maps are preallocated by the kernel: 128 B an entry of `conntrack` and of `nat`.
+ * - LRU maps are preallocated by the kernel: 128 B an entry of `conntrack`, `nat` and `service_flows`.
+ * - Every object includes all maps, so that the loader finds each in the first one.
  */
 #pragma once
 
@@ -20,9 +21,21 @@
 #define CONNTRACK_MAX 262144
 #define NAT_MAX 262144
 #define FRAGMENTS_MAX 8192
+#define FRONTENDS_MAX 65536
+#define BACKEND_SETS_MAX 65536
+#define BACKEND_SLOTS_MAX 524288
+#define BACKENDS_MAX 65536
+#define SOURCE_RANGES_MAX 65536
+#define AFFINITY_MAX 65536
+#define AFFINITY_MATCHES_MAX 524288
+#define SERVICE_FLOWS_MAX 131072 /* two a connection */
+#define SOCK_REVNAT_MAX 131072
+#define SOCK_FLOWS_MAX 65536
 #define EVENTS_BYTES (2 << 20)
 /* Above this much unread the reader is woken; below, it comes by itself (EVENT_READ_INTERVAL_MS in datapath/events.ts). */
 #define EVENTS_WAKE_BYTES (EVENTS_BYTES / 8)
+
+#define CONFIG_BE32(x) __builtin_bswap32(x)
 
 const volatile struct config config = {
 	.hz = 250,
@@ -40,6 +53,13 @@ const volatile struct config config = {
 	.masquerade_ipv6 = 1,
 	.allow_localhost = 1,
 	.allow_icmp_frag_needed = 1,
+	.services = 1,
+	.service_reject = 1,
+	.node_port_min = 30000,
+	.node_port_max = 32767,
+	/* 169.254.42.1 and its image in the prefix of RFC 8215, which is never routed between networks. */
+	.loopback_ipv4 = { { 0, 0, CONFIG_BE32(0x0000ffff), CONFIG_BE32(0xa9fe2a01) } },
+	.loopback_ipv6 = { { CONFIG_BE32(0x0064ff9b), CONFIG_BE32(0x00010000), 0, CONFIG_BE32(0xa9fe2a01) } },
 };
 
 struct {
@@ -129,3 +149,96 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, EVENTS_BYTES);
 } events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FRONTENDS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct frontend_key);
+	__type(value, struct frontend);
+} frontends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, BACKEND_SETS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct backend_set);
+} backend_sets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, BACKEND_SLOTS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct backend_slot_key);
+	__type(value, __u32);
+} backend_slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, BACKENDS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct backend);
+} backends SEC(".maps");
+
+/* Template of the inner maps; the agent makes them with (maglev_size + 15) / 16 elements. Sizes only, as with policy_inner. */
+struct maglev_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct maglev_line));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(max_entries, BACKEND_SETS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__array(values, struct maglev_inner);
+} maglev SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, SOURCE_RANGES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct source_range_key);
+	__type(value, __u8);
+} source_ranges SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, AFFINITY_MAX);
+	__type(key, struct affinity_key);
+	__type(value, struct affinity);
+} affinity SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, AFFINITY_MATCHES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct affinity_match);
+	__type(value, __u8);
+} affinity_matches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SERVICE_FLOWS_MAX);
+	__type(key, struct service_flow_key);
+	__type(value, struct service_flow);
+} service_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SOCK_REVNAT_MAX);
+	__type(key, struct sock_revnat_key);
+	__type(value, struct sock_revnat);
+} sock_revnat SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SOCK_FLOWS_MAX);
+	__type(key, struct sock_flow_key);
+	__type(value, __u32);
+} sock_flows SEC(".maps");

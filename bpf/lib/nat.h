@@ -222,6 +222,7 @@ noinline_fn int nat_egress_flow(struct __sk_buff *skb, struct packet *p, const s
 	}
 	p->orig_addr = p->tuple.saddr;
 	p->orig_port = p->tuple.sport;
+	p->orig_end = ORIG_SOURCE;
 	ret = nat_rewrite(skb, p, true, &to);
 	return ret < 0 ? ret : !is_node;
 }

@@ -68,7 +68,7 @@ struct packet {
 	struct tuple tuple;
 	struct ct_key ct_key;
 	/* From here on all is zero at the start of a program. */
-	struct addr orig_addr;      /* masquerade: source before translation */
+	struct addr orig_addr;      /* of the end that was translated, before */
 	__be16 orig_port;
 	__u16 l4_off;
 	__be16 policy_port;         /* destination port, or ICMP type */
@@ -85,7 +85,7 @@ struct packet {
 	__u8 policy_reason;
 	__u8 drop_reason;           /* with a verdict of DROPPED, see DROP */
 	__u8 source_file;
-	__u8 pad;
+	__u8 orig_end;              /* enum orig_end */
 	__u16 source_line;
 	__u16 pad2;
 	__be32 fragment_id;

@@ -47,9 +47,17 @@ struct config {
 	__u8 masquerade_ipv6;
 	__u8 allow_localhost;           /* 1: the node reaches its pods whatever their ingress policy */
 	__u8 allow_icmp_frag_needed;    /* 1: fragmentation-needed and packet-too-big pass policy */
-	__u8 pad[3];
+	__u8 services;                  /* 1: packets to frontends are translated, 0: `frontends` is not looked at */
+	__u8 service_reject;            /* 1: without a backend a connection is refused (RST, port unreachable), 0: dropped (158) */
+	__u8 service_external_cluster_ip; /* 1: ClusterIPs are reachable from outside, 0: dropped (174) */
+	__u8 dsr;                       /* 1: packets from other nodes may carry the frontend's address */
+	__u8 pad;
+	__u16 node_port_min;            /* ports of nodes that are services', both included */
+	__u16 node_port_max;
 	struct cidr native_routing_ipv4; /* destinations that are never masqueraded */
 	struct cidr native_routing_ipv6;
+	struct addr loopback_ipv4;      /* source of a pod that reaches itself through a service; nobody else's address */
+	struct addr loopback_ipv6;
 };
 
 /* ---- identities with a meaning of their own ---- */
@@ -177,6 +185,7 @@ enum ct_flags {
 	CT_CLOSING_ORIGIN = 1 << 3, /* the originator sent FIN, or either sent RST */
 	CT_CLOSING_REPLY = 1 << 4,
 	CT_HOST = 1 << 5,          /* one end is this node itself */
+	CT_SERVICE = 1 << 6,       /* began at a frontend: replies are translated by `service_flows` */
 };
 
 /* Index of per-direction fields. */
@@ -198,8 +207,8 @@ struct ct_entry {
 	__u32 policy_revision[2]; /* by enum direction: revision at which ingress (of the destination) and egress (of the source) allowed it; 0: not checked */
 	__u16 last_report[2];     /* s modulo 2^16, by enum ct_dir: last trace event */
 	__u32 created;            /* s */
-	__u32 backend_id;         /* reserved for services */
-	__u16 rev_nat;            /* reserved for services */
+	__u32 backend_id;         /* CT_SERVICE: as when the connection began, else 0 */
+	__u16 rev_nat;            /* reserved */
 	__be16 proxy_port;        /* reserved for the proxy */
 };
 
@@ -237,6 +246,165 @@ struct nat_entry {
 
 _Static_assert(sizeof(struct nat_key) == 40 && sizeof(struct nat_entry) == 40, "a NAT entry is two cache lines");
 
+/* ---- services: address and port that a client knows -> the backends behind it ---- */
+
+/* Ports in network order. An ICMP packet has no frontend. */
+struct frontend_key {
+	struct addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 pad;
+};
+
+/* None of the first four: a ClusterIP. */
+enum frontend_flags {
+	FRONTEND_NODE_PORT = 1 << 0,
+	FRONTEND_EXTERNAL_IP = 1 << 1,
+	FRONTEND_LOAD_BALANCER = 1 << 2,
+	FRONTEND_HOST_PORT = 1 << 3,
+	FRONTEND_EXTERNAL_LOCAL = 1 << 4, /* without a local backend clients from outside are dropped, not refused: another node has one */
+	FRONTEND_SOURCE_RANGES = 1 << 5,  /* clients from outside must be in `source_ranges` */
+	FRONTEND_DSR = 1 << 6,            /* to backends of other nodes without SNAT: they answer the client themselves */
+};
+
+/*
+ * Writer: agent (bpf.frontends rows). Readers: from_endpoint, from_netdev, XDP, socket hooks; only for connections that begin.
+ * Full: the agent's put fails with E2BIG, the frontend is not served. Absent: no service.
+ */
+struct frontend {
+	__u32 id;           /* in source_ranges and events */
+	__u32 internal_set; /* for clients on this node */
+	__u32 external_set; /* for clients from outside */
+	__u32 flags;        /* enum frontend_flags */
+};
+
+/*
+ * Key: set id. Writer: agent (bpf.backend-sets rows): backends before slots, slots before a higher count, a lower count before slots go.
+ * Readers: as of `frontends`. Full: the agent's put fails with E2BIG. Absent, or count 0: there is no backend.
+ */
+struct backend_set {
+	__u32 count;            /* slots 0..count-1 of backend_slots */
+	__u32 maglev_size;      /* entries of the set's table in `maglev`, for clients from outside; 0: random */
+	__u32 affinity_timeout; /* s, of ClientIP affinity; 0: none */
+};
+
+/* Value: backend id. Writer and readers as of `backend_sets`. Full: the agent's put fails with E2BIG. */
+struct backend_slot_key {
+	__u32 set;
+	__u32 slot;
+};
+
+/*
+ * Key: backend id, never 0. Writer: agent (bpf.backends rows), as long as anything may choose it or flows of datagrams may have it.
+ * Readers: as of `frontends`. Full: the agent's put fails with E2BIG. Absent: not chosen; datagrams that went there choose anew.
+ */
+struct backend {
+	struct addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 pad;
+};
+
+/*
+ * Element of a set's Maglev table: table index i is backend_id[i % 16] of element i / 16; the rest of the last element is 0.
+ * Writer: agent, which swaps the inner map (BPF_F_INNER_MAP, so sizes differ) as a whole. Full: the agent's put fails; random then.
+ */
+#define MAGLEV_LINE 16
+struct maglev_line {
+	__u32 backend_id[MAGLEV_LINE];
+};
+
+/* Value: one byte, 1. Longest-prefix match: prefixlen is 32 + the prefix length counted in 128 bits. Writer: agent (bpf.source-ranges rows). */
+struct source_range_key {
+	__u32 prefixlen; /* host order, 32..160 */
+	__u32 frontend;  /* frontend.id, whole */
+	struct addr addr;
+};
+
+/* A client's address, or in the first 8 bytes the cookie of the network namespace of a socket (no client address ends in 8 zero bytes). */
+struct affinity_key {
+	struct addr client;
+	__u32 set;
+};
+
+/* Writers and readers: programs. Full: the least recently used goes; that client's next connection chooses anew. */
+struct affinity {
+	__u32 backend;   /* backend id */
+	__u32 last_used; /* s, when a connection last began */
+};
+
+/* Value: one byte, 1: this backend is in the set. Writer: agent, for sets with an affinity_timeout. Absent: affinity to it is void. */
+struct affinity_match {
+	__u32 set;
+	__u32 backend;
+};
+
+enum service_direction {
+	SERVICE_FORWARD = 0, /* from the client to the frontend: the destination changes */
+	SERVICE_REPLY = 1,   /* from the backend to the client, as it is after SNAT is undone: the source changes */
+};
+
+/* A packet of the connection before translation. */
+struct service_flow_key {
+	struct addr saddr;
+	struct addr daddr;
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;
+	__u8 direction; /* enum service_direction */
+	__u16 pad;
+};
+
+enum service_flow_flags {
+	SERVICE_HAIRPIN = 1 << 0, /* client and backend are one pod: the client's address is config.loopback_… on the backend's side */
+	SERVICE_DSR = 1 << 1,     /* forward: the backend's node answers; reply: learnt from a packet of another node */
+};
+
+/*
+ * Two per connection; what replies need is copied in, so it outlives the service. The reply one is a claim, made with BPF_NOEXIST: a client's port
+ * is used once towards one backend. The connection's state is its entry in `conntrack`, between client and backend.
+ * Writers: programs; the agent deletes entries whose connection is gone. Full: the least recently used goes; the next packet of the
+ * client restores the reply one, and chooses a backend anew without the forward one.
+ */
+struct service_flow {
+	struct addr addr;   /* forward: the backend's, reply: the frontend's */
+	__be16 port;
+	__u8 flags;         /* enum service_flow_flags */
+	__u8 pad;
+	__u32 backend_id;
+	__u32 frontend_id;
+	__u32 created;      /* s */
+	__u32 verified;     /* s: when the forward entry last saw its reply entry in place */
+	__u32 pad2;
+};
+
+_Static_assert(sizeof(struct service_flow_key) == 40 && sizeof(struct service_flow) == 40, "a flow's entry is two cache lines");
+
+/* ---- services in sockets ---- */
+
+/* A socket that was translated, and the other end that it got. */
+struct sock_revnat_key {
+	__u64 cookie;
+	struct addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 pad[5];
+};
+
+/* The frontend. Writers and readers: socket hooks. Full: the least recently used goes; that socket sees the backend's address. */
+struct sock_revnat {
+	struct addr addr;
+	__be16 port;
+	__u16 pad;
+};
+
+/* Value: backend id that datagrams of an unconnected socket to a frontend go to. Full: the least recently used goes and is chosen anew. */
+struct sock_flow_key {
+	__u64 cookie;
+	__u32 frontend; /* frontend.id */
+	__u32 pad;
+};
+
 /* ---- fragments: ports of the first fragment for the later ones ---- */
 
 struct fragment_key {
@@ -272,6 +440,7 @@ enum event_type {
 	EVENT_DROP = 1,           /* subtype: drop reason */
 	EVENT_TRACE = 2,          /* subtype: enum trace_point */
 	EVENT_POLICY_VERDICT = 3, /* subtype: enum policy_action */
+	EVENT_SOCK = 4,           /* struct sock_event; subtype: enum sock_point */
 };
 
 /* Hubble's numbers. */
@@ -321,6 +490,19 @@ enum source_file {
 	SOURCE_DELIVERY = 7,
 	SOURCE_FRAGMENT = 8,
 	SOURCE_REWRITE = 9,
+	SOURCE_LB = 10,
+	SOURCE_LB_CHOICE = 11,
+	SOURCE_LB_NETDEV = 12,
+	SOURCE_LB_ERROR = 13,
+	SOURCE_LB_REFUSE = 14,
+	SOURCE_DSR = 15,
+};
+
+/* Which end `orig_addr` and `orig_port` of an event are about. */
+enum orig_end {
+	ORIG_NONE = 0,
+	ORIG_SOURCE = 1,      /* masquerade, or the reply of a service's backend */
+	ORIG_DESTINATION = 2, /* the frontend of a service */
 };
 
 #define EVENT_CAPTURE 128
@@ -345,9 +527,32 @@ struct event {
 	__u32 len_orig;      /* of the packet with its Ethernet header */
 	__u16 len_cap;       /* bytes of data that are valid */
 	__u8 source_file;    /* drops: enum source_file */
-	__u8 pad;
+	__u8 orig_end;       /* enum orig_end */
 	__u16 source_line;
-	__be16 orig_port;    /* masquerade: source before translation; 0 and :: none */
+	__be16 orig_port;    /* of that end before translation; 0 and :: none */
 	struct addr orig_addr;
 	__u8 data[EVENT_CAPTURE];
+};
+
+/* Hubble's numbers. */
+enum sock_point {
+	SOCK_POINT_FORWARD = 2, /* a socket, or a datagram of one, was translated */
+};
+
+/* Writers: socket hooks. Reader: agent. Full: the event is lost, the socket is not affected. */
+struct sock_event {
+	__u64 timestamp;    /* ns, CLOCK_MONOTONIC */
+	__u8 type;          /* EVENT_SOCK */
+	__u8 subtype;       /* enum sock_point */
+	__u8 proto;
+	__u8 pad;
+	__u32 frontend_id;
+	__u64 cookie;
+	__u64 netns_cookie;
+	__u64 cgroup_id;
+	struct addr frontend_addr;
+	struct addr backend_addr;
+	__be16 frontend_port;
+	__be16 backend_port;
+	__u32 backend_id;
 };

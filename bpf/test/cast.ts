@@ -31,6 +31,8 @@ export const families = [
     worldIdentity: identities.world.v4,
     native: '198.51.100.5',
     nativeCidr: '198.51.100.0/24',
+    vip: '10.96.0.10',
+    loopback: '169.254.42.1',
   },
   {
     name: 'IPv6',
@@ -51,6 +53,8 @@ export const families = [
     worldIdentity: identities.world.v6,
     native: '2001:db8:51::5',
     nativeCidr: '2001:db8:51::/48',
+    vip: 'fd00:96::10',
+    loopback: '64:ff9b:1::a9fe:2a01',
   },
 ] as const;
 export type Family = (typeof families)[number];
