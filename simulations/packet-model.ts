@@ -30,6 +30,9 @@ export const usualConfig: ModelConfig = {
   allowFragmentationNeeded: true,
 };
 
+/** Chance: one of these backends (keys of `bpf.backends`), of which there is at least one. */
+export type Choose = (among: readonly string[]) => string | undefined;
+
 /** Where a packet is met: by a program at a link of the node. */
 export interface Place {
   program: 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev';
@@ -51,10 +54,12 @@ export class PacketModel {
   readonly tables: ModelTables;
   readonly connections = new Connections();
   readonly #config: ModelConfig;
+  readonly #choose: Choose;
 
-  constructor(tables: ModelTables, config: ModelConfig = usualConfig) {
+  constructor(tables: ModelTables, config: ModelConfig = usualConfig, choose: Choose = ([first]) => first) {
     this.tables = tables;
     this.#config = config;
+    this.#choose = choose;
   }
 
   process({ program, link }: Place, packet: Packet): Outcome {
