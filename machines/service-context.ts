@@ -166,10 +166,8 @@ function chosen(
     }
   }
   const localEndpoints = node && context.spec?.healthPort ? localReady(all, node) : 0;
-  const touchedSets = [...new Set([...Object.keys(context.sets), ...Object.keys(sets)])].filter((key) => {
-    const [was, is] = [context.sets[key], sets[key]];
-    return families.has(was?.family) || families.has(is?.family);
-  });
-  const groups = regroup(context.groups, slices, touchedSets, changed);
+  const names = [...new Set([...Object.keys(context.sets), ...Object.keys(sets)])];
+  const touched = names.filter((key) => families.has((sets[key] ?? context.sets[key])?.family));
+  const groups = regroup(context.groups, slices, { all: names, touched }, changed);
   return { ...context, sets, localEndpoints, groups };
 }

@@ -35,9 +35,15 @@ export const sliceIn = (group: string): string | undefined =>
 export const setIn = (group: string): string | undefined =>
   group.startsWith(SET) ? group.slice(SET.length) : undefined;
 
-/** After a slice, or without one all of them, and these sets have changed. */
-export function regroup(groups: Groups, slices: Slices, sets: readonly string[], changed?: ChangedSlice): Groups {
-  const setGroups = sets.map((key) => `${SET}${key}`);
+/** After a slice, or without one all of them, and those of all sets that are `touched` have changed. */
+export function regroup(
+  groups: Groups,
+  slices: Slices,
+  sets: { all: readonly string[]; touched: readonly string[] },
+  changed?: ChangedSlice,
+): Groups {
+  // What becomes big moves all its rows into groups.
+  const setGroups = (groups.isBig ? sets.touched : sets.all).map((key) => `${SET}${key}`);
   if (groups.isBig && changed) {
     const { holders, takers } = passOn(groups.holders, slices, changed);
     return {

@@ -146,3 +146,54 @@ export class ServiceWorld {
     };
   }
 }
+
+/** An endpoint in short. */
+export interface Endpoint {
+  ip: string;
+  /** r: ready, t: terminating and serving, d: terminating and not serving, n: not ready; by default r. */
+  is?: 'r' | 't' | 'd' | 'n';
+  node?: string;
+  zones?: string[];
+  nodes?: string[];
+}
+const conditionsOf = { r: {}, t: [false, true, true], d: [false, false, true], n: [false, false, false] } as const;
+
+export function endpoint({ ip, is = 'r', node = 'node-2', zones, nodes }: Endpoint): object {
+  const named = (names: string[]) => names.map((name) => ({ name }));
+  const [ready, serving, terminating] = Array.isArray(conditionsOf[is]) ? conditionsOf[is] : [];
+  return {
+    addresses: [ip],
+    conditions: is === 'r' ? {} : { ready, serving, terminating },
+    nodeName: node,
+    hints: { ...(zones && { forZones: named(zones) }), ...(nodes && { forNodes: named(nodes) }) },
+  };
+}
+
+/** Service `demo/web`. */
+export const webService = (spec: object = {}, more: object = {}, metadata: object = {}): KubeObject =>
+  kubeObject(
+    'Service',
+    'demo/web',
+    { spec: { clusterIPs: ['10.96.0.1'], ports: [{ port: 80, protocol: 'TCP' }], ...spec }, ...more },
+    metadata,
+  );
+/** One of its slices. */
+export const sliceOf = (endpoints: Endpoint[], fields: object = {}, name = 'web-1'): KubeObject =>
+  sliceObject('demo/web', name, { endpoints: endpoints.map(endpoint), ...fields });
+
+/** A node that has listed these. */
+export function worldOf(objects: KubeObject[], facts: Partial<ServiceFacts> = {}, addresses?: string[]): ServiceWorld {
+  const made = new ServiceWorld().start(facts, addresses);
+  for (const object of objects)
+    made.upsert(object.kind === 'Service' ? 'services' : object.kind === 'Pod' ? 'pods' : 'endpointslices', object);
+  return made.synced();
+}
+/** Backends that a frontend's connections choose from. */
+export function chosen(
+  made: ServiceWorld,
+  frontend: string,
+  from: 'internalSet' | 'externalSet' = 'internalSet',
+): string[] {
+  const set = made.rows('bpf.frontends')[frontend]?.[from] ?? '';
+  return (made.rows('bpf.backend-sets')[set]?.backends ?? []).map((key) => key.replace(/:8080\/TCP$/, ''));
+}

@@ -1,0 +1,307 @@
+/** Services under streams of events: whatever the order, the end is that of the final objects; and a change costs what it changes. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { KubeObject } from '../cluster/events.ts';
+import type { Op } from '../datapath/driver.ts';
+import { kubeObject, ServiceWorld, sliceObject } from '../simulations/services.ts';
+import { service as serviceKind } from './service.ts';
+
+interface Said {
+  resource: 'services' | 'endpointslices' | 'pods';
+  object: KubeObject;
+}
+type Act = { do: 'upsert' | 'again' | 'delete'; what: Said } | { do: 'relist' } | { do: 'zone'; zone: string };
+
+const SERVICES = ['demo/a', 'demo/b', 'other/a'];
+const pick = <T>(...values: T[]): fc.Arbitrary<T> => fc.constantFrom(...values);
+
+const serviceArbitrary: fc.Arbitrary<Said> = fc
+  .record({
+    name: pick(...SERVICES),
+    spec: fc.record({
+      type: pick('ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'),
+      ports: pick(
+        [{ name: 'http', port: 80, nodePort: 30_080 }],
+        [
+          { name: 'http', port: 80 },
+          { name: 'dns', port: 53, protocol: 'UDP' },
+        ],
+        [{ name: 'other', port: 0 }],
+      ),
+      externalIPs: fc.subarray(['203.0.113.1', '203.0.113.2', '10.96.0.2']),
+      internalTrafficPolicy: pick('Cluster', 'Local'),
+      externalTrafficPolicy: pick('Cluster', 'Local'),
+      healthCheckNodePort: pick(0, 31_000),
+      sessionAffinity: pick('None', 'ClientIP'),
+      loadBalancerSourceRanges: pick([], ['10.0.0.0/8']),
+      dual: fc.boolean(),
+      headless: fc.integer({ min: 0, max: 9 }).map((n) => n === 0),
+    }),
+    ingress: fc.subarray(['203.0.113.1', '203.0.113.9']),
+    created: pick('2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'),
+  })
+  .map(({ name, spec: { dual, headless, ...spec }, ingress, created }) => {
+    const host = SERVICES.indexOf(name) + 1;
+    const clusterIPs = headless ? ['None'] : [`10.96.0.${host}`, ...(dual ? [`fd00:96::${host}`] : [])];
+    const status = { loadBalancer: { ingress: ingress.map((ip) => ({ ip })) } };
+    const object = kubeObject(
+      'Service',
+      name,
+      { spec: { ...spec, clusterIPs }, status },
+      { creationTimestamp: created },
+    );
+    return { resource: 'services', object };
+  });
+
+const endpointArbitrary = fc.record({
+  host: fc.integer({ min: 1, max: 12 }),
+  conditions: pick({}, { ready: false }, { ready: false, serving: true, terminating: true }),
+  nodeName: pick('node-1', 'node-2'),
+  zone: pick('', 'zone-a', 'zone-b'),
+});
+
+const sliceArbitrary = (...services: string[]): fc.Arbitrary<Said> =>
+  fc
+    .record({
+      service: pick(...services),
+      name: fc.integer({ min: 1, max: 9 }).map((n) => `slice-${n}`),
+      addressType: pick('IPv4', 'IPv4', 'IPv6'),
+      ports: pick(
+        [{ name: 'http', port: 8080 }],
+        [
+          { name: 'http', port: 8081 },
+          { name: 'dns', port: 53, protocol: 'UDP' },
+        ],
+        [],
+      ),
+      endpoints: fc.array(endpointArbitrary, { maxLength: 5 }),
+    })
+    .map(({ service, name, addressType, ports, endpoints }) => ({
+      resource: 'endpointslices',
+      object: sliceObject(service, name, {
+        addressType,
+        ports,
+        endpoints: endpoints.map(({ host, conditions, nodeName, zone }) => ({
+          addresses: [addressType === 'IPv4' ? `10.0.0.${host}` : `fd00::${host}`],
+          conditions,
+          nodeName,
+          hints: { forZones: zone ? [{ name: zone }] : [] },
+        })),
+      }),
+    }));
+
+const podArbitrary: fc.Arbitrary<Said> = fc
+  .record({
+    name: pick('demo/p1', 'demo/p2'),
+    ip: fc.integer({ min: 20, max: 23 }),
+    hostPort: pick(30_080, 8080),
+    going: fc.boolean(),
+  })
+  .map(({ name, ip, hostPort, going }) => ({
+    resource: 'pods',
+    object: kubeObject(
+      'Pod',
+      name,
+      {
+        spec: { containers: [{ ports: [{ containerPort: 80, hostPort }] }] },
+        status: { phase: 'Running', podIPs: [{ ip: `10.0.1.${ip}` }] },
+      },
+      going ? { deletionTimestamp: '2026-02-01T00:00:00Z' } : {},
+    ),
+  }));
+
+const acts = (said: fc.Arbitrary<Said>): fc.Arbitrary<Act[]> =>
+  fc.array(
+    fc.oneof(
+      { weight: 12, arbitrary: said.map((what): Act => ({ do: 'upsert', what })) },
+      { weight: 2, arbitrary: said.map((what): Act => ({ do: 'delete', what })) },
+      { weight: 1, arbitrary: said.map((what): Act => ({ do: 'again', what })) },
+      { weight: 1, arbitrary: fc.constant<Act>({ do: 'relist' }) },
+      { weight: 1, arbitrary: pick('zone-a', 'zone-b').map((zone): Act => ({ do: 'zone', zone })) },
+    ),
+    { minLength: 1, maxLength: 50 },
+  );
+
+const alphabets = {
+  'of several services': acts(
+    fc.oneof(
+      { weight: 3, arbitrary: serviceArbitrary },
+      { weight: 6, arbitrary: sliceArbitrary(...SERVICES, 'demo/missing') },
+      { weight: 1, arbitrary: podArbitrary },
+    ),
+  ),
+  'of one that becomes big': fc
+    .tuple(
+      acts(serviceArbitrary.filter(({ object }) => object.metadata.name === 'a')),
+      fc.array(
+        fc.oneof(
+          { weight: 4, arbitrary: sliceArbitrary('demo/a').map((what): Act => ({ do: 'upsert', what })) },
+          { weight: 1, arbitrary: sliceArbitrary('demo/a').map((what): Act => ({ do: 'delete', what })) },
+        ),
+        { minLength: 5, maxLength: 40 },
+      ),
+    )
+    .map(([before, slices]) => [...before, ...slices]),
+};
+
+const keyOf = ({ resource, object }: Said): string =>
+  `${resource}/${object.metadata.namespace}/${object.metadata.name}`;
+
+/** Says what happens, and remembers what there is. */
+function play(acts: readonly Act[], syncedAfter: number): { world: ServiceWorld; final: Said[]; zone: string } {
+  const world = new ServiceWorld().start();
+  const there = new Map<string, Said>();
+  let zone = 'zone-a';
+  acts.forEach((act, i) => {
+    if (i === syncedAfter) world.synced();
+    if (act.do === 'zone') {
+      zone = act.zone;
+      world.zone(zone);
+    } else if (act.do === 'relist') for (const { resource, object } of there.values()) world.upsert(resource, object);
+    else if (act.do === 'delete') {
+      const known = there.get(keyOf(act.what));
+      // A delete of what was never said, or says otherwise, must do no harm.
+      world.delete(act.what.resource, known?.object ?? act.what.object);
+      there.delete(keyOf(act.what));
+    } else {
+      world.upsert(act.what.resource, act.what.object);
+      if (act.do === 'again') world.upsert(act.what.resource, act.what.object);
+      there.set(keyOf(act.what), act.what);
+    }
+  });
+  if (syncedAfter >= acts.length) world.synced();
+  return { world, final: [...there.values()], zone };
+}
+
+describe.each(Object.entries(alphabets))('any order of events %s', (_, alphabet) => {
+  test('ends in the rows of the final objects alone, in any order of theirs', () => {
+    fc.assert(
+      fc.property(
+        alphabet,
+        fc.integer({ min: 0, max: 60 }),
+        fc.infiniteStream(fc.nat()),
+        (acts, syncedAfter, order) => {
+          const { world, final, zone } = play(acts, syncedAfter);
+          const alone = new ServiceWorld().start();
+          alone.zone(zone);
+          const shuffled = final
+            .map((said) => [order.next().value ?? 0, said] as const)
+            .sort(([a], [b]) => a - b)
+            .map(([, said]) => said);
+          for (const { resource, object } of shuffled) alone.upsert(resource, object);
+          alone.synced();
+          expect(world.everything()).toEqual(alone.everything());
+          const left = (made: ServiceWorld) =>
+            made.engine
+              .machines()
+              .map(({ key, state }) => `${key} ${state}`)
+              .sort();
+          expect(left(world)).toEqual(left(alone));
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  test('a settled world said again takes no op', () => {
+    fc.assert(
+      fc.property(alphabet, (acts) => {
+        const { world, final } = play(acts, 0);
+        const ops = final.flatMap(({ resource, object }) => world.upsert(resource, object));
+        expect(ops).toEqual([]);
+      }),
+      { numRuns: 50 },
+    );
+  });
+});
+
+const brief = (ops: readonly Op[]): string[] => ops.map(({ action, table, key }) => `${action} ${table} ${key}`);
+
+describe('the cost of a change', () => {
+  const web = kubeObject('Service', 'demo/big', {
+    spec: { clusterIPs: ['10.96.0.1', 'fd00:96::1'], ports: [{ port: 80 }], externalIPs: ['203.0.113.1'] },
+  });
+  const SLICES = 50;
+  const PER_SLICE = 100;
+  const slice = (n: number, family: 'IPv4' | 'IPv6', but: Record<number, object | undefined> = {}): KubeObject =>
+    sliceObject('demo/big', `${family.toLowerCase()}-${n}`, {
+      addressType: family,
+      endpoints: Array.from({ length: PER_SLICE }, (_, i) => i).flatMap((i) => {
+        const address = family === 'IPv4' ? `10.1.${n}.${i}` : `fd00:1::${n}:${i}`;
+        const instead = i in but ? but[i] : {};
+        return instead ? [{ addresses: [address], conditions: {}, ...instead }] : [];
+      }),
+    });
+
+  test('of a service with ten backends: one changed slice, its changed rows', () => {
+    const small = (last: number) =>
+      sliceObject('demo/big', 's', {
+        endpoints: Array.from({ length: 10 }, (_, i) => ({ addresses: [`10.1.0.${i === 9 ? last : i}`] })),
+      });
+    const world = new ServiceWorld().start();
+    world.upsert('services', web);
+    world.upsert('endpointslices', small(9));
+    world.synced();
+    expect(brief(world.upsert('endpointslices', small(10)))).toEqual([
+      'put bpf.backends 10.1.0.10:8080/TCP',
+      'put bpf.backend-sets demo/big:/IPv4',
+      'delete bpf.backends 10.1.0.9:8080/TCP',
+    ]);
+  });
+
+  test('of a service with 10,000 endpoints: the ops of the change, and the rows of one slice made again', () => {
+    const world = new ServiceWorld().start();
+    world.upsert('services', web);
+    for (let n = 0; n < SLICES; n++)
+      for (const family of ['IPv4', 'IPv6'] as const) world.upsert('endpointslices', slice(n, family));
+    world.synced();
+    expect(Object.keys(world.rows('bpf.backends'))).toHaveLength(2 * SLICES * PER_SLICE);
+
+    let made = 0;
+    const { rows, groups } = serviceKind;
+    if (!groups) throw new Error('services have groups');
+    const groupRows = groups.rows;
+    serviceKind.rows = (snapshot) => counted(rows(snapshot));
+    groups.rows = (snapshot, group) => counted(groupRows(snapshot, group));
+    const counted = <T extends readonly unknown[]>(all: T): T => {
+      made += all.length;
+      return all;
+    };
+    try {
+      const notReady = slice(7, 'IPv4', { 3: { conditions: { ready: false } } });
+      expect(brief(world.upsert('endpointslices', notReady))).toEqual(['put bpf.backend-sets demo/big:/IPv4']);
+      const gone = slice(7, 'IPv4', { 3: undefined });
+      expect(brief(world.upsert('endpointslices', gone))).toEqual(['delete bpf.backends 10.1.7.3:8080/TCP']);
+      const moved = slice(7, 'IPv4', { 3: { addresses: ['10.2.0.1'] } });
+      expect(brief(world.upsert('endpointslices', moved))).toEqual([
+        'put bpf.backends 10.2.0.1:8080/TCP',
+        'put bpf.backend-sets demo/big:/IPv4',
+      ]);
+      // Three events: a slice of 100, a set, and the frontends.
+      expect(made).toBeLessThan(3 * (PER_SLICE + 10));
+      expect(world.upsert('endpointslices', moved)).toEqual([]);
+    } finally {
+      serviceKind.rows = rows;
+      groups.rows = groupRows;
+    }
+  });
+
+  test('an endpoint that moves from slice to slice of a big service is never taken away', () => {
+    const world = new ServiceWorld().start();
+    world.upsert('services', web);
+    for (let n = 0; n < 6; n++) world.upsert('endpointslices', slice(n, 'IPv4'));
+    world.synced();
+    const key = '10.1.0.3:8080/TCP';
+    const touching = (ops: readonly Op[]) => brief(ops.filter((op) => op.key === key));
+    const taken = { 5: { addresses: ['10.1.0.3'] } };
+    expect(touching(world.upsert('endpointslices', slice(4, 'IPv4', taken)))).toEqual([]);
+    expect(touching(world.upsert('endpointslices', slice(2, 'IPv4', taken)))).toEqual([]);
+    expect(touching(world.upsert('endpointslices', slice(0, 'IPv4', { 3: undefined })))).toEqual([]);
+    expect(touching(world.delete('endpointslices', slice(2, 'IPv4')))).toEqual([]);
+    expect(touching(world.upsert('endpointslices', slice(0, 'IPv4')))).toEqual([]);
+    expect(touching(world.upsert('endpointslices', slice(4, 'IPv4')))).toEqual([]);
+    expect(touching(world.upsert('endpointslices', slice(0, 'IPv4', { 3: undefined })))).toEqual([
+      `delete bpf.backends ${key}`,
+    ]);
+  });
+});
