@@ -10,7 +10,7 @@ interface Network {
 export const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4);
 const widthOf = (family: 4 | 6): number => (family === 4 ? 32 : 128);
 
-function valueOf(address: string): bigint {
+function numberOf(address: string): bigint {
   if (familyOf(address) === 4) return address.split('.').reduce((sum, part) => sum * 256n + BigInt(part), 0n);
   const plain = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...quad: string[]) => {
     const [a = 0, b = 0, c = 0, d = 0] = quad.slice(0, 4).map(Number);
@@ -33,7 +33,7 @@ function networkOf(text: string): Network | undefined {
   if (length !== undefined && !/^\d{1,3}$/.test(length)) return undefined;
   if (prefix > width) return undefined;
   const free = BigInt(width - prefix);
-  return { family, value: (valueOf(address) >> free) << free, bits: prefix };
+  return { family, value: (numberOf(address) >> free) << free, bits: prefix };
 }
 
 export const isNetwork = (text: unknown): text is string => typeof text === 'string' && networkOf(text) !== undefined;

@@ -27,7 +27,7 @@ metadata: {name: n2, labels: {zone: b}}
 status: {addresses: [{type: InternalIP, address: 192.168.0.2}]}
 ---${pod('x', 's', '10.2.0.1')}${pod('x', 'a', '10.2.0.2')}${pod('y', 'b', '10.2.0.9')}`;
 
-export const read = (text: string): KubeObject[] =>
+const read = (text: string): KubeObject[] =>
   parseAllDocuments(text).flatMap((document) => (document.toJS() as KubeObject | null) ?? []);
 
 const ends: Record<string, Flow['from']> = {
@@ -181,7 +181,7 @@ test('who decided is named, per side', () => {
     verdict: 'allowed',
     ingress: 'allowed',
     egress: 'not-enforced',
-    matchedBy: ['CiliumClusterwideNetworkPolicy/open'],
+    matchedBy: ['CiliumClusterwideNetworkPolicy//open'],
   });
   expect(judge(cluster, flow({ pod: 'x/s' }, { entity: 'host' }))).toMatchObject({
     verdict: 'allowed',

@@ -46,7 +46,7 @@ function ciliumSections(policy: KubeObject): Section[] {
   const specs = ciliumSpecs(policy);
   if (!specs.every((spec) => isValid(spec, isClusterwide)) || specs.length === 0) return [];
   const namespace = isClusterwide ? undefined : namespaceOf(policy);
-  const name = [policy.kind, ...(namespace === undefined ? [] : [namespace]), policy.metadata.name].join('/');
+  const name = [policy.kind, namespace ?? '', policy.metadata.name].join('/');
   return specs.flatMap((spec) =>
     directions.flatMap((direction): Section[] => {
       const [allow, deny] = [spec[direction] ?? [], spec[`${direction}Deny`] ?? []];
