@@ -31,6 +31,7 @@
 #define SERVICE_FLOWS_MAX 131072 /* two a connection */
 #define SOCK_REVNAT_MAX 131072
 #define SOCK_FLOWS_MAX 65536
+#define SERVICE_NAMES_MAX (BACKEND_SETS_MAX + FRONTENDS_MAX)
 #define EVENTS_BYTES (2 << 20)
 /* Above this much unread the reader is woken; below, it comes by itself (EVENT_READ_INTERVAL_MS in datapath/events.ts). */
 #define EVENTS_WAKE_BYTES (EVENTS_BYTES / 8)
@@ -206,6 +207,14 @@ struct {
 	__type(key, struct source_range_key);
 	__type(value, __u8);
 } source_ranges SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SERVICE_NAMES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct service_name_key);
+	__type(value, struct service_name);
+} service_names SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -339,6 +339,24 @@ struct affinity_match {
 	__u32 backend;
 };
 
+enum service_name_kind {
+	SERVICE_NAME_SET = 1,      /* key of a bpf.backend-sets row */
+	SERVICE_NAME_FRONTEND = 2, /* key of a bpf.frontends row, service and port name, a zero byte between them */
+};
+
+struct service_name_key {
+	__u32 kind; /* enum service_name_kind */
+	__u32 id;   /* backend set id, frontend.id */
+};
+
+/*
+ * What the numbers of sets and frontends stand for, so that an agent that starts knows its rows again. No program reads it.
+ * Writer and reader: agent. Full: the agent's put of the row fails with E2BIG.
+ */
+struct service_name {
+	__u8 text[448]; /* UTF-8, zero-padded; with the kernel's overhead it fills the 512 bytes that it is given */
+};
+
 enum service_direction {
 	SERVICE_FORWARD = 0, /* from the client to the frontend: the destination changes */
 	SERVICE_REPLY = 1,   /* from the backend to the client, as it is after SNAT is undone: the source changes */
