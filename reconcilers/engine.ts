@@ -124,7 +124,7 @@ export class Engine implements Inspector, RowKeeper {
     if (settled(entry)) {
       if (machine.unsettled.delete(entry)) machine.owedSettled = true;
     } else if (!machine.unsettled.has(entry)) {
-      entry.watchers.add(machine.key);
+      entry.watchers.set(machine.key, true);
       machine.unsettled.add(entry);
       machine.owedSettled = true;
     }
@@ -153,7 +153,7 @@ export class Engine implements Inspector, RowKeeper {
     if (!entry || !op || op.revision !== revision || op.action !== action) return;
     entry.inFlight = undefined;
     this.#inFlight--;
-    const record: OpRecord = { ...op, doneAt: this.#cause.at, ...(error && { error }) };
+    const record = finished(op, this.#cause.at, error);
     entry.lastOp = record;
     const counts = this.#opCounts.get(entry.table) ?? { ok: 0, failed: 0 };
     this.#opCounts.set(entry.table, counts);
@@ -173,14 +173,14 @@ export class Engine implements Inspector, RowKeeper {
   #failed(entry: RowEntry, error: NonNullable<OpDone['error']>): void {
     entry.error = error;
     if (error.kind === 'cancelled') return;
-    for (const key of entry.watchers) {
+    for (const key of entry.watchers.keys()) {
       this.#population.send(key, { type: 'failed', table: entry.table, key: entry.key, error });
     }
   }
 
   #settle(entry: RowEntry): void {
     if (!settled(entry)) return;
-    for (const key of entry.watchers) {
+    for (const key of entry.watchers.keys()) {
       const machine = this.#population.machines.get(key);
       if (machine?.unsettled.delete(entry)) {
         machine.owedSettled = true;
@@ -254,7 +254,7 @@ export class Engine implements Inspector, RowKeeper {
       this.#heldBack.add(entry);
       return undefined;
     }
-    const owners = wanted ? [...entry.wants.keys()].sort() : [...entry.watchers];
+    const owners = wanted ? entry.wants.keys().sort() : entry.watchers.keys();
     const orphan = !wanted && !entry.everWanted;
     const op: Op = {
       table: entry.table,
@@ -265,10 +265,18 @@ export class Engine implements Inspector, RowKeeper {
       revision: entry.revision,
       owners,
     };
+    const { table, key, action, value, before, revision } = op;
+    const reason = orphan ? 'orphan' : entry.why;
     const record: OpRecord = {
-      ...op,
+      table,
+      key,
+      action,
+      revision,
+      value,
+      before,
+      owners,
       cause: this.#cause,
-      reason: orphan ? 'orphan' : entry.why,
+      reason,
       plannedAt: this.#cause.at,
     };
     entry.inFlight = record;
@@ -336,7 +344,10 @@ export class Engine implements Inspector, RowKeeper {
 
   #rowView(entry: RowEntry): RowView {
     const chosen = decided(entry);
-    const others = [...entry.wants.keys()].filter((key) => key !== chosen?.owner).sort();
+    const others = entry.wants
+      .keys()
+      .filter((key) => key !== chosen?.owner)
+      .sort();
     const losers = others.filter((key) => entry.wants.get(key)?.json !== chosen?.want.json);
     return {
       table: entry.table,
@@ -378,6 +389,14 @@ export class Engine implements Inspector, RowKeeper {
       sources: [...this.#sources],
     };
   }
+}
+
+/** One shape for all, not a spread: the last op of each row is kept. */
+function finished(op: OpRecord, doneAt: number, error: OpRecord['error']): OpRecord {
+  const { table, key, action, revision, value, before, owners, cause, reason, plannedAt } = op;
+  const record: OpRecord = { table, key, action, revision, value, before, owners, cause, reason, plannedAt, doneAt };
+  if (error) record.error = error;
+  return record;
 }
 
 /** What an event is about, in the words of its first topic. */

@@ -7,6 +7,7 @@
  */
 import type { OpError } from '../cluster/events.ts';
 import { canonical, type Row, type TableName, tables } from '../state/tables.ts';
+import { Few } from './few.ts';
 import type { OpRecord, RowState, Transition } from './inspect.ts';
 
 interface Want {
@@ -19,9 +20,9 @@ interface Want {
 export interface RowEntry {
   readonly table: TableName;
   readonly key: string;
-  readonly wants: Map<string, Want>;
+  readonly wants: Few<Want>;
   /** Machines that wait for this row to settle: those that want it, and those that gave it up. */
-  readonly watchers: Set<string>;
+  readonly watchers: Few<true>;
   /** Somebody wanted the row since the start; if not, it is an orphan, whose delete waits for the table's sources. */
   everWanted: boolean;
   actualJson: string | undefined;
@@ -64,8 +65,8 @@ export class RowIndex {
       entry = {
         table,
         key,
-        wants: new Map(),
-        watchers: new Set(),
+        wants: new Few(),
+        watchers: new Few(),
         everWanted: false,
         actualJson: undefined,
         actual: undefined,
@@ -85,7 +86,7 @@ export class RowIndex {
     const json = canonical(row.value);
     if (entry.wants.get(machine)?.json === json) return entry;
     entry.wants.set(machine, { json, value: row.value, by });
-    entry.watchers.add(machine);
+    entry.watchers.set(machine, true);
     entry.everWanted = true;
     this.touch(entry, 'desired');
     return entry;
@@ -104,8 +105,10 @@ export class RowIndex {
   }
 
   setActual(entry: RowEntry, value: unknown): void {
+    const want = decided(entry)?.want;
     entry.actual = value;
-    entry.actualJson = value === undefined ? undefined : canonical(value);
+    // What was wanted is mostly what came to be: its text is there already.
+    entry.actualJson = value === undefined ? undefined : want && want.value === value ? want.json : canonical(value);
   }
 
   /** Forgets a row that is neither wanted nor actual. */
@@ -121,11 +124,9 @@ export class RowIndex {
 
 /** The want that decides, and whose it is. */
 export function decided(entry: RowEntry): { owner: string; want: Want } | undefined {
-  if (entry.wants.size === 0) return undefined;
-  if (entry.wants.size === 1) {
-    for (const [owner, want] of entry.wants) return { owner, want };
-  }
-  const owner = [...entry.wants.keys()].sort()[0] as string;
+  const owners = entry.wants.keys();
+  const owner = owners.length > 1 ? owners.sort()[0] : owners[0];
+  if (owner === undefined) return undefined;
   return { owner, want: entry.wants.get(owner) as Want };
 }
 

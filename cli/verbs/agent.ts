@@ -6,6 +6,9 @@ import { loadAgentConfig } from '../agent-config.ts';
 export const summary = 'run the node agent';
 export const usage = 'axoneme agent --config FILE [--record DIR] [--check]';
 
+/** When the first lists are in: what was only needed to take them in goes back to the system, once. */
+const LOADED_AFTER_MS = 20_000;
+
 export async function run(args: string[]): Promise<number> {
   const options = { config: { type: 'string' }, record: { type: 'string' }, check: { type: 'boolean' } } as const;
   const { values } = parseArgs({ args, options });
@@ -19,6 +22,7 @@ export async function run(args: string[]): Promise<number> {
   const agent = await startAgent({ ...config, record: values.record ?? config.record });
   // Whoever starts after this one finds the code compiled, also when this one is killed.
   flushCompileCache();
+  setTimeout(() => globalThis.gc?.(), LOADED_AFTER_MS).unref();
   const signal = await new Promise<string>((resolve) => {
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => resolve(name));
   });
