@@ -106,6 +106,13 @@ describe('engine', () => {
     expect([...store.written.keys()]).toEqual(['links a']);
   });
 
+  it('has one plan of the kernel lane at a time: what changes meanwhile, on any row, is in the next, whole and in order', () => {
+    const [a, b] = [step(pod('a', '02:01')), step(pod('b', '02:02'))];
+    expect([brief(a), brief(b)]).toEqual([['put a'], []]);
+    expect(step(gone('a'))).toEqual([]);
+    expect(brief(step(done(a)))).toEqual(['put b', 'delete a']);
+  });
+
   it('has one op on a row at a time, and then catches up with what changed meanwhile', () => {
     const first = step(pod('a', '02:01'));
     expect(step(pod('a', '02:02'))).toEqual([]);

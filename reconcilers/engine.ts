@@ -8,7 +8,8 @@
  * Laws:
  * - `step` is a function of the events so far, and of nothing else: same log, same plans.
  * - The work of a step is in proportion to what the event changes.
- * - A row with an op under way gets no other op until the result is in.
+ * - A row with an op under way gets no other op until the result is in. While one of the kernel lane is under way, no row of that
+ *   lane gets one: the order of a plan would be lost between it and the next.
  * - An op that failed is repeated when its row changes, its machine says `retry`, or a dump looked at its table again.
  * - An orphan is deleted only after all sources of its table have synced.
  */
@@ -60,6 +61,9 @@ export class Engine implements Inspector, RowKeeper {
   #events = 0;
   #driftRepaired = 0;
   #inFlight = 0;
+  /** Of the kernel lane; and the rows of that lane that changed meanwhile. */
+  #kernelInFlight = 0;
+  readonly #waiting = new Set<RowEntry>();
 
   constructor(kinds: readonly Kind[], store: ActualStore) {
     this.#kinds = kinds;
@@ -152,7 +156,7 @@ export class Engine implements Inspector, RowKeeper {
     const op = entry?.inFlight;
     if (!entry || !op || op.revision !== revision || op.action !== action) return;
     entry.inFlight = undefined;
-    this.#inFlight--;
+    this.#count(entry, -1);
     const record = finished(op, this.#cause.at, error);
     entry.lastOp = record;
     const counts = this.#opCounts.get(entry.table) ?? { ok: 0, failed: 0 };
@@ -238,12 +242,26 @@ export class Engine implements Inspector, RowKeeper {
 
   #difference(): Op[] {
     const ops: Op[] = [];
+    const mustWait = this.#kernelInFlight > 0;
     for (const entry of this.#rows.dirty) {
-      const op = this.#opFor(entry);
-      if (op) ops.push(op);
+      if (tables[entry.table].lane === 'kernel') this.#waiting.add(entry);
+      else this.#plan(entry, ops);
     }
     this.#rows.dirty.clear();
+    if (mustWait) return ops;
+    for (const entry of this.#waiting) this.#plan(entry, ops);
+    this.#waiting.clear();
     return ops;
+  }
+
+  #plan(entry: RowEntry, ops: Op[]): void {
+    const op = this.#opFor(entry);
+    if (op) ops.push(op);
+  }
+
+  #count({ table }: RowEntry, change: 1 | -1): void {
+    this.#inFlight += change;
+    if (tables[table].lane === 'kernel') this.#kernelInFlight += change;
   }
 
   #opFor(entry: RowEntry): Op | undefined {
@@ -281,7 +299,7 @@ export class Engine implements Inspector, RowKeeper {
     };
     entry.inFlight = record;
     entry.lastOp = record;
-    this.#inFlight++;
+    this.#count(entry, 1);
     this.ops$.next(record);
     return op;
   }
