@@ -5,11 +5,12 @@
  * - A row that names a link stores its number; an entry whose link is gone is dumped as `#12`.
  */
 import { setImmediate } from 'node:timers/promises';
-import { type BpfMap, isErrno, type NativeError } from '../../native/index.ts';
+import type { BpfMap } from '../../native/index.ts';
 import { type Tables, tables } from '../../state/tables.ts';
 import type { Codec } from '../codec.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
-import { attempt, driverError, kernelError, opName } from '../errors.ts';
+import { attempt } from '../errors.ts';
+import { deleteEntries, type Entry, putEntries } from './map-entries.ts';
 
 /** Written or read before the event loop gets a turn: some 10 ms. */
 const CHUNK_ENTRIES = 2048;
@@ -21,13 +22,6 @@ export interface BpfTableOptions {
   map: BpfMap;
   key: Codec;
   value: Codec;
-}
-
-interface Encoded {
-  at: number;
-  op: Op;
-  key: Buffer;
-  value: Buffer;
 }
 
 export class BpfTablesDriver implements Driver {
@@ -67,7 +61,7 @@ export class BpfTablesDriver implements Driver {
     if (!first) return [];
     const options = this.#of(first.table);
     const results: OpResult[] = ops.map(() => undefined);
-    const encoded = ops.flatMap((op, at): Encoded[] => {
+    const encoded = ops.flatMap((op, at): Entry[] => {
       const key = Buffer.alloc(options.key.size);
       const value = Buffer.alloc(op.action === 'put' ? options.value.size : 0);
       results[at] = attempt(op, () => {
@@ -79,8 +73,9 @@ export class BpfTablesDriver implements Driver {
       else if (!results[at]) return [{ at, op, key, value }];
       return [];
     });
-    if (first.action === 'put') putAll(options, encoded, results);
-    else deleteAll(options, encoded, results);
+    const { map } = options;
+    if (first.action === 'put') putEntries(map, tables[first.table].map?.name ?? first.table, encoded, results);
+    else deleteEntries(map, encoded, results);
     this.#count(first.table, ops, results);
     return results;
   }
@@ -111,42 +106,3 @@ export class BpfTablesDriver implements Driver {
     this.#entries.set(table, Math.max(0, before + (ops[0]?.action === 'put' ? changed : -changed)));
   }
 }
-
-function putAll({ table, map }: BpfTableOptions, encoded: readonly Encoded[], results: OpResult[]): void {
-  if (encoded.length > 1) {
-    try {
-      const keys = Buffer.concat(encoded.map(({ key }) => key));
-      map.putBatch(keys, Buffer.concat(encoded.map(({ value }) => value)), encoded.length);
-      return;
-    } catch {
-      // Which one failed is found out below; writing an entry again changes nothing.
-    }
-  }
-  for (const { at, op, key, value } of encoded) {
-    try {
-      map.put(key, value);
-    } catch (error) {
-      results[at] = isFull(error)
-        ? kernelError(error.code, full(op, map, tables[table].map?.name ?? table), false)
-        : driverError(error, opName(op));
-    }
-  }
-}
-
-function deleteAll({ map }: BpfTableOptions, encoded: readonly Encoded[], results: OpResult[]): void {
-  if (encoded.length > 1) {
-    try {
-      map.deleteBatch(Buffer.concat(encoded.map(({ key }) => key)), encoded.length);
-      return;
-    } catch {
-      // As above.
-    }
-  }
-  for (const { at, op, key } of encoded) results[at] = attempt(op, () => void map.delete(key));
-}
-
-/** Hash maps say E2BIG, longest-prefix-match maps ENOSPC. */
-const isFull = (error: unknown): error is NativeError => isErrno(error, 'E2BIG', 'ENOSPC');
-
-const full = (op: Op, map: BpfMap, name: string): string =>
-  `${opName(op)}: map ${name} is full: its capacity is ${map.info.maxEntries} entries`;
