@@ -15,6 +15,7 @@ import { AttachmentsDriver } from './drivers/attachments.ts';
 import { BpfTablesDriver } from './drivers/bpf-tables.ts';
 import { CgroupAttachmentsDriver } from './drivers/cgroup-attachments.ts';
 import { LinksDriver } from './drivers/links.ts';
+import { PolicyDriver } from './drivers/policy.ts';
 import { RoutesDriver } from './drivers/routes.ts';
 import { SysctlsDriver } from './drivers/sysctls.ts';
 import { type DatapathEvent, datapathEvents } from './events.ts';
@@ -141,6 +142,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
       new AddrsDriver(options.netns, features.has.addressProtocol),
       new RoutesDriver(options.netns),
       tables,
+      new PolicyDriver({ policy: maps('policy'), revision: maps('policy_revision'), btf }),
     ],
     linkEvents$: watchLinks(netns),
     flowEvents$: datapathEvents(maps('events'), btf),

@@ -33,6 +33,12 @@ static __attribute__((noinline)) int fill(struct __sk_buff *skb, struct event *e
 	return bpf_skb_load_bytes(skb, 0, event->data, 14);
 }
 
+/* The same of the structs of the inner maps. */
+static __attribute__((noinline)) const struct policy_entry *find(void *inner, const struct policy_key *key)
+{
+	return bpf_map_lookup_elem(inner, key);
+}
+
 static __always_inline int pass(struct __sk_buff *skb, __u32 reason)
 {
 	__u32 index = reason * METRIC_DIRECTIONS + VARIANT;
@@ -42,7 +48,9 @@ static __always_inline int pass(struct __sk_buff *skb, __u32 reason)
 	struct nat_key flow = {};
 	struct fragment_key fragment = {};
 	struct ipcache_key prefix = { .prefixlen = 128 };
+	struct policy_key entry = { .prefixlen = POLICY_PREFIX_BASE };
 	struct event *event;
+	void *inner;
 
 	if (metric && config.ipv4) {
 		metric->packets++;
@@ -55,11 +63,14 @@ static __always_inline int pass(struct __sk_buff *skb, __u32 reason)
 			bpf_ringbuf_submit(event, 0);
 		}
 	}
+	inner = bpf_map_lookup_elem(&policy, &index);
+	if (inner && find(inner, &entry))
+		return 0;
 	/* Each program holds all maps, as the real ones do. */
 	if (bpf_map_lookup_elem(&endpoints, &addr) || bpf_map_lookup_elem(&ipcache, &prefix) ||
 	    bpf_map_lookup_elem(&conntrack, &ct) || bpf_map_lookup_elem(&nat, &flow) ||
 	    bpf_map_lookup_elem(&fragments, &fragment) || bpf_map_lookup_elem(&netdevs, &index) ||
-	    bpf_map_lookup_elem(&policy, &index))
+	    (index > 0 && bpf_map_lookup_elem(&policy_revision, &index)))
 		return 0;
 	return -1; /* TC_ACT_UNSPEC: on to the next program */
 }
