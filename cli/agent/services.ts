@@ -3,10 +3,9 @@
  *
  * - strict starts with everything or not at all; partial does what was asked for as far as it can, and says what is off.
  */
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import type { ServiceFacts } from '../../cluster/events.ts';
 import { type Features, NotSupported, requireSockHooks, sockHooksOf } from '../../datapath/features.ts';
-import { objectPath } from '../../datapath/loader.ts';
 import { type ServicesConfig, serviceFacts } from '../services-config.ts';
 
 export interface NodeServices {
@@ -23,7 +22,6 @@ export function nodeServices(config: ServicesConfig, features: Features): NodeSe
   if (facts.mode === 'strict') requireAll(facts, features);
   const off = parts.filter((part) => !facts[part]);
   const notices = facts.mode !== 'off' && off.length > 0 ? [`services.mode is partial: ${off.join(', ')} off`] : [];
-  if (!existsSync(objectPath('sock'))) return { facts: { ...facts, socketLB: false, sockHooks: [] }, notices };
   if (facts.socketLB) {
     const missing = cgroupFault(facts.cgroupRoot);
     if (missing)
