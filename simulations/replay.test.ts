@@ -63,7 +63,7 @@ it('stops where it is told to, at the digest of that moment', async () => {
 });
 
 it('stops in the last run, and runs those before it to their ends', async () => {
-  const { agents, close } = await lived(2);
+  const { agents, close } = await lived(4); // A history whose earlier run leaves rows for the last.
   expect(agents.length).toBeGreaterThan(1);
   agents.forEach(({ log }, life) => record(log, 1_000 + life));
   const last = agents.at(-1) as SimulatedAgent;
@@ -71,11 +71,11 @@ it('stops in the last run, and runs those before it to their ends', async () => 
   expect(untilOfRun).toBe(1_000 + agents.length - 1);
   // Where the agent has taken stock, and nothing is under way.
   const until = last.log.find(({ event }) => event.type === 'source.synced' && event.source === 'kernel')?.seq ?? 0;
-  const { seq, engine, kernel, digest } = await replay(readRecording(directory), { until, untilOfRun });
+  const { seq, engine, kernel } = await replay(readRecording(directory), { until, untilOfRun });
   expect(seq).toBe(until);
   expect(differences(engine, kernel)).toEqual([]);
   const cut = await replay(readRecording(directory), { until });
-  expect(cut.digest).not.toEqual(digest);
+  expect(differences(cut.engine, cut.kernel)).not.toEqual([]);
   close();
 });
 
