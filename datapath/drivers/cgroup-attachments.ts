@@ -29,6 +29,8 @@ export class CgroupAttachmentsDriver implements Driver {
   readonly tables = ['cgroup.attachments'] as const;
   readonly lane = 'kernel';
   readonly #options: CgroupAttachmentsOptions;
+  /** A cgroup is known by the inode number of its directory. */
+  readonly #paths = new Map<number, string>();
 
   constructor(options: CgroupAttachmentsOptions) {
     this.#options = options;
@@ -53,10 +55,11 @@ export class CgroupAttachmentsDriver implements Driver {
     const path = this.#pin(hook);
     const pinned = openIfPinned(path);
     try {
-      if (pinned && pinned.info.cgroupId === statSync(row.cgroup).ino) {
+      if (pinned && pinned.info.cgroupId === this.#learn(row.cgroup)) {
         if (pinned.info.progId !== program.info.id) pinned.update(program);
         return;
       }
+      this.#learn(row.cgroup);
       const link = attachCgroup({ program, type: `cgroup/${hook}`, cgroupPath: row.cgroup });
       try {
         rmSync(`${path}${NEXT}`, { force: true });
@@ -83,10 +86,9 @@ export class CgroupAttachmentsDriver implements Driver {
     }
   }
 
-  dump(
-    _table: 'cgroup.attachments' | string,
-    known: ReadonlyMap<string, unknown> = new Map(),
-  ): Map<string, CgroupAttachmentRow> {
+  /** A cgroup reads as its path where a row or a put of ours named it, else as `#inode`. */
+  dump(_table: string, known: ReadonlyMap<string, unknown> = new Map()): Map<string, CgroupAttachmentRow> {
+    for (const row of known.values()) this.#learn((row as CgroupAttachmentRow).cgroup);
     const origins = programOrigins(this.#options.programsFolder);
     const found = new Map<string, CgroupAttachmentRow>();
     for (const hook of readdirSync(this.#options.linksFolder)) {
@@ -98,21 +100,21 @@ export class CgroupAttachmentsDriver implements Driver {
         rmSync(path, { force: true });
         continue;
       }
-      const believed = (known.get(hook) as CgroupAttachmentRow | undefined)?.cgroup;
-      const cgroup = believed && inodeOf(believed) === info.cgroupId ? believed : `#${info.cgroupId}`;
+      const cgroup = this.#paths.get(info.cgroupId) ?? `#${info.cgroupId}`;
       found.set(hook, { cgroup, ...(origins.get(info.progId) ?? { program: UNKNOWN, build: UNKNOWN }) });
     }
     return found;
   }
 
+  #learn(path: string): number | undefined {
+    const inode = statSync(path, { throwIfNoEntry: false })?.ino;
+    if (inode !== undefined) this.#paths.set(inode, path);
+    return inode;
+  }
+
   #pin(hook: SockHook): string {
     return join(this.#options.linksFolder, hook);
   }
-}
-
-/** A directory of cgroup v2 is known by its inode number. */
-function inodeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino;
 }
 
 function openIfPinned(path: string): BpfLink | undefined {
