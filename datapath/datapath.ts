@@ -6,6 +6,7 @@
 import type { Observable } from 'rxjs';
 import type { ClusterEvent } from '../cluster/events.ts';
 import type { BpfMap } from '../native/index.ts';
+import type { BackendRow } from '../state/tables.ts';
 import { BpfClock } from './clock.ts';
 import { Codecs, type Fields } from './codec.ts';
 import { ConntrackGc, type GcCounters, type Intervals } from './conntrack-gc.ts';
@@ -25,6 +26,7 @@ import { watchLinks } from './link-watch.ts';
 import { cgroupLinksFolder, type Loaded, linksFolder, loadDatapath, programsFolder } from './loader.ts';
 import { type MapPressure, type PacketCount, packetCounts, pressureOf } from './metrics.ts';
 import type { DatapathConfig } from './runtime-config.ts';
+import { destroySockets, translatedSockets } from './sock-destroy.ts';
 import { sockPart } from './sock-part.ts';
 
 export interface DatapathOptions {
@@ -33,6 +35,8 @@ export interface DatapathOptions {
   /** A compiled object other than bpf/build/datapath.o. */
   object?: string;
   gcIntervalMs?: Intervals;
+  /** Paths of the pods' namespaces, where sockets that are connected to a backend that goes are looked for. */
+  podNamespaces?: () => Iterable<string>;
   /** Failures of what runs by itself, such as a sweep. */
   onError?: (error: unknown) => void;
 }
@@ -52,6 +56,8 @@ export interface Datapath {
   readonly drivers: readonly Driver[];
   readonly linkEvents$: Observable<ClusterEvent>;
   readonly flowEvents$: Observable<DatapathEvent>;
+  /** Ends UDP sockets that are connected to these backends through a service; how many. 0 where the kernel cannot. */
+  destroySockets(gone: readonly BackendRow[]): Promise<number>;
   readonly gc: {
     start(): void;
     stop(): Promise<void>;
@@ -76,13 +82,13 @@ const DUMP_CHUNK = 1024;
 
 export async function openDatapath(config: DatapathConfig, options: DatapathOptions = {}): Promise<Datapath> {
   const features = probeFeatures();
+  const hasSockets = (config.sockHooks ?? []).length > 0;
   const clock = new BpfClock();
   let loaded: Loaded;
   let hz: number;
   try {
     hz = await clock.hz();
-    const hooks = config.sockHooks ?? [];
-    const parts = hooks.length > 0 ? [sockPart(hooks, features, options.netns)] : [];
+    const parts = hasSockets ? [sockPart(config.sockHooks ?? [], features, options.netns)] : [];
     loaded = loadDatapath(config, hz, options.object, parts);
   } catch (error) {
     clock.close();
@@ -117,6 +123,11 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     linksFolder: cgroupLinksFolder(config.pinRoot),
     programsFolder: programsFolder(config.pinRoot),
   });
+  const isTranslated = translatedSockets(maps('sock_revnat'), btf);
+  const destroyGone = (gone: readonly BackendRow[]): Promise<number> =>
+    features.has.sockDestroy && hasSockets
+      ? destroySockets(gone, { namespaces: [options.netns, ...(options.podNamespaces?.() ?? [])], isTranslated })
+      : Promise.resolve(0);
   const conntrackNow = (): number => clock.seconds(hz);
   const gc = new ConntrackGc({
     conntrack: maps('conntrack'),
@@ -146,6 +157,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     ],
     linkEvents$: watchLinks(netns),
     flowEvents$: datapathEvents(maps('events'), btf),
+    destroySockets: destroyGone,
     gc,
     runtimeConfig: runtime.values,
     metrics: () => packetCounts(maps('metrics'), btf),

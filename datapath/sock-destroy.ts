@@ -8,10 +8,10 @@
  * - TCP connections are left alone: they live as long as their backend does.
  */
 import { setImmediate } from 'node:timers/promises';
-import { isErrno, NativeError, NetlinkSocket } from '../native/index.ts';
-import type { BackendRow } from '../state/tables.ts';
-import { backendKey } from '../state/tables.ts';
+import { type BpfMap, type Btf, isErrno, NativeError, NetlinkSocket } from '../native/index.ts';
+import { type BackendRow, backendKey } from '../state/tables.ts';
 import { readMapped } from './address.ts';
+import { Codecs, encode } from './codec.ts';
 
 /** linux/sock_diag.h, linux/inet_diag.h */
 const SOCK_DIAG_BY_FAMILY = 20;
@@ -44,6 +44,12 @@ export interface DestroyOptions {
   namespaces: Iterable<string | undefined>;
   /** Did this socket reach that address through a service? */
   isTranslated(cookie: bigint, address: string, port: number): boolean;
+}
+
+/** Asks the map where the socket programs note what they translated. */
+export function translatedSockets(map: BpfMap, btf: Btf): DestroyOptions['isTranslated'] {
+  const codec = new Codecs(btf).struct('sock_revnat_key');
+  return (cookie, addr, port) => map.get(encode(codec, { cookie, addr, port, proto: IPPROTO_UDP })) !== undefined;
 }
 
 /** How many sockets ended. Backends of other protocols than UDP end none. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rows of services as map entries, numbered by the test: what the drivers write, without the drivers. */
-import { type Codecs, encode, type Fields } from '../../datapath/codec.ts';
+import { type Codecs, encode } from '../../datapath/codec.ts';
 import type { BpfMap } from '../../native/index.ts';
 
 const protocols = { TCP: 6, UDP: 17, SCTP: 132 } as const;
@@ -70,6 +70,3 @@ export class ServiceRows {
     this.#map(name).delete(encode<unknown>(this.#codecs.map(name).key, key));
   }
 }
-
-export const protoNumber = (proto: Proto): number => protocols[proto];
-export type { Fields };

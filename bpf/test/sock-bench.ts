@@ -11,9 +11,10 @@ import { mkdirSync, rmdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { cgroup2Mount } from '../../cli/services-config.ts';
-import { Codecs, encode, type Fields } from '../../datapath/codec.ts';
+import { Codecs, type Fields } from '../../datapath/codec.ts';
 import { probeFeatures } from '../../datapath/features.ts';
 import { objectPath } from '../../datapath/loader.ts';
+import { translatedSockets } from '../../datapath/sock-destroy.ts';
 import { sockHooks, sockProgram } from '../../datapath/sock-hooks.ts';
 import { sockPart } from '../../datapath/sock-part.ts';
 import {
@@ -28,7 +29,7 @@ import {
   type RingBuffer,
   ringBuffer,
 } from '../../native/index.ts';
-import { protoNumber, ServiceRows } from './service-rows.ts';
+import { ServiceRows } from './service-rows.ts';
 import { SockProcess } from './sock-process.ts';
 
 export const HOST = { ipv4: '192.0.2.1', ipv6: '2001:db8::1' };
@@ -101,9 +102,8 @@ export class SockBench {
   }
 
   /** Did a socket reach this address through a service? */
-  isTranslated(cookie: bigint, addr: string, port: number): boolean {
-    const key = encode<unknown>(this.codecs.map('sock_revnat').key, { cookie, addr, port, proto: protoNumber('UDP') });
-    return this.object.map('sock_revnat').get(key) !== undefined;
+  get isTranslated(): ReturnType<typeof translatedSockets> {
+    return translatedSockets(this.object.map('sock_revnat'), this.object.btf());
   }
 
   async close(): Promise<void> {

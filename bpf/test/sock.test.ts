@@ -202,7 +202,7 @@ describe.each(families)('$name', ({ vip, backends, node, loopback, shown, called
     );
     bench.rows.removeBackend({ address: said, port: BACKEND_PORT, proto: 'UDP' });
     const namespaces = [bench.netns.host, bench.netns.pod, '/run/netns/axt-gone'];
-    const isTranslated = (cookie: bigint, address: string, at: number) => bench.isTranslated(cookie, address, at);
+    const { isTranslated } = bench;
     expect(await destroySockets([gone, { ...gone, protocol: 'TCP' }], { namespaces, isTranslated })).toBe(1);
     await expect(bench.pod.call('askOpen', open.socket)).rejects.toThrow(
       /ECONNABORTED|EDESTADDRREQ/, // the first to a call that was waiting, the second to one that comes later

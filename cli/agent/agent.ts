@@ -55,7 +55,12 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
 
   const store = new Store(join(config.stateDir, 'state.db'));
   const services = nodeServices(config.services, probeFeatures());
-  const datapath = await openDatapath({ ...config, sockHooks: services.facts.sockHooks });
+  const datapath = await openDatapath(
+    { ...config, sockHooks: services.facts.sockHooks },
+    {
+      podNamespaces: () => [...engine.actual('local.endpoints').values()].map((row) => (row as LocalEndpointRow).netns),
+    },
+  );
   const agentFacts = facts(config, datapath.build, services.facts);
   const recording = config.record
     ? openRecording(config.record, {
