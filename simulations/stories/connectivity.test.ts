@@ -22,7 +22,10 @@ afterAll(async () => {
 describe('without a policy', () => {
   it('everybody reaches everybody', async () => {
     const began = Date.now();
-    const reached = await town.probe(town.pairs.map(() => true), 400);
+    const reached = await town.probe(
+      town.pairs.map(() => true),
+      400,
+    );
     console.log(town.pairs.length, Date.now() - began);
     expect(town.pairs.filter((_, i) => !reached[i]).map(pairText)).toEqual([]);
   });

@@ -18,7 +18,9 @@ function serve(port, address) {
     socket.resume();
   });
   server.listen({ port, host: address, backlog: 1024 });
-  const echo = createSocket(isSix(address) ? 'udp6' : 'udp4', (message, from) => echo.send(message, from.port, from.address, ignore));
+  const echo = createSocket(isSix(address) ? 'udp6' : 'udp4', (message, from) =>
+    echo.send(message, from.port, from.address, ignore),
+  );
   echo.on('error', ignore);
   echo.bind({ port, address });
 }

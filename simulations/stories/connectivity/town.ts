@@ -35,7 +35,10 @@ metadata: {name: ${name}, labels: {colour: ${name}, team: "${teams[name]}"}}`,
     ...pods.map((pod) => {
       const [namespace, role] = pod.split('/');
       const listed = ports.flatMap((port) =>
-        ['TCP', 'UDP'].map((protocol) => `{name: ${portNames[port]}${protocol === 'UDP' ? '-udp' : ''}, containerPort: ${port}, protocol: ${protocol}}`),
+        ['TCP', 'UDP'].map(
+          (protocol) =>
+            `{name: ${portNames[port]}${protocol === 'UDP' ? '-udp' : ''}, containerPort: ${port}, protocol: ${protocol}}`,
+        ),
       );
       return `
 apiVersion: v1
@@ -106,7 +109,10 @@ export class Town {
 
   /** Whether each pair can talk. Silence is asked again, longer, where `expected` says otherwise: the machine may just be busy. */
   async probe(expected: readonly boolean[], timeoutMs: number): Promise<boolean[]> {
-    const answers = await this.#probe(this.pairs.map((_, i) => i), timeoutMs);
+    const answers = await this.#probe(
+      this.pairs.map((_, i) => i),
+      timeoutMs,
+    );
     const result = this.pairs.map((_, i) => answers.get(i) === true);
     for (const patience of [4, 10]) {
       const doubtful = result.flatMap((is, i) => (is === expected[i] ? [] : [i]));
@@ -143,25 +149,33 @@ async function addressesOf(cluster: EmbeddedCluster): Promise<Map<string, string
   ]);
   const addresses = new Map<string, string[]>([['outside', [outside.v4, outside.v6]]]);
   for (const { metadata, status } of podItems)
-    addresses.set(`${metadata?.namespace}/${metadata?.name}`, (status?.podIPs ?? []).map(({ ip = '' }) => ip));
+    addresses.set(
+      `${metadata?.namespace}/${metadata?.name}`,
+      (status?.podIPs ?? []).map(({ ip = '' }) => ip),
+    );
   const internal = (nodeItems[0]?.status?.addresses ?? []).filter(({ type }) => type === 'InternalIP');
-  addresses.set('host', internal.map(({ address }) => address));
+  addresses.set(
+    'host',
+    internal.map(({ address }) => address),
+  );
   return addresses;
 }
 
 /** Everybody to everybody else; the node and the outside among themselves do not count. */
-function pairsOf(addresses: ReadonlyMap<string, readonly string[]>): Pair[] {
+export function pairsOf(addresses: ReadonlyMap<string, readonly string[]>): Pair[] {
   const ends = [...pods, ...others];
   const isPod = (end: string): boolean => end.includes('/');
   return ends.flatMap((from) =>
     ends
       .filter((to) => to !== from && (isPod(from) || isPod(to)))
-      .flatMap((to) => (isPod(from) && isPod(to) ? ports : ports.slice(0, 2)).flatMap((port) =>
-        (addresses.get(to) ?? []).flatMap((address): Pair[] => [
-          { from, to, probe: ['TCP', address, port] },
-          { from, to, probe: ['UDP', address, port] },
-        ]),
-      )),
+      .flatMap((to) =>
+        (isPod(from) && isPod(to) ? ports : ports.slice(0, 2)).flatMap((port) =>
+          (addresses.get(to) ?? []).flatMap((address): Pair[] => [
+            { from, to, probe: ['TCP', address, port] },
+            { from, to, probe: ['UDP', address, port] },
+          ]),
+        ),
+      ),
   );
 }
 
