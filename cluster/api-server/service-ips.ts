@@ -1,13 +1,14 @@
 /**
- * Allocates cluster addresses and node ports for services.
+ * Allocates cluster addresses for services, and has service-ports.ts allocate their node ports.
  *
  * - What is taken is read from the stored services, so there is nothing to release and nothing to leak.
  * - The first addresses of a range are for static use: the search starts after them and returns to them last.
  */
 import ipaddr from 'ipaddr.js';
-import { duplicate, invalidValue, notSupported } from './errors.ts';
+import { invalidValue, notSupported } from './errors.ts';
 import { isAddress } from './names.ts';
-import { type ApiObject, arrayAt, type Cause, fieldAt, isRecord, type ServiceAllocator, stringAt } from './types.ts';
+import { nodePorts } from './service-ports.ts';
+import { type ApiObject, arrayAt, type Cause, fieldAt, type ServiceAllocator, stringAt } from './types.ts';
 
 type Family = 'IPv4' | 'IPv6';
 
@@ -15,7 +16,6 @@ type Family = 'IPv4' | 'IPv6';
 const searchMax = 65_536;
 /** Reserved for services that ask for a certain address, such as the DNS service at .10. */
 const staticMax = 16;
-export const nodePortRange = { first: 30_000, last: 32_767 };
 
 export interface ServiceRange {
   family: Family;
@@ -124,52 +124,6 @@ function clusterIps(
   spec.clusterIPs = assigned;
   spec.clusterIP = assigned[0];
   return [];
-}
-
-function nodePorts(spec: Record<string, unknown>, old: ApiObject | undefined, others: readonly ApiObject[]): Cause[] {
-  const wanted =
-    spec.type === 'NodePort' || (spec.type === 'LoadBalancer' && spec.allocateLoadBalancerNodePorts !== false);
-  const portKey = (port: unknown): string => `${Number(fieldAt(port, 'nodePort') ?? 0)}/${stringAt(port, 'protocol')}`;
-  const taken = new Set(others.flatMap((other) => arrayAt(other, 'spec', 'ports').map(portKey)));
-  const causes: Cause[] = [];
-  arrayAt(spec, 'ports').forEach((port, i) => {
-    if (!isRecord(port)) return;
-    if (!wanted && spec.type === 'ClusterIP') {
-      if (arrayAt(old, 'spec', 'ports').some((before) => portKey(before) === portKey(port))) delete port.nodePort;
-      return;
-    }
-    if (!wanted) return;
-    const same = arrayAt(old, 'spec', 'ports').find(
-      (before) => fieldAt(before, 'port') === port.port && fieldAt(before, 'protocol') === port.protocol,
-    );
-    const wish = Number(port.nodePort || fieldAt(same, 'nodePort') || 0);
-    if (wish !== 0) {
-      if (wish < nodePortRange.first || wish > nodePortRange.last)
-        causes.push(
-          invalidValue(
-            `spec.ports[${i}].nodePort`,
-            wish,
-            `provided port is not in the valid range. The range of valid ports is ${nodePortRange.first}-${nodePortRange.last}`,
-          ),
-        );
-      else if (taken.has(`${wish}/${String(port.protocol)}`)) causes.push(duplicate(`spec.ports[${i}].nodePort`, wish));
-      port.nodePort = wish;
-    } else {
-      const free = freePort(String(port.protocol), taken);
-      if (free === undefined)
-        causes.push(invalidValue(`spec.ports[${i}].nodePort`, 0, 'failed to allocate a nodePort: range is full'));
-      else port.nodePort = free;
-    }
-    taken.add(portKey(port));
-  });
-  return causes;
-}
-
-/** One number for all protocols, so that a DNS-like service can have TCP and UDP on the same one. */
-function freePort(protocol: string, taken: ReadonlySet<string>): number | undefined {
-  for (let port = nodePortRange.first; port <= nodePortRange.last; port++)
-    if (!taken.has(`${port}/${protocol}`)) return port;
-  return undefined;
 }
 
 function freeAddress(range: ServiceRange, taken: ReadonlySet<string>): string | undefined {

@@ -1,11 +1,13 @@
 /** Services: defaults, allocation of addresses and node ports, and what must not change. */
 import { duplicate, forbiddenField, invalidValue, notSupported, required } from '../errors.ts';
 import { cidr, dnsLabel, dnsSubdomain, ipAddress, labels, portNumber, portNumberOrName } from '../names.ts';
-import { type ApiObject, arrayAt, type Cause, fieldAt, isRecord, type Strategy, stringAt } from '../types.ts';
+import { type ApiObject, arrayAt, type Cause, fieldAt, isRecord, type Strategy, sameJson, stringAt } from '../types.ts';
 
 const types = ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'];
 const protocols = ['TCP', 'UDP', 'SCTP'];
 const trafficPolicies = ['Cluster', 'Local'];
+const distributions = ['PreferClose', 'PreferSameZone', 'PreferSameNode'];
+const DAY_SECONDS = 86_400;
 
 export const serviceStrategy: Strategy = {
   defaults(draft) {
@@ -28,6 +30,7 @@ export const serviceStrategy: Strategy = {
     return shape(draft).length > 0 ? [] : context.services.allocate(draft, undefined);
   },
   prepareUpdate(draft, old, context) {
+    dropOfOtherTypes(draft, old);
     return shape(draft).length > 0 ? [] : context.services.allocate(draft, old);
   },
   validate(draft, old) {
@@ -38,9 +41,43 @@ export const serviceStrategy: Strategy = {
       stringAt(old, 'spec', 'type') === 'ExternalName' || stringAt(draft, 'spec', 'type') === 'ExternalName';
     if (old && before !== '' && before !== after && !external)
       causes.push(invalidValue('spec.clusterIPs[0]', after, 'may not change once set'));
+    const [classBefore, classAfter] = [old, draft].map((service) => stringAt(service, 'spec', 'loadBalancerClass'));
+    if (old && isBalanced(old) && isBalanced(draft) && classBefore !== classAfter)
+      causes.push(invalidValue('spec.loadBalancerClass', classAfter, 'may not change once set'));
     return causes;
   },
 };
+
+const isBalanced = (service: unknown): boolean => stringAt(service, 'spec', 'type') === 'LoadBalancer';
+const hasNodePorts = (service: unknown): boolean =>
+  isBalanced(service) || stringAt(service, 'spec', 'type') === 'NodePort';
+/** Reachable from outside the cluster. */
+const isExternal = (service: unknown): boolean =>
+  hasNodePorts(service) || arrayAt(service, 'spec', 'externalIPs').length > 0;
+
+/** Fields that mean something for certain services only. */
+const fieldsOf: readonly [string, (service: unknown) => boolean, string][] = [
+  ['allocateLoadBalancerNodePorts', isBalanced, "may only be used when `type` is 'LoadBalancer'"],
+  ['loadBalancerClass', isBalanced, "may only be used when `type` is 'LoadBalancer'"],
+  ['loadBalancerSourceRanges', isBalanced, "may only be used when `type` is 'LoadBalancer'"],
+  ['externalTrafficPolicy', isExternal, 'may only be set for externally-accessible services'],
+];
+const hasField = (service: unknown, field: string): boolean => {
+  const value = fieldAt(service, 'spec', field);
+  return value !== undefined && value !== '' && !(Array.isArray(value) && value.length === 0);
+};
+
+/** Who changes the type need not take out by hand what was filled in for the type before. */
+function dropOfOtherTypes(draft: ApiObject, old: ApiObject): void {
+  for (const [field, needs] of fieldsOf) {
+    if (needs(draft) || !needs(old) || !sameJson(fieldAt(draft, 'spec', field), fieldAt(old, 'spec', field))) continue;
+    delete (draft.spec as Record<string, unknown>)[field];
+  }
+  if (hasNodePorts(draft) || !hasNodePorts(old)) return;
+  const before = new Set(arrayAt(old, 'spec', 'ports').map((port) => fieldAt(port, 'nodePort')));
+  for (const port of arrayAt(draft, 'spec', 'ports'))
+    if (isRecord(port) && before.has(port.nodePort)) delete port.nodePort;
+}
 
 /** Everything that can be said without knowing other services. */
 function shape(service: ApiObject): Cause[] {
@@ -64,6 +101,20 @@ function shape(service: ApiObject): Cause[] {
     if (value !== undefined && !(values as readonly unknown[]).includes(value))
       causes.push(notSupported(`spec.${field}`, value, values));
   }
+  for (const [field, needs, why] of fieldsOf)
+    if (hasField(service, field) && !needs(service)) causes.push(forbiddenField(`spec.${field}`, why));
+  const distribution = fieldAt(service, 'spec', 'trafficDistribution');
+  if (distribution !== undefined && !distributions.includes(distribution as string))
+    causes.push(notSupported('spec.trafficDistribution', distribution, distributions));
+  const seconds = fieldAt(service, 'spec', 'sessionAffinityConfig', 'clientIP', 'timeoutSeconds');
+  if (seconds !== undefined && !(Number(seconds) > 0 && Number(seconds) <= DAY_SECONDS))
+    causes.push(
+      invalidValue(
+        'spec.sessionAffinityConfig.clientIP.timeoutSeconds',
+        seconds,
+        `must be greater than 0 and less than ${DAY_SECONDS}`,
+      ),
+    );
   arrayAt(service, 'spec', 'externalIPs').forEach((ip, i) => causes.push(...ipAddress(ip, `spec.externalIPs[${i}]`)));
   arrayAt(service, 'spec', 'loadBalancerSourceRanges').forEach((range, i) =>
     causes.push(...cidr(typeof range === 'string' ? range.trim() : range, `spec.LoadBalancerSourceRanges[${i}]`)),
