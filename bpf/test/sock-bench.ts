@@ -7,30 +7,13 @@
  */
 import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { mkdirSync, rmdirSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
-import { cgroup2Mount } from '../../cli/services-config.ts';
-import { Codecs, type Fields } from '../../datapath/codec.ts';
-import { probeFeatures } from '../../datapath/features.ts';
-import { objectPath } from '../../datapath/loader.ts';
+import type { Fields } from '../../datapath/codec.ts';
 import { translatedSockets } from '../../datapath/sock-destroy.ts';
-import { sockHooks, sockProgram } from '../../datapath/sock-hooks.ts';
-import { sockPart } from '../../datapath/sock-part.ts';
-import {
-  attachCgroup,
-  type BpfLink,
-  type BpfObject,
-  bindUdp,
-  createNetns,
-  deleteNetns,
-  listenTcp,
-  openObject,
-  type RingBuffer,
-  ringBuffer,
-} from '../../native/index.ts';
-import { ServiceRows } from './service-rows.ts';
+import { bindUdp, createNetns, deleteNetns, listenTcp, type RingBuffer, ringBuffer } from '../../native/index.ts';
+import type { ServiceRows } from './service-rows.ts';
 import { SockProcess } from './sock-process.ts';
+import { SockPrograms } from './sock-programs.ts';
 
 export const HOST = { ipv4: '192.0.2.1', ipv6: '2001:db8::1' };
 export const POD = { ipv4: '192.0.2.2', ipv6: '2001:db8::2' };
@@ -38,17 +21,14 @@ export const POD = { ipv4: '192.0.2.2', ipv6: '2001:db8::2' };
 export const BACKENDS = ['10.0.1.5', '10.0.1.6', '10.0.1.7', 'fd00::5', 'fd00::6', 'fd00::7'] as const;
 export const BACKEND_PORT = 8080;
 
-const SETTINGS = { sockets: { frontends: 1024, sock_revnat: 4096, sock_flows: 4096, affinity: 1024 } };
+const MAX_ENTRIES = { frontends: 1024, sock_revnat: 4096, sock_flows: 4096, affinity: 1024 };
 
 export class SockBench {
-  object!: BpfObject;
-  codecs!: Codecs;
-  rows!: ServiceRows;
+  readonly netns: { host: string; pod: string };
+  programs!: SockPrograms;
   host!: SockProcess;
   pod!: SockProcess;
-  readonly netns: { host: string; pod: string };
-  readonly cgroup: string;
-  readonly #links: BpfLink[] = [];
+  readonly #name: string;
   readonly #servers: { close(): void }[] = [];
   readonly #events: Fields[] = [];
   #ring: RingBuffer | undefined;
@@ -66,33 +46,25 @@ export class SockBench {
   }
 
   private constructor(name: string) {
-    const unique = `axt-${process.pid}-${name}`;
-    this.netns = { host: `/run/netns/${unique}-host`, pod: `/run/netns/${unique}-pod` };
-    this.cgroup = join(cgroup2Mount() ?? '', unique);
-    mkdirSync(this.cgroup);
+    this.#name = `axt-${process.pid}-${name}`;
+    this.netns = { host: `/run/netns/${this.#name}-host`, pod: `/run/netns/${this.#name}-pod` };
   }
 
   #open(): void {
     this.#wire();
-    const part = sockPart(sockHooks, probeFeatures(), this.netns.host);
-    this.object = openObject(objectPath('sock'), {
-      rodata: part.rodata ?? {},
-      maps: Object.fromEntries(Object.entries(SETTINGS.sockets).map(([map, maxEntries]) => [map, { maxEntries }])),
-    });
-    this.object.load();
-    this.codecs = new Codecs(this.object.btf());
-    this.rows = new ServiceRows(this.codecs, (map) => this.object.map(map));
-    for (const hook of sockHooks) {
-      const program = this.object.program(sockProgram(hook));
-      this.#links.push(attachCgroup({ program, type: `cgroup/${hook}`, cgroupPath: this.cgroup }));
-    }
-    const codec = this.codecs.struct('sock_event');
-    this.#ring = ringBuffer(this.object.map('events'), (records) => {
+    this.programs = new SockPrograms(this.#name, this.netns.host, MAX_ENTRIES);
+    const { object, codecs, cgroup } = this.programs;
+    const codec = codecs.struct('sock_event');
+    this.#ring = ringBuffer(object.map('events'), (records) => {
       for (const record of records) this.#events.push(codec.read(record, 0));
     });
     for (const address of BACKENDS) this.#serve(address);
-    this.host = new SockProcess(this.netns.host, this.cgroup);
-    this.pod = new SockProcess(this.netns.pod, this.cgroup);
+    this.host = new SockProcess(this.netns.host, cgroup);
+    this.pod = new SockProcess(this.netns.pod, cgroup);
+  }
+
+  get rows(): ServiceRows {
+    return this.programs.rows;
   }
 
   /** Events since the last call. */
@@ -103,18 +75,17 @@ export class SockBench {
 
   /** Did a socket reach this address through a service? */
   get isTranslated(): ReturnType<typeof translatedSockets> {
-    return translatedSockets(this.object.map('sock_revnat'), this.object.btf());
+    const { object } = this.programs;
+    return translatedSockets(object.map('sock_revnat'), object.btf());
   }
 
   async close(): Promise<void> {
     await Promise.all([this.host?.stop(), this.pod?.stop()]);
     for (const server of this.#servers) server.close();
-    for (const link of this.#links) link.close();
     this.#ring?.close();
-    this.object?.close();
+    this.programs?.close();
     deleteNetns(this.netns.host);
     deleteNetns(this.netns.pod);
-    rmdirSync(this.cgroup);
   }
 
   #wire(): void {

@@ -6,6 +6,7 @@ const benchmarks = {
   'program-cost': 'program-cost.ts',
   'pod-to-pod': 'pod-to-pod.ts',
   'pod-latency': 'pod-latency.ts',
+  connect: 'connect.ts',
   engine: 'engine.ts',
 } as const;
 type Name = keyof typeof benchmarks;
