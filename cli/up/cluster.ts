@@ -12,6 +12,7 @@ import { listenTcp } from '../../native/index.ts';
 import { type EmbeddedNode, embedNode } from './embedded-node.ts';
 import { EventRecorder } from './event-recorder.ts';
 import { createFabric } from './fabric.ts';
+import { LoadBalancers } from './load-balancers.ts';
 import { applyManifests } from './manifest-apply.ts';
 import type { Manifest } from './manifests.ts';
 import { fabricAddress, fabricNetns, netnsPath, OUTSIDE, SERVICE_RANGE } from './names.ts';
@@ -120,12 +121,15 @@ async function bringUp(options: ClusterOptions, slot: number, undo: (() => unkno
   }
   const scheduler = new Scheduler(objects, new EventRecorder(objects, 'scheduler'));
   const slices = new SliceController(objects, log);
+  const loadBalancers = new LoadBalancers(objects, fabricNetns(name), log);
   undo.push(
     () => scheduler.stop(),
     () => slices.stop(),
+    () => loadBalancers.stop(),
   );
   scheduler.start();
   slices.start();
+  loadBalancers.start();
   const listed = nodes.map(({ name, netns, debugSocket }) => ({ name, netns, debugSocket }));
   writeRecord({ name, pid: process.pid, slot, kubeconfig, nodes: listed });
   const started = nodes.map(async (node) => {

@@ -40,6 +40,8 @@ export class ContainerRunner {
   #lastState: Extract<ContainerState, { kind: 'terminated' }> | undefined;
   #restarts = 0;
   #process: RunningProcess | undefined;
+  /** What a played container has left when it is stopped. */
+  #graceMs = 0;
 
   constructor(options: ContainerOptions) {
     this.#options = options;
@@ -66,9 +68,30 @@ export class ContainerRunner {
     }
   }
 
+  /** Its preStop hook counts against the grace. */
   async stop(graceMs: number): Promise<void> {
+    const isFirst = !this.#stopped.signal.aborted;
+    const startedAt = Date.now();
+    if (isFirst && graceMs > 0 && this.#state.kind === 'running') await this.#preStop(graceMs);
+    this.#graceMs = Math.max(0, graceMs - (Date.now() - startedAt));
     this.#stopped.abort();
-    await this.#process?.stop(graceMs);
+    await this.#process?.stop(this.#graceMs);
+  }
+
+  async #preStop(graceMs: number): Promise<void> {
+    const { sleep, exec } = this.#options.container.lifecycle?.preStop ?? {};
+    const over = AbortSignal.timeout(graceMs);
+    if (sleep) await pause(sleep.seconds * 1_000, over);
+    if (!exec?.command?.length) return;
+    const { netns, cgroup, logFile, facts, container, event } = this.#options;
+    try {
+      const env = environmentOf(container, facts);
+      const hook = await startProcess({ netns, cgroup, argv: exec.command, env, logFile });
+      await Promise.race([hook.ended, aborted(over)]);
+      await hook.stop(0);
+    } catch (error) {
+      event('Warning', 'FailedPreStopHook', `PreStopHook failed: ${error instanceof Error ? error.message : error}`);
+    }
   }
 
   #enter(state: ContainerState): void {
@@ -118,7 +141,7 @@ export class ContainerRunner {
     event('Normal', 'Started', `Started container ${container.name}`);
     this.#enter({ kind: 'running', startedAt });
     await aborted(this.#stopped.signal);
-    played.close();
+    await played.stop(this.#graceMs);
     this.#end(0, 'Completed', '', startedAt);
     return 0;
   }

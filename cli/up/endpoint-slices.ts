@@ -1,5 +1,11 @@
-/** EndpointSlices of a Service, as a pure function of it and its pods; the controller around it is `slice-controller.ts`. */
+/**
+ * EndpointSlices of a Service, as a pure function of it and its pods; the controller around it is `slice-controller.ts`.
+ *
+ * - A pod that is being deleted stays, as terminating and serving while it is ready, until it is gone.
+ * - Pods whose named target ports have different numbers are in different slices.
+ */
 import type { KubeObject } from '../../cluster/events.ts';
+import { fnv1a } from '../../machines/naming.ts';
 import { isFinished, isReady, type Pod } from './pod.ts';
 
 export interface Service extends KubeObject {
@@ -9,6 +15,7 @@ export interface Service extends KubeObject {
     ports?: { name?: string; port: number; targetPort?: number | string; protocol?: string }[];
     ipFamilies?: string[];
     publishNotReadyAddresses?: boolean;
+    trafficDistribution?: string;
   };
 }
 
@@ -16,7 +23,12 @@ export const MANAGED_BY = 'axoneme-up';
 /** The API allows 1000. */
 const ENDPOINTS_MAX = 1000;
 
-export function slicesOf(service: Service, pods: readonly Pod[]): KubeObject[] {
+/** `zones` by node name. */
+export function slicesOf(
+  service: Service,
+  pods: readonly Pod[],
+  zones: ReadonlyMap<string, string> = new Map(),
+): KubeObject[] {
   const { selector } = service.spec;
   if (!selector || Object.keys(selector).length === 0) return [];
   const backends = pods
@@ -25,60 +37,111 @@ export function slicesOf(service: Service, pods: readonly Pod[]): KubeObject[] {
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   const families = service.spec.ipFamilies ?? ['IPv4'];
   return families.flatMap((family) => {
-    const endpoints = backends.flatMap((pod) =>
-      endpointOf(pod, family, service.spec.publishNotReadyAddresses ?? false),
+    const groups = new Map<string, { ports: SlicePort[]; endpoints: Record<string, unknown>[] }>();
+    for (const pod of backends) {
+      const endpoint = endpointOf(pod, family, service, zones);
+      if (!endpoint) continue;
+      const ports = portsOf(service, pod);
+      const text = JSON.stringify(ports);
+      const group = groups.get(text) ?? { ports, endpoints: [] };
+      groups.set(text, group);
+      group.endpoints.push(endpoint);
+    }
+    if (groups.size === 0) groups.set('', { ports: numberedPorts(service), endpoints: [] });
+    return [...groups].flatMap(([text, { ports, endpoints }]) =>
+      Array.from({ length: Math.max(1, Math.ceil(endpoints.length / ENDPOINTS_MAX)) }, (_, piece) => {
+        const part = endpoints.slice(piece * ENDPOINTS_MAX, (piece + 1) * ENDPOINTS_MAX);
+        return slice(service, nameOf(service, family, text, piece), family, part, ports);
+      }),
     );
-    const pieces = Math.max(1, Math.ceil(endpoints.length / ENDPOINTS_MAX));
-    return Array.from({ length: pieces }, (_, piece) => {
-      const part = endpoints.slice(piece * ENDPOINTS_MAX, (piece + 1) * ENDPOINTS_MAX);
-      return slice(service, family, piece, part, portsOf(service, backends));
-    });
   });
 }
 
-function endpointOf(pod: Pod, family: string, publishNotReady: boolean): Record<string, unknown>[] {
-  const ip = pod.status?.podIPs?.find((entry) => entry.ip.includes(':') === (family === 'IPv6'))?.ip;
-  if (!ip) return [];
-  const terminating = pod.metadata.deletionTimestamp !== undefined;
-  const serving = isReady(pod) || (terminating && pod.status?.phase === 'Running');
-  const { namespace, name, uid } = pod.metadata;
-  return [
-    {
-      addresses: [ip],
-      conditions: { ready: publishNotReady || (isReady(pod) && !terminating), serving, terminating },
-      nodeName: pod.spec.nodeName,
-      targetRef: { kind: 'Pod', namespace, name, uid },
-    },
-  ];
+/** Endpoints do not move between slices when others come or go: slices of different ports are named after these. */
+function nameOf({ metadata, spec }: Service, family: string, ports: string, piece: number): string {
+  const isNamed = ports !== '' && spec.ports?.some(({ targetPort }) => typeof targetPort === 'string');
+  const suffix = [...(isNamed ? [fnv1a(ports).slice(0, 5)] : []), ...(piece > 0 ? [piece] : [])];
+  return [metadata.name, family.toLowerCase(), ...suffix].join('-');
 }
 
-/** A named target port is looked up in the first pod that has it. */
-function portsOf(service: Service, pods: readonly Pod[]): Record<string, unknown>[] {
-  return (service.spec.ports ?? []).flatMap(({ name = '', port, targetPort, protocol = 'TCP' }) => {
-    const number = typeof targetPort === 'string' ? namedPort(targetPort, pods) : (targetPort ?? port);
+interface SlicePort {
+  name: string;
+  port: number;
+  protocol: string;
+}
+
+function endpointOf(
+  pod: Pod,
+  family: string,
+  { spec }: Service,
+  zones: ReadonlyMap<string, string>,
+): Record<string, unknown> | undefined {
+  const ip = pod.status?.podIPs?.find((entry) => entry.ip.includes(':') === (family === 'IPv6'))?.ip;
+  if (!ip) return undefined;
+  const terminating = pod.metadata.deletionTimestamp !== undefined;
+  const serving = isReady(pod);
+  const ready = spec.publishNotReadyAddresses === true || (serving && !terminating);
+  const { namespace, name, uid } = pod.metadata;
+  const { nodeName = '' } = pod.spec;
+  const zone = zones.get(nodeName);
+  const hints = ready ? hintsOf(spec.trafficDistribution, nodeName, zone) : undefined;
+  return {
+    addresses: [ip],
+    conditions: { ready, serving, terminating },
+    nodeName,
+    ...(zone && { zone }),
+    ...(hints && { hints }),
+    targetRef: { kind: 'Pod', namespace, name, uid },
+  };
+}
+
+/** Who is to use an endpoint; kube-proxy and its like follow the hints, not the field of the Service. */
+function hintsOf(distribution: string | undefined, node: string, zone: string | undefined): object | undefined {
+  const forZones = zone && { forZones: [{ name: zone }] };
+  switch (distribution) {
+    case 'PreferClose':
+    case 'PreferSameZone':
+      return forZones || undefined;
+    case 'PreferSameNode':
+      return { ...forZones, forNodes: [{ name: node }] };
+    default:
+      return undefined;
+  }
+}
+
+/** A named target port is that of the pod; one that the pod lacks is left out. */
+function portsOf({ spec }: Service, pod: Pod): SlicePort[] {
+  return (spec.ports ?? []).flatMap(({ name = '', port, targetPort, protocol = 'TCP' }) => {
+    const number = typeof targetPort === 'string' ? namedPort(targetPort, protocol, pod) : targetPort || port;
     return number === undefined ? [] : [{ name, port: number, protocol }];
   });
 }
 
-function namedPort(name: string, pods: readonly Pod[]): number | undefined {
-  const ports = pods.flatMap((pod) => pod.spec.containers.flatMap((container) => container.ports ?? []));
-  return ports.find((port) => port.name === name)?.containerPort;
+/** What is known of the ports when there is no pod. */
+function numberedPorts({ spec }: Service): SlicePort[] {
+  return (spec.ports ?? []).flatMap(({ name = '', port, targetPort, protocol = 'TCP' }) =>
+    typeof targetPort === 'string' ? [] : [{ name, port: targetPort || port, protocol }],
+  );
+}
+
+function namedPort(name: string, protocol: string, { spec }: Pod): number | undefined {
+  const ports = spec.containers.flatMap((container) => container.ports ?? []);
+  return ports.find((port) => port.name === name && (port.protocol ?? 'TCP') === protocol)?.containerPort;
 }
 
 function slice(
   service: Service,
+  sliceName: string,
   family: string,
-  piece: number,
   endpoints: Record<string, unknown>[],
-  ports: Record<string, unknown>[],
+  ports: SlicePort[],
 ): KubeObject {
   const { name, namespace, uid } = service.metadata;
-  const suffix = `${family.toLowerCase()}${piece > 0 ? `-${piece}` : ''}`;
   return {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
     metadata: {
-      name: `${name}-${suffix}`,
+      name: sliceName,
       namespace,
       labels: {
         'kubernetes.io/service-name': name,

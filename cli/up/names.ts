@@ -38,6 +38,8 @@ function hash(text: string, digits: number): string {
 }
 
 export const nodeName = (index: number): string => `node-${index + 1}`;
+/** Nodes are in three zones, in turn. */
+export const zoneName = (index: number): string => `zone-${'abc'[index % 3]}`;
 
 /** Each running cluster holds a slot, from which its underlay is numbered. */
 export const SLOTS = 200;
@@ -47,6 +49,8 @@ export const NODES_MAX = 200;
 export const OUTSIDE = { ipv4: '203.0.113.10', ipv6: '2001:db8:113::10' };
 /** The ranges of pods, cut into one piece per node. */
 export const POD_RANGE = { ipv4: '10.0.0.0/16', ipv6: 'fd00:10::/48' };
+/** Addresses of load balancers, as documentation ranges have them. */
+export const LOAD_BALANCER_RANGE = { ipv4: '198.51.100.0/24', ipv6: '2001:db8:51::/120' };
 export const SERVICE_RANGE = { ipv4: '10.96.0.0/16', ipv6: 'fd00:10:96::/112' };
 
 export interface Pair {
@@ -63,6 +67,11 @@ export const podCidrs = (index: number): Pair => ({
 const underlay = (slot: number, host: number): Pair => ({
   ipv4: `172.28.${slot + 1}.${host}`,
   ipv6: `fd00:28:${(slot + 1).toString(16)}::${host.toString(16)}`,
+});
+/** Of the ranges of load balancers, the first left out. */
+export const loadBalancerAddress = (index: number): Pair => ({
+  ipv4: `198.51.100.${index + 1}`,
+  ipv6: `2001:db8:51::${(index + 1).toString(16)}`,
 });
 export const fabricAddress = (slot: number): Pair => underlay(slot, 1);
 export const nodeAddress = (slot: number, index: number): Pair => underlay(slot, index + 10);

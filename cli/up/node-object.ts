@@ -2,7 +2,7 @@
 import { availableParallelism, release, totalmem } from 'node:os';
 import type { CniStatus } from '../../cluster/cni-types.ts';
 import type { KubeObject } from '../../cluster/events.ts';
-import { nodeName, podCidrs } from './names.ts';
+import { nodeName, podCidrs, zoneName } from './names.ts';
 import type { NodeFacts } from './pod-worker.ts';
 
 /** As many pods as the smaller of its pod ranges has addresses for. */
@@ -18,6 +18,7 @@ export function nodeObject(index: number): KubeObject {
       name,
       labels: {
         'kubernetes.io/hostname': name,
+        'topology.kubernetes.io/zone': zoneName(index),
         'kubernetes.io/os': 'linux',
         'kubernetes.io/arch': process.arch === 'x64' ? 'amd64' : process.arch,
       },

@@ -3,6 +3,8 @@
  *
  * - TCP is HTTP: any path answers the pod's name; `/client` answers who asks, `/pod` all there is to know as JSON.
  * - UDP answers each datagram with the pod's name.
+ * - Asked to stop it still accepts for a moment, until everybody has heard that it is going; answers then end their
+ *   connections, and requests under way are finished as long as the grace lasts.
  */
 import { createSocket } from 'node:dgram';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -23,14 +25,27 @@ export interface Role {
 const ANY_ADDRESS = '::';
 
 export interface Played {
+  /** Resolves when every port is closed. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** One open port. */
+interface Served {
+  /** No new work: connections end after the next answer. */
+  drain(): void;
+  /** Resolves when the work under way is done. */
+  finish(): Promise<void>;
   close(): void;
 }
 
+/** How long new connections are still taken: load balancers need to hear that this backend terminates. */
+const LINGER_MAX_MS = 1_000;
+
 /** Throws a NativeError (EADDRINUSE …) when a port cannot be had; nothing is left open then. */
 export async function playContainer(netns: string, role: Role, ports: readonly PlayedPort[]): Promise<Played> {
-  const open: (() => void)[] = [];
+  const open: Served[] = [];
   const close = () => {
-    for (const shut of open.splice(0)) shut();
+    for (const served of open.splice(0)) served.close();
   };
   try {
     for (const { containerPort, protocol } of ports) {
@@ -41,18 +56,46 @@ export async function playContainer(netns: string, role: Role, ports: readonly P
     close();
     throw error;
   }
-  return { close };
+  return {
+    async stop(graceMs) {
+      const lingerMs = Math.min(graceMs / 2, LINGER_MAX_MS);
+      for (const served of open) served.drain();
+      if (lingerMs > 0) await sleep(lingerMs);
+      const finished = Promise.all(open.map((served) => served.finish()));
+      if (graceMs > 0) await Promise.race([finished, sleep(graceMs - lingerMs)]);
+      close();
+    },
+  };
 }
 
-function serveHttp(fd: number, role: Role): Promise<() => void> {
-  const server = createServer((request, response) => respond(request, response, role));
+const sleep = (ms: number): Promise<void> =>
+  new Promise((done) => {
+    setTimeout(done, ms).unref();
+  });
+
+function serveHttp(fd: number, role: Role): Promise<Served> {
+  let isDraining = false;
+  const server = createServer((request, response) => {
+    if (isDraining) response.setHeader('connection', 'close');
+    respond(request, response, role);
+  });
   server.keepAliveTimeout = 60_000;
   return new Promise((done, fail) => {
     server.on('error', fail);
     server.listen({ fd }, () =>
-      done(() => {
-        server.close();
-        server.closeAllConnections();
+      done({
+        drain: () => {
+          isDraining = true;
+        },
+        finish: () =>
+          new Promise((closed) => {
+            server.close(() => closed());
+            server.closeIdleConnections();
+          }),
+        close: () => {
+          server.close();
+          server.closeAllConnections();
+        },
       }),
     );
   });
@@ -79,7 +122,7 @@ function respond(request: IncomingMessage, response: ServerResponse, role: Role)
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
-function serveUdp(fd: number, role: Role): Promise<() => void> {
+function serveUdp(fd: number, role: Role): Promise<Served> {
   const socket = createSocket('udp6');
   return new Promise((done, fail) => {
     socket.on('error', fail);
@@ -88,7 +131,7 @@ function serveUdp(fd: number, role: Role): Promise<() => void> {
       socket.off('error', fail);
       // ICMP errors of single datagrams end up here; they concern nobody else.
       socket.on('error', () => {});
-      done(() => socket.close());
+      done({ drain: () => {}, finish: () => Promise.resolve(), close: () => socket.close() });
     });
   });
 }

@@ -70,7 +70,8 @@ function conditionsOf(report: PodReport): Condition[] {
   return [
     condition('PodReadyToStartContainers', podIPs.length > 0, '', ''),
     condition('Initialized', initialized, 'ContainersNotInitialized', ''),
-    condition('Ready', waiting.length === 0 && !pod.metadata.deletionTimestamp, unready, message),
+    // A pod that is being deleted stays ready as long as its containers run: it serves until they stop.
+    condition('Ready', waiting.length === 0, unready, message),
     condition('ContainersReady', waiting.length === 0, unready, message),
     condition('PodScheduled', true, '', ''),
   ];

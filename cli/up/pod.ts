@@ -19,6 +19,7 @@ export interface Container {
   workingDir?: string;
   env?: EnvVar[];
   ports?: ContainerPort[];
+  lifecycle?: { preStop?: { sleep?: { seconds: number }; exec?: { command?: string[] } } };
 }
 export interface Condition {
   type: string;

@@ -8,11 +8,14 @@ import type { Pod } from './pod.ts';
 /** Changes that come together are answered together. */
 const GATHER_MS = 20;
 const RESOURCE = 'endpointslices';
+const ZONE = 'topology.kubernetes.io/zone';
 
 export class SliceController {
   readonly #objects: Objects;
   readonly #log: (line: string) => void;
   readonly #services = new Map<string, Service>();
+  /** Of nodes, by name. */
+  readonly #zones = new Map<string, string>();
   /** What was written, by namespace/name. */
   readonly #written = new Map<string, { service: string; slice: KubeObject }>();
   readonly #dirty = new Set<string>();
@@ -40,6 +43,10 @@ export class SliceController {
           this.#touch(key(service));
         },
       }),
+      this.#objects.follow<KubeObject>('nodes', {
+        upserted: ({ metadata }) => this.#place(metadata.name, metadata.labels?.[ZONE]),
+        deleted: ({ metadata }) => this.#place(metadata.name, undefined),
+      }),
       this.#objects.follow<Pod>('pods', { upserted: touchNamespace, deleted: touchNamespace }),
     );
   }
@@ -47,6 +54,13 @@ export class SliceController {
   stop(): void {
     clearTimeout(this.#timer);
     for (const end of this.#unfollow) end();
+  }
+
+  #place(node: string, zone: string | undefined): void {
+    if (this.#zones.get(node) === zone) return;
+    if (zone) this.#zones.set(node, zone);
+    else this.#zones.delete(node);
+    for (const service of this.#services.keys()) this.#touch(service);
   }
 
   #touch(service: string): void {
@@ -69,7 +83,7 @@ export class SliceController {
   #reconcile(key: string): void {
     const service = this.#services.get(key);
     const namespace = key.slice(0, key.indexOf('/'));
-    const desired = service ? slicesOf(service, this.#objects.list<Pod>('pods', namespace)) : [];
+    const desired = service ? slicesOf(service, this.#objects.list<Pod>('pods', namespace), this.#zones) : [];
     for (const slice of desired) {
       const id = `${namespace}/${slice.metadata.name}`;
       const before = this.#written.get(id);

@@ -12,7 +12,12 @@ import { type ContainerReport, podStatus } from './pod-status.ts';
 
 function pod(
   name: string,
-  over: { labels?: Record<string, string>; spec?: Partial<Pod['spec']>; status?: Pod['status'] } = {},
+  over: {
+    labels?: Record<string, string>;
+    deletionTimestamp?: string;
+    spec?: Partial<Pod['spec']>;
+    status?: Pod['status'];
+  } = {},
 ): Pod {
   const status = over.status ?? {
     phase: 'Running',
@@ -22,7 +27,13 @@ function pod(
   return {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name, namespace: 'shop', uid: `uid-${name}`, labels: over.labels ?? { app: 'web' } },
+    metadata: {
+      name,
+      namespace: 'shop',
+      uid: `uid-${name}`,
+      labels: over.labels ?? { app: 'web' },
+      ...(over.deletionTimestamp && { deletionTimestamp: over.deletionTimestamp }),
+    },
     spec: {
       nodeName: 'node-1',
       containers: [{ name: 'c', ports: [{ name: 'http', containerPort: 8080 }] }],
@@ -192,7 +203,10 @@ describe('endpoint slices', () => {
 
   test('one for each family, with the pods that the selector means, named ports looked up', () => {
     const slices = slicesOf(service(), [pod('a'), pod('b', { labels: { app: 'other' } })]);
-    expect(slices.map(({ metadata }) => metadata.name)).toEqual(['web-ipv4', 'web-ipv6']);
+    expect(slices.map(({ metadata }) => metadata.name)).toEqual([
+      expect.stringMatching(/^web-ipv4-[0-9a-f]{5}$/),
+      expect.stringMatching(/^web-ipv6-[0-9a-f]{5}$/),
+    ]);
     expect(addresses(slices)).toEqual([['10.0.1.2'], ['fd00::2']]);
     expect(slices[0]?.ports).toEqual([{ name: 'http', port: 8080, protocol: 'TCP' }]);
   });
@@ -205,6 +219,49 @@ describe('endpoint slices', () => {
     expect(slice?.endpoints).toMatchObject([
       { addresses: ['10.0.1.3'], conditions: { ready: false, serving: false, terminating: false } },
     ]);
+  });
+  test('pods whose named ports differ are in slices of their own, numbered ports have one name', () => {
+    const other = pod('b', {
+      spec: { containers: [{ name: 'c', ports: [{ name: 'http', containerPort: 9090 }] }] },
+    });
+    const slices = slicesOf(service({ ipFamilies: ['IPv4'] }), [pod('a'), other]);
+    expect(slices.map(({ ports }) => (ports as { port: number }[])[0]?.port)).toEqual([8080, 9090]);
+    const [after] = slicesOf(service({ ipFamilies: ['IPv4'] }), [other]);
+    expect(after?.metadata.name).toBe(slices[1]?.metadata.name);
+    const numbered = service({ ports: [{ port: 80, targetPort: 8080 }], ipFamilies: ['IPv4'] });
+    expect(slicesOf(numbered, []).map(({ metadata }) => metadata.name)).toEqual(['web-ipv4']);
+  });
+  test('a pod that is being deleted serves until it is not ready any more', () => {
+    const going = (ready: boolean) =>
+      pod('a', {
+        deletionTimestamp: '2026-01-01T00:00:00Z',
+        status: {
+          phase: 'Running',
+          podIPs: [{ ip: '10.0.1.2' }],
+          conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }],
+        },
+      });
+    const conditions = (of: Pod, spec: Partial<Service['spec']> = {}) =>
+      slicesOf(service({ ipFamilies: ['IPv4'], ...spec }), [of]).map(
+        ({ endpoints }) => (endpoints as { conditions: object }[])[0]?.conditions,
+      );
+    expect(conditions(going(true))).toEqual([{ ready: false, serving: true, terminating: true }]);
+    expect(conditions(going(false))).toEqual([{ ready: false, serving: false, terminating: true }]);
+    expect(conditions(going(true), { publishNotReadyAddresses: true })).toEqual([
+      { ready: true, serving: true, terminating: true },
+    ]);
+  });
+  test.each([
+    [undefined, undefined],
+    ['PreferClose', { forZones: [{ name: 'zone-a' }] }],
+    ['PreferSameZone', { forZones: [{ name: 'zone-a' }] }],
+    ['PreferSameNode', { forZones: [{ name: 'zone-a' }], forNodes: [{ name: 'node-1' }] }],
+  ])('trafficDistribution %s becomes hints, and the zone is that of the node', (trafficDistribution, hints) => {
+    const spec = { ipFamilies: ['IPv4'], ...(trafficDistribution && { trafficDistribution }) };
+    const slices = slicesOf(service(spec), [pod('a')], new Map([['node-1', 'zone-a']]));
+    const [endpoint] = slices.flatMap(({ endpoints }) => endpoints as { hints?: object }[]);
+    expect(endpoint).toMatchObject({ zone: 'zone-a', nodeName: 'node-1' });
+    expect(endpoint?.hints).toEqual(hints);
   });
   test('without a selector there are none', () => {
     expect(slicesOf(service({ selector: {} }), [pod('a')])).toEqual([]);
