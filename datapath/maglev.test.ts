@@ -45,22 +45,25 @@ describe('maglev', () => {
     }
   });
 
-  test.each([1, 2, 3, 4, 5])('one of 100 backends gone moves at most a fiftieth of the others’ slots (subnet %d)', (subnet) => {
-    const names = backends(100, subnet);
-    const before = maglevTable(names, 16_381);
-    for (const gone of [0, 17, 50, 99]) {
-      const rest = names.filter((_, i) => i !== gone);
-      const after = maglevTable(rest, 16_381);
-      let kept = 0;
-      let moved = 0;
-      for (const [slot, index] of before.entries()) {
-        if (index === gone) continue;
-        if (rest[after[slot] as number] === names[index]) kept++;
-        else moved++;
+  test.each([1, 2, 3, 4, 5])(
+    'one of 100 backends gone moves at most a fiftieth of the others’ slots (subnet %d)',
+    (subnet) => {
+      const names = backends(100, subnet);
+      const before = maglevTable(names, 16_381);
+      for (const gone of [0, 17, 50, 99]) {
+        const rest = names.filter((_, i) => i !== gone);
+        const after = maglevTable(rest, 16_381);
+        let kept = 0;
+        let moved = 0;
+        for (const [slot, index] of before.entries()) {
+          if (index === gone) continue;
+          if (rest[after[slot] as number] === names[index]) kept++;
+          else moved++;
+        }
+        expect(moved / (moved + kept)).toBeLessThanOrEqual(0.02);
       }
-      expect(moved / (moved + kept)).toBeLessThanOrEqual(0.02);
-    }
-  });
+    },
+  );
 
   test('one more backend takes its share from all, and little else moves', () => {
     const names = backends(100);
@@ -80,7 +83,9 @@ describe('maglev', () => {
   });
 
   test('the table is what it was in the last version', () => {
-    expect([...maglevTable(backends(4), 251).subarray(0, 16)].join(' ')).toMatchInlineSnapshot(`"2 0 0 2 3 0 2 3 0 1 3 3 0 2 1 0"`);
+    expect([...maglevTable(backends(4), 251).subarray(0, 16)].join(' ')).toMatchInlineSnapshot(
+      `"2 0 0 2 3 0 2 3 0 1 3 3 0 2 1 0"`,
+    );
   });
 
   test('no backends, no table; other sizes are refused', () => {

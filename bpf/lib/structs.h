@@ -341,7 +341,7 @@ struct affinity_match {
 
 enum service_name_kind {
 	SERVICE_NAME_SET = 1,      /* key of a bpf.backend-sets row */
-	SERVICE_NAME_FRONTEND = 2, /* key of a bpf.frontends row, service and port name, a zero byte between them */
+	SERVICE_NAME_FRONTEND = 2, /* service, port name and key of a bpf.frontends row, a zero byte between them */
 };
 
 struct service_name_key {
