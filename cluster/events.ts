@@ -65,6 +65,21 @@ export interface AgentFacts {
   datapathBuild: string;
   /** Absent in recordings of before there were services: mode off. */
   services?: ServiceFacts;
+  /** Absent in recordings of before there were policies: nothing is enforced, and nobody waits for policy. */
+  policy?: PolicyFacts;
+}
+
+export interface PolicyFacts {
+  /** always: endpoints that no rule selects are denied everything too; never: rules are ignored. */
+  enforcement: 'default' | 'always' | 'never';
+  /** What policy denies passes, with an event that says so. */
+  audit: boolean;
+  /** Rules with a nodeSelector are about this node. */
+  hostFirewall: boolean;
+  /** The node reaches its pods unless a rule denies it. */
+  allowLocalhost: boolean;
+  /** Capacity of an endpoint's policy map. */
+  entriesMax: number;
 }
 
 /** What of services this node does, already decided: strict does all parts, partial those that were asked for, off none. */
@@ -137,6 +152,8 @@ export interface LinkDeleted {
 export interface LocalRestored {
   type: 'local.restored';
   endpoints: LocalEndpointRow[];
+  /** Local identities of CIDRs, by CIDR: connections and map entries name them, so they keep their numbers. */
+  cidrIdentities?: Record<string, number>;
 }
 /** A driver reports: one result for each op of a step, in order. */
 export interface OpsDone {

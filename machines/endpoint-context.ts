@@ -7,9 +7,15 @@ import type { IdentityFact } from './identity.ts';
 import type { Hears } from './machine.ts';
 import { linkName, macFor } from './naming.ts';
 import { type NodeFact, nodeKey } from './node.ts';
+import { type EndpointPolicyFact, endpointFlags, endpointPolicyTopic } from './policy-facts.ts';
 
 export interface EndpointContext extends LocalEndpointRow {
   key: string;
+  flags: number;
+  /** Its policy is known, or nothing will ever be said of it. */
+  policed: boolean;
+  /** What policy could not do for it, in words; else empty. */
+  policyProblem: string;
   hostMac: string;
   agent: AgentFacts | undefined;
   pod: KubeObject | undefined;
@@ -34,6 +40,9 @@ export type EndpointInput = { key: string } & (
 
 /** The runtime gives CNI about a minute; we answer before that, with a reason. */
 const ADD_TIMEOUT_MS = 30_000;
+
+const POLICY_UNKNOWN =
+  'its policy is not known yet: policies, namespaces and identities have not all been listed from the API server';
 
 /** CNI spec 1.1, "Error": well-known 11 try again later; 100 and up are the plugin's own. */
 export const CNI_TRY_AGAIN = 11;
@@ -62,13 +71,15 @@ export function initialContext(input: EndpointInput): EndpointContext {
     pod: undefined,
     namespace: undefined,
     labelsText: '',
+    policed: false,
+    policyProblem: '',
     requests: [],
     refused: {},
     backoff: calm,
   };
   if (input.why === 'restored') {
     const { row } = input;
-    return { ...row, ...blank, key: input.key, hostMac: macFor(`host/${row.link}`), deadlineMs: 0 };
+    return { ...row, ...blank, flags: row.flags ?? 0, key: input.key, hostMac: macFor(`host/${row.link}`), deadlineMs: 0 };
   }
   const { containerId, ifname } = input.request;
   const link = linkName(containerId, ifname);
@@ -94,6 +105,7 @@ export function initialContext(input: EndpointInput): EndpointContext {
     mtu: 0,
     identity: 0,
     labels: [],
+    flags: 0,
     requests: [input.request.requestId],
     deadlineMs: input.why === 'add' ? input.at + ADD_TIMEOUT_MS : 0,
   };
@@ -111,6 +123,7 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
     case 'fact':
       if (event.value === undefined) return;
       if (event.topic === nodeKey) learnNode(draft, event.value as NodeFact);
+      else if (event.topic === endpointPolicyTopic(draft.endpointId)) learnPolicy(draft, event.value as EndpointPolicyFact);
       else if (event.topic === `identity/${draft.labelsText}`) {
         draft.identity = (event.value as IdentityFact).identity;
         draft.labels = draft.labelsText.split(';').filter(Boolean);
@@ -121,6 +134,15 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
   }
   const { pod, namespace, agent } = draft;
   if (pod && namespace && agent) draft.labelsText = labelsKey(podIdentityLabels(pod, namespace, agent.clusterName));
+}
+
+function learnPolicy(draft: EndpointContext, { ingress, egress, audit, problem }: EndpointPolicyFact): void {
+  draft.policed = true;
+  draft.policyProblem = problem;
+  draft.flags =
+    (ingress ? endpointFlags.enforceIngress : 0) |
+    (egress ? endpointFlags.enforceEgress : 0) |
+    (audit && (ingress || egress) ? endpointFlags.audit : 0);
 }
 
 function learnNode(draft: EndpointContext, fact: NodeFact): void {
@@ -142,5 +164,6 @@ export function missing(context: EndpointContext): string {
   if (!context.namespace) return `namespace ${context.podNamespace} has not been seen on the API server`;
   if (context.identity === 0) return `labels ${context.labelsText} have no identity yet`;
   if (context.mtu === 0) return 'the node has no pod CIDR yet (field spec.podCIDRs of its Node)';
+  if (!context.policed && context.agent?.policy) return POLICY_UNKNOWN;
   return `rows are not programmed yet: ${context.backoff.reason || 'still being applied'}`;
 }

@@ -4,6 +4,7 @@ import { timerRow } from './backoff.ts';
 import { hostCidr } from './cidr.ts';
 import type { EndpointSnapshot } from './endpoint.ts';
 import type { EndpointContext } from './endpoint-context.ts';
+import { endpointFlags, policyRevisionOf } from './policy-facts.ts';
 
 interface Family {
   address: string;
@@ -22,11 +23,12 @@ export function rows({ context, value }: EndpointSnapshot): Row[] {
   switch (value) {
     case 'created':
     case 'identity':
+    case 'awaiting-policy':
       return [...refusals(context), ...deadline(context)];
     case 'addressed':
-      return [...wiring(context), ...refusals(context)];
+      return [...wiring(context, 'regenerating'), ...refusals(context)];
     case 'failing':
-      return [...wiring(context), ...refusals(context), timerRow(context.key, 'wake', context.backoff.dueMs)];
+      return [...wiring(context, 'not-ready'), ...refusals(context), timerRow(context.key, 'wake', context.backoff.dueMs)];
     case 'programmed':
       return [...wiring(context), ...refusals(context), ...answers(context)];
     case 'ready':
@@ -69,7 +71,7 @@ function answers(context: EndpointContext): Row[] {
 }
 
 /** Link, addresses, routes, map entries and programs; nothing while the datapath is not known. */
-function wiring(context: EndpointContext): Row[] {
+function wiring(context: EndpointContext, state: EndpointState = 'ready'): Row[] {
   const { agent, link, mac, hostMac, mtu, netns, ifname } = context;
   if (!agent) return [];
   const build = agent.datapathBuild;
@@ -87,12 +89,12 @@ function wiring(context: EndpointContext): Row[] {
       key: `${link}/egress`,
       value: { dev: link, direction: 'egress', program: 'to_endpoint', build },
     },
-    announcement(context),
+    announcement(context, state),
   ];
 }
 
 function addressing(context: EndpointContext, { address, gateway, anywhere }: Family): Row[] {
-  const { netns, ifname, link, mac, hostMac, mtu, identity, endpointId } = context;
+  const { netns, ifname, link, mac, hostMac, mtu, identity, endpointId, flags } = context;
   const addr = { netns, dev: ifname, address: hostCidr(address) };
   const out: RouteRow = { netns, type: 'unicast', dst: anywhere, dev: ifname, via: gateway, src: '', mtu };
   const back: RouteRow = { netns: '', type: 'unicast', dst: hostCidr(address), dev: link, via: '', src: '', mtu };
@@ -108,7 +110,7 @@ function addressing(context: EndpointContext, { address, gateway, anywhere }: Fa
     {
       table: 'bpf.endpoints',
       key: address,
-      value: { link, identity, id: endpointId, flags: 0, policyRevision: 0, mac, hostMac },
+      value: { link, identity, id: endpointId, flags, policyRevision: policyRevisionOf(flags), mac, hostMac },
     },
   ];
 }
@@ -120,7 +122,7 @@ function remembered(context: EndpointContext): Row[] {
 
 function local(context: EndpointContext): Row {
   const { endpointId, containerId, netns, ifname, link, mac, podNamespace, podName, podUid } = context;
-  const { ipv4, ipv6, identity, labels, gateway4, gateway6, mtu } = context;
+  const { ipv4, ipv6, identity, labels, flags, gateway4, gateway6, mtu } = context;
   const value = {
     endpointId,
     containerId,
@@ -135,6 +137,7 @@ function local(context: EndpointContext): Row {
     ipv6,
     identity,
     labels,
+    flags,
     gateway4,
     gateway6,
     mtu,
@@ -142,8 +145,11 @@ function local(context: EndpointContext): Row {
   return { table: 'local.endpoints', key: `${containerId}/${ifname}`, value };
 }
 
+/** As Cilium calls them. */
+type EndpointState = 'ready' | 'regenerating' | 'not-ready';
+
 /** The CiliumEndpoint that tells the cluster of this endpoint; it goes with its pod. */
-function announcement(context: EndpointContext): Row {
+function announcement(context: EndpointContext, state: EndpointState): Row {
   const { podNamespace, podName, podUid, endpointId, identity, labels, ipv4, ipv6, containerId, ifname } = context;
   const owner = podUid ? { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: podName, uid: podUid }] } : {};
   return {
@@ -167,8 +173,15 @@ function announcement(context: EndpointContext): Row {
           'k8s-pod-name': podName,
           'pod-name': `${podNamespace}/${podName}`,
         },
-        state: 'ready',
+        policy: { ingress: enforcementOf(context, 'enforceIngress'), egress: enforcementOf(context, 'enforceEgress') },
+        state,
       },
     },
   };
+}
+
+function enforcementOf({ flags }: EndpointContext, flag: 'enforceIngress' | 'enforceEgress'): object {
+  const enforcing = (flags & endpointFlags[flag]) !== 0;
+  const isAudit = (flags & endpointFlags.audit) !== 0;
+  return { enforcing, state: !enforcing ? 'non-enforcing' : isAudit ? 'audit' : 'enforcing' };
 }

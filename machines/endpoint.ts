@@ -1,6 +1,7 @@
 /**
- * One pod interface, from CNI ADD to CNI DEL: created → identity → addressed → programmed → ready → leaving.
+ * One pod interface, from CNI ADD to CNI DEL: created → identity → (awaiting-policy →) addressed → programmed → ready → leaving.
  *
+ * - It is a subject of policy from the moment it has an identity, and nothing of it is wired before its policy is known.
  * - A state is named after the last milestone reached.
  * - A restored endpoint knows all it needs from its `local.endpoints` row, so its rows never depend on the API server.
  * - While a changed label set has no identity yet, the old identity stays in force.
@@ -24,9 +25,11 @@ import {
   refuseAll,
 } from './endpoint-context.ts';
 import { rows } from './endpoint-rows.ts';
+import { subjectOf } from './endpoint-subject.ts';
 import { poolKey } from './ip-pool.ts';
-import { type Birth, type Kind, recipe, speech, type Tell } from './machine.ts';
+import { type Birth, type Fact, type Kind, recipe, speech, type Tell } from './machine.ts';
 import { nodeKey } from './node.ts';
+import { endpointPolicyTopic, subjectsTopic } from './policy-facts.ts';
 
 // --- context
 
@@ -45,6 +48,7 @@ const guards = {
   /** Not before the agent is known: a restored endpoint has an address already, and must not ask for another. */
   identified: ({ context }: { context: Context }) =>
     context.identity > 0 && context.mtu > 0 && context.agent !== undefined,
+  policed: ({ context }: { context: Context }) => context.policed || context.agent?.policy === undefined,
   /** A newborn hears the request that it was born of. */
   again: ({ context, event }: { context: Context; event: Event }) =>
     event.type === 'cni.add' && !context.requests.includes(event.requestId),
@@ -161,10 +165,15 @@ const machine = setup({
         params: ({ context }) => ({ to: poolKey, message: { type: 'address.request', owner: context.key } }),
       },
       on: {
-        'address.granted': { target: 'addressed', actions: 'takeAddress' },
+        'address.granted': { target: 'awaiting-policy', actions: 'takeAddress' },
         'address.refused': { target: 'rejected', actions: 'refuseUnaddressed' },
         'timer.fired': { target: 'rejected', actions: 'refuseLate' },
       },
+    },
+    /** Has all but its policy, which is known once everything that policy is made of has been listed. */
+    'awaiting-policy': {
+      always: { target: 'addressed', guard: 'policed' },
+      on: { 'timer.fired': { target: 'rejected', actions: 'refuseLate' } },
     },
     /** Its rows are being applied. */
     addressed: {
@@ -247,6 +256,15 @@ function births(event: ClusterEvent, at: number): Birth[] {
   }
 }
 
+// --- facts
+
+const isNoSubject: ReadonlySet<string> = new Set(['rejected', 'leaving', 'forgotten', 'lingering', 'departed', 'gone']);
+
+function subjectFacts({ context, value }: EndpointSnapshot): Fact[] {
+  if (context.identity === 0 || context.endpointId === 0 || isNoSubject.has(value)) return [];
+  return [{ topic: subjectsTopic, value: subjectOf(context) }];
+}
+
 export const endpoint: Kind = {
   name: 'endpoint',
   logic: machine,
@@ -256,7 +274,9 @@ export const endpoint: Kind = {
     const own = [`container/${containerId}/${ifname}`, timerTopic(key, 'wake')];
     if (endpointId === 0) return own;
     const identity = labelsText ? [`identity/${labelsText}`] : [];
-    return [...own, 'agent', nodeKey, `pods/${podNamespace}/${podName}`, `namespaces/${podNamespace}`, ...identity];
+    const policy = endpointPolicyTopic(endpointId);
+    return [...own, policy, 'agent', nodeKey, `pods/${podNamespace}/${podName}`, `namespaces/${podNamespace}`, ...identity];
   },
+  facts: (snapshot) => subjectFacts(snapshot as EndpointSnapshot),
   rows: (snapshot) => rows(snapshot as EndpointSnapshot),
 };

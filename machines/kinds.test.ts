@@ -22,6 +22,13 @@ const agent = {
     datapathBuild: 'b1',
   },
 };
+const policed = {
+  ...agent,
+  config: {
+    ...agent.config,
+    policy: { enforcement: 'default' as const, audit: false, hostFirewall: true, allowLocalhost: true, entriesMax: 3 },
+  },
+};
 const object = (kind: string, name: string, more: object, namespace?: string) => ({
   apiVersion: 'v1',
   kind,
@@ -135,6 +142,14 @@ const worlds: Record<string, { inputs: unknown[]; alphabet: Message[] }> = {
     ],
     alphabet: [
       agent,
+      policed,
+      {
+        type: 'fact',
+        at,
+        topic: 'policy/endpoint/7',
+        from: 'policy',
+        value: { ingress: true, egress: false, audit: false, problem: '' },
+      },
       upserted('pods', object('Pod', 'web', { uid: 'u1' }, 'demo')),
       upserted('namespaces', object('Namespace', 'demo', {})),
       {

@@ -114,6 +114,8 @@ export interface LocalEndpointRow {
   ipv6: string;
   identity: number;
   labels: string[];
+  /** Of the `endpoints` map: what was enforced last is enforced until policy is known again. Absent in rows of before there was policy. */
+  flags?: number;
   /** As when the endpoint was wired, so that it can be restored without the API server. */
   gateway4: string;
   gateway6: string;
@@ -242,6 +244,7 @@ const ENDPOINTS = ['local'] as const;
 const SERVICES = ['local', 'links', 'kube/services', 'kube/endpointslices', 'kube/nodes', 'kube/pods'] as const;
 const POLICIES = [
   ...ENDPOINTS,
+  'kube/pods',
   'kube/namespaces',
   'kube/ciliumidentities',
   'kube/networkpolicies',
@@ -300,7 +303,7 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     rank: 44,
     lane: 'kernel',
     durable: true,
-    sources: [...ENDPOINTS, ...NODE],
+    sources: [...POLICIES, ...NODE],
     map: { name: 'ipcache', entriesMax: 512_000 },
     doc: 'address to identity',
   },

@@ -1,0 +1,31 @@
+/** What endpoints and the policy machine tell each other, and what of it programs see. */
+import type { NamedPort } from '../policy/change.ts';
+
+/** `enum endpoint_flags` of bpf/lib/structs.h. */
+export const endpointFlags = { enforceIngress: 1, enforceEgress: 2, audit: 4 } as const;
+
+/** Published by every endpoint that has an identity. */
+export const subjectsTopic = 'policy/subjects';
+export interface SubjectFact {
+  endpointId: number;
+  identity: number;
+  /** `k8s:app` → `web`. */
+  labels: Record<string, string>;
+  namedPorts: NamedPort[];
+  /** Its denials are only logged. */
+  audit: boolean;
+}
+
+/** Published by the policy machine, once policy is known. */
+export const endpointPolicyTopic = (endpointId: number): string => `policy/endpoint/${endpointId}`;
+export interface EndpointPolicyFact {
+  ingress: boolean;
+  egress: boolean;
+  audit: boolean;
+  /** Why what is in force is not what policies say; else empty. */
+  problem: string;
+}
+
+/** What conntrack remembers of a check under audit is worth nothing without it: sums of the two never meet. */
+const AUDIT_REVISION = 2 ** 31;
+export const policyRevisionOf = (flags: number): number => (flags & endpointFlags.audit ? AUDIT_REVISION : 1);
