@@ -10,11 +10,12 @@
  * - The work of a step is in proportion to what the event changes.
  * - A row with an op under way gets no other op until the result is in. While one of the kernel lane is under way, no row of that
  *   lane gets one: the order of a plan would be lost between it and the next.
- * - An op that failed is repeated when its row changes, its machine says `retry`, or a dump looked at its table again.
+ * - An op that failed is repeated when its row changes, its machine has another op for the kernel or says `retry`, or a dump looked at
+ *   its table again.
  * - An orphan is deleted only after all sources of its table have synced.
  */
 import { Subject } from 'rxjs';
-import { type ClusterEvent, type LogEntry, type OpDone, topicsOf } from '../cluster/events.ts';
+import { type ClusterEvent, type LogEntry, type OpDone, type OpError, topicsOf } from '../cluster/events.ts';
 import type { Op } from '../datapath/driver.ts';
 import type { Kind } from '../machines/machine.ts';
 import type { RowChange, StoredRow } from '../state/store.ts';
@@ -175,7 +176,7 @@ export class Engine implements Inspector, RowKeeper {
   }
 
   #failed(entry: RowEntry, error: NonNullable<OpDone['error']>): void {
-    entry.error = error;
+    this.#rows.fail(entry, error);
     if (error.kind === 'cancelled') return;
     for (const key of entry.watchers.keys()) {
       this.#population.send(key, { type: 'failed', table: entry.table, key: entry.key, error });
@@ -249,9 +250,37 @@ export class Engine implements Inspector, RowKeeper {
     }
     this.#rows.dirty.clear();
     if (mustWait) return ops;
+    this.#joinFailed();
     for (const entry of this.#waiting) this.#plan(entry, ops);
     this.#waiting.clear();
     return ops;
+  }
+
+  /**
+   * What failed of a machine is tried again with whatever else it has to do, since without it the plan would not be in order:
+   * what is to go may be what the failed row still names. What nobody owns waits until nothing has failed.
+   */
+  #joinFailed(): void {
+    const { failed } = this.#rows;
+    if (failed.size === 0) return;
+    const owners = new Set<string>();
+    // The set grows as it is walked: what joins brings its owners.
+    for (const entry of this.#waiting) {
+      if (settled(entry) || entry.error) continue;
+      for (const key of entry.watchers.keys()) {
+        if (owners.has(key)) continue;
+        owners.add(key);
+        for (const other of this.#population.machines.get(key)?.unsettled ?? []) {
+          if (!other.error || tables[other.table].lane !== 'kernel') continue;
+          this.#rows.touch(other, 'retry');
+          this.#waiting.add(other);
+        }
+      }
+    }
+    this.#rows.dirty.clear();
+    if (![...failed].some(({ table, error }) => tables[table].lane === 'kernel' && error?.kind !== 'cancelled')) return;
+    for (const entry of this.#waiting)
+      if (entry.watchers.size === 0 && !settled(entry) && !entry.error) this.#rows.fail(entry, orphaned);
   }
 
   #plan(entry: RowEntry, ops: Op[]): void {
@@ -416,6 +445,13 @@ function finished(op: OpRecord, doneAt: number, error: OpRecord['error']): OpRec
   if (error) record.error = error;
   return record;
 }
+
+const orphaned: OpError = {
+  kind: 'cancelled',
+  errno: 'ECANCELED',
+  message: 'another row could not be applied, and may still name this one',
+  retryable: true,
+};
 
 /** What an event is about, in the words of its first topic. */
 function subjectOf(event: ClusterEvent): string {

@@ -2,7 +2,8 @@
  * The loop around the engine: the one queue of events in, plans out to the drivers, results back into the queue.
  *
  * - Events are numbered and recorded in the order in which the engine takes them; nothing reaches it by another way.
- * - The kernel lane applies plans one after the other; a step's failure cancels what its owners have left in that plan.
+ * - The kernel lane applies plans one after the other; a step's failure cancels what its owners have left in that plan, and deletes of
+ *   what nobody owns.
  * - The kube and edge lanes run beside it: no kernel op waits for the API server.
  */
 import type { Observable, Subscription } from 'rxjs';
@@ -90,13 +91,19 @@ export class Loop {
 
   async #applyInOrder(steps: readonly Step[]): Promise<void> {
     const unlucky = new Set<string>();
+    let hasFailed = false;
     for (const step of steps) {
       if (this.#stopped) return;
-      const isReady = (op: Op): boolean => !op.owners.some((owner) => unlucky.has(owner));
+      // What nobody owns may be what anything that failed still refers to.
+      const isReady = ({ owners }: Op): boolean =>
+        owners.length > 0 ? !owners.some((owner) => unlucky.has(owner)) : !hasFailed;
       const ready = step.ops.filter(isReady);
       if (ready.length < step.ops.length)
         this.#report(step.ops.filter((op) => !isReady(op)).map((op) => [op, cancelled]));
-      for (const op of await this.#apply(step, ready)) for (const owner of op.owners) unlucky.add(owner);
+      for (const op of await this.#apply(step, ready)) {
+        hasFailed = true;
+        for (const owner of op.owners) unlucky.add(owner);
+      }
     }
   }
 

@@ -41,6 +41,8 @@ export class RowIndex {
   );
   /** Rows to look at before the next plan. */
   readonly dirty = new Set<RowEntry>();
+  /** Rows with an error. */
+  readonly failed = new Set<RowEntry>();
 
   table(table: TableName): ReadonlyMap<string, RowEntry> {
     const entries = this.#entries.get(table);
@@ -100,6 +102,7 @@ export class RowIndex {
   touch(entry: RowEntry, why: OpRecord['reason']): void {
     entry.revision++;
     entry.error = undefined;
+    this.failed.delete(entry);
     entry.why = why;
     this.dirty.add(entry);
   }
@@ -118,7 +121,13 @@ export class RowIndex {
     if (entries?.get(entry.key) !== entry) return;
     if (entry.wants.size === 0 && entry.actualJson === undefined && !entry.inFlight && entry.watchers.size === 0) {
       entries.delete(entry.key);
+      this.failed.delete(entry);
     }
+  }
+
+  fail(entry: RowEntry, error: OpError): void {
+    entry.error = error;
+    this.failed.add(entry);
   }
 }
 

@@ -1,5 +1,6 @@
 /** What may happen to a simulated node, as data: generated from a seed, shrunk when it fails, replayed as written. */
 import { seeded } from './clock.ts';
+import { ENDPOINTS, SERVICES, type ServiceAction, SLICES, serviceKinds } from './services.ts';
 
 /** Numbers choose among what there is, modulo its count; so any shortened list of actions still means something. */
 export type Action =
@@ -21,7 +22,8 @@ export type Action =
   | { do: 'fault'; errno: string; ops: number }
   | { do: 'drift'; which: number; how: 'remove' | 'change' | 'add' }
   | { do: 'work'; ops: number }
-  | { do: 'advance'; ms: number };
+  | { do: 'advance'; ms: number }
+  | ServiceAction;
 
 export const errnos = ['EBUSY', 'ENOMEM', 'EAGAIN', 'EPERM', 'E2BIG'] as const;
 
@@ -61,6 +63,24 @@ const choices: readonly (readonly [weight: number, make: (random: Random) => Act
       do: 'drift',
       which: below(random, 200),
       how: (['remove', 'change', 'add'] as const)[below(random, 3)] ?? 'remove',
+    }),
+  ],
+  [
+    8,
+    (random) => ({
+      do: 'service',
+      service: below(random, SERVICES),
+      as: (['none', ...serviceKinds] as const)[below(random, 1 + serviceKinds.length)] ?? 'none',
+    }),
+  ],
+  [
+    12,
+    (random) => ({
+      do: 'endpoints',
+      service: below(random, SERVICES),
+      slice: below(random, SLICES),
+      ready: below(random, 1 << ENDPOINTS),
+      draining: below(random, 1 << ENDPOINTS),
     }),
   ],
   [16, (random) => ({ do: 'work', ops: 1 + below(random, 12) })],

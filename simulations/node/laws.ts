@@ -3,6 +3,7 @@
  *
  * - At any time: no row of a running pod is taken away (hitless); CNI is answered when it is true (answer); what an agent leaves
  *   in the kernel when it dies has a stored endpoint that the next one knows it by (remembered).
+ *   What something in the kernel names is not taken away (referents).
  * - After faults stop: desired = actual = kernel (convergent); every running pod has all its rows, and nothing else is
  *   there (no lost, no leaked row); looking again, or starting again, changes nothing (minimal).
  * - At the end: another engine makes the same plans of the same log (deterministic).
@@ -18,6 +19,7 @@ import { kernelTables, type SimulatedKernel } from '../kernel.ts';
 import { differences } from '../replay.ts';
 import { plannedLine } from './agent.ts';
 import type { Answered, Sandbox } from './runtime.ts';
+import { checkServices } from './services.ts';
 import type { World } from './world.ts';
 
 const bare = (address: string): string => address.slice(0, address.indexOf('/'));
@@ -96,7 +98,12 @@ export async function checkSettled(world: World): Promise<string[]> {
       found.push(`convergent: ${row} is ${canonical(value)}, wanted ${canonical(wanted.get(row))}`);
   }
   for (const row of world.expectedOfPods()) if (!there.has(row)) found.push(`lost: ${row}, which a running pod needs`);
-  found.push(...checkPods(world), ...checkMemory(agent.engine), ...(await checkMinimal(world)));
+  found.push(
+    ...checkServices(world.api, kernel),
+    ...checkPods(world),
+    ...checkMemory(agent.engine),
+    ...(await checkMinimal(world)),
+  );
   return found;
 }
 

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type Action, actionsFrom, errnos, shrink } from './actions.ts';
 import { checkSettled } from './laws.ts';
 import { runActions } from './run.ts';
+import { ENDPOINTS, SERVICES, SLICES, serviceKinds } from './services.ts';
 import { World } from './world.ts';
 
 const pod = fc.integer({ min: 0, max: 5 });
@@ -15,6 +16,24 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant('advance' as const), ms: fc.constantFrom(100, 1_000, 31_000) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('kill' as const), afterOps: fc.integer({ min: 0, max: 40 }) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('restart' as const) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('service' as const),
+      service: fc.nat(SERVICES - 1),
+      as: fc.constantFrom('none' as const, ...serviceKinds),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('endpoints' as const),
+      service: fc.nat(SERVICES - 1),
+      slice: fc.nat(SLICES - 1),
+      ready: fc.nat(2 ** ENDPOINTS - 1),
+      draining: fc.nat(2 ** ENDPOINTS - 1),
+    }),
+  },
   fc.record({ do: fc.constant('relabel' as const), pod, label: fc.integer({ min: 0, max: 2 }) }),
   fc.record({ do: fc.constant('loseNamespace' as const), pod }),
   fc.record({
@@ -114,12 +133,55 @@ describe('a simulated node', () => {
         { do: 'kill', afterOps: 0 },
       ],
     ],
+    [
+      'a service that changes while its rows are being put',
+      [
+        { do: 'api', up: false },
+        { do: 'service', service: 2, as: 'local' },
+        { do: 'work', ops: 2 },
+        { do: 'api', up: true },
+        { do: 'service', service: 2, as: 'plain' },
+      ],
+    ],
+    [
+      'a frontend that cannot be put while its old set is to go',
+      [
+        { do: 'service', service: 1, as: 'local' },
+        { do: 'create', pod: 3 },
+        { do: 'create', pod: 0 },
+        { do: 'fault', errno: 'E2BIG', ops: 8 },
+        { do: 'service', service: 1, as: 'plain' },
+        { do: 'advance', ms: 31_000 },
+      ],
+    ],
+    [
+      'backends of before the agent’s death, and a set that cannot be put',
+      [
+        { do: 'endpoints', service: 2, slice: 0, ready: 5, draining: 13 },
+        { do: 'kill', afterOps: 4 },
+        { do: 'service', service: 2, as: 'external' },
+        { do: 'fault', errno: 'EBUSY', ops: 2 },
+        { do: 'endpoints', service: 2, slice: 0, ready: 2, draining: 2 },
+        { do: 'restart' },
+      ],
+    ],
   ])('keeps them through %s', async (_, actions) => {
     for (const seed of [7, 34, 45, 62]) expect((await runActions(seed, actions)).violations).toEqual([]);
   });
 
   it('orders its ops so that the kernel never has a reason to refuse one', async () => {
-    const harmless = ['create', 'delete', 'relabel', 'work', 'advance', 'kill', 'restart', 'api'];
+    const harmless = [
+      'create',
+      'delete',
+      'relabel',
+      'work',
+      'advance',
+      'kill',
+      'restart',
+      'api',
+      'service',
+      'endpoints',
+    ];
     for (let seed = 1; seed <= 15; seed++) {
       const world = new World(seed);
       await world.start();

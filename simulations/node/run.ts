@@ -1,4 +1,4 @@
-/** One run of a simulated node: actions, then peace, then the laws; then no pods, and nothing may be left of them. */
+/** One run of a simulated node: actions, then peace, then the laws; then no pods and services, and nothing may be left of them. */
 import { canonical } from '../../state/tables.ts';
 import type { SimulatedKernel } from '../kernel.ts';
 import type { Action } from './actions.ts';
@@ -31,11 +31,12 @@ async function judge(world: World, empty: string): Promise<string[]> {
   if (!(await world.settle())) return [`convergent: never quiet: ${world.unrest()}`];
   const found = await checkSettled(world);
   if (found.length > 0) return found;
-  world.deletePods();
+  world.deleteAll();
   if (!(await world.settle())) return [`convergent: never quiet without pods: ${world.unrest()}`];
   const left = await checkSettled(world);
   const now = contents(world.kernel);
-  if (now !== empty) left.push(`leaked: after all pods are gone the kernel has\n${now}\nat the start it had\n${empty}`);
+  if (now !== empty)
+    left.push(`leaked: after all pods and services are gone the kernel has\n${now}\nat the start it had\n${empty}`);
   return [...left, ...checkDeterministic(world)];
 }
 

@@ -15,6 +15,7 @@ import { claimIdentity, SimulatedApi } from './api.ts';
 import { seeded, VirtualClock } from './clock.ts';
 import { checkAnswer, checkOp, checkRemembered, rowsOfSandbox } from './laws.ts';
 import { SimulatedRuntime } from './runtime.ts';
+import { actOnServices, checkReferents, deleteServices, serviceFacts } from './services.ts';
 
 export const facts: AgentFacts = {
   nodeName: 'node-1',
@@ -25,6 +26,7 @@ export const facts: AgentFacts = {
   masquerade: true,
   mtu: 0,
   datapathBuild: 'b0',
+  services: serviceFacts,
 };
 
 const NODE: KubeObject = {
@@ -100,6 +102,7 @@ export class World {
         const fault = checkOp(op, this.runtime.sandboxes, this.kernel);
         if (fault) this.violations.push(fault);
         this.violations.push(...checkRemembered(op, this.kernel, this.store));
+        if (!this.#isSpoiled) this.violations.push(...checkReferents(op, this.kernel, agent.engine));
       },
       onDefect: (message) => this.violations.push(`defect: ${message}`),
     });
@@ -184,6 +187,9 @@ export class World {
       case 'advance':
         this.clock.advance(action.ms);
         return;
+      case 'service':
+      case 'endpoints':
+        return actOnServices(this.api, action);
     }
   }
 
@@ -315,7 +321,9 @@ export class World {
     return this.runtime.sandboxes.flatMap(rowsOfSandbox);
   }
 
-  deletePods(): void {
+  /** Pods, services and their endpoints. */
+  deleteAll(): void {
+    deleteServices(this.api);
     for (const key of [...this.api.of('pods').keys()]) this.api.delete('pods', key);
   }
 
