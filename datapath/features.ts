@@ -48,9 +48,8 @@ export class NotSupported extends Error {
   readonly since: string;
 
   constructor(feature: FeatureName, what: string, since: string) {
-    super(
-      `${what} (${feature}) needs Linux ${since}, this is ${release()}; the oldest kernel supported is ${KERNEL_FLOOR}`,
-    );
+    const name = what.includes(feature) ? what : `${what} (${feature})`;
+    super(`${name} needs Linux ${since}, this is ${release()}; the oldest kernel supported is ${KERNEL_FLOOR}`);
     this.feature = feature;
     this.since = since;
   }
@@ -114,9 +113,12 @@ const NO_PREALLOC = 1;
 const PAGE_BYTES = 4096;
 const byVersion = (since: string) => (): boolean => isAtLeast(release(), since);
 
+/** How lines about them begin. */
+export const SOCK_HOOK = 'cgroup hook';
+
 /** Without any of them strict mode does not start. */
 function sockHook(hook: SockHook, since: string, without: string): FeatureDef {
-  return { since, without, what: `cgroup hook ${hook}`, probe: () => loads(`probe_${hook}`) };
+  return { since, without, what: `${SOCK_HOOK} ${hook}`, probe: () => loads(`probe_${hook}`) };
 }
 const NO_CONNECT = 'sockets are not translated when they connect';
 const NO_SENDMSG = 'datagrams of unconnected sockets are not translated in the socket';

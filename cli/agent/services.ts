@@ -5,7 +5,7 @@
  */
 import { statSync } from 'node:fs';
 import type { ServiceFacts } from '../../cluster/events.ts';
-import { type Features, NotSupported, requireSockHooks, sockHooksOf } from '../../datapath/features.ts';
+import { type Features, NotSupported, requireSockHooks, SOCK_HOOK, sockHooksOf } from '../../datapath/features.ts';
 import { type ServicesConfig, serviceFacts } from '../services-config.ts';
 
 export interface NodeServices {
@@ -27,7 +27,9 @@ export function nodeServices(config: ServicesConfig, features: Features): NodeSe
     if (missing)
       return { facts: { ...facts, socketLB: false, sockHooks: [] }, notices: [...notices, `socketLB off: ${missing}`] };
   }
-  return { facts, notices };
+  // Their order is that of the hooks: the first ones matter most.
+  const lacking = facts.socketLB ? features.missing.filter((line) => line.startsWith(SOCK_HOOK)) : [];
+  return { facts, notices: [...notices, ...lacking] };
 }
 
 function requireAll({ cgroupRoot }: ServiceFacts, features: Features): void {

@@ -18,7 +18,6 @@ import {
   detachTc,
   isErrno,
   openPinnedLink,
-  openPinnedProgram,
   queryTc,
 } from '../../native/index.ts';
 import type { AttachmentRow } from '../../state/tables.ts';
@@ -26,6 +25,7 @@ import type { LinkNames } from '../codec.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
 import { attempt } from '../errors.ts';
 import { RouteSocket } from '../netlink/route-socket.ts';
+import { type Origin, programOrigins } from '../program-origins.ts';
 
 const directions: readonly Direction[] = ['ingress', 'egress'];
 const UNKNOWN = 'unknown';
@@ -43,10 +43,6 @@ interface Hook {
 }
 interface Attached extends Hook {
   progId: number;
-}
-interface Origin {
-  program: ProgramName;
-  build: string;
 }
 
 export interface AttachmentsOptions {
@@ -137,20 +133,20 @@ export class AttachmentsDriver implements Driver {
     try {
       const target = { ifindex: this.#options.links.indexOf(dev), direction, ...this.#netns() };
       const progId = queryTc(target);
-      if (progId !== undefined && this.#origins().has(progId)) detachTc(target);
+      if (progId !== undefined && programOrigins(this.#options.programsFolder).has(progId)) detachTc(target);
     } catch (error) {
       if (!isErrno(error, 'ENODEV', 'ENXIO')) throw error;
     }
   }
 
   async dump(): Promise<Map<string, AttachmentRow>> {
-    const origins = this.#origins();
+    const origins = programOrigins(this.#options.programsFolder);
     const attached = this.#options.tcx ? await this.#pinned() : await this.#filters(origins);
     const found = new Map<string, AttachmentRow>();
     for (const { dev, direction, progId } of attached) {
       const origin = origins.get(progId);
-      const row = { dev, direction, ...(origin ?? { program: UNKNOWN as ProgramName, build: UNKNOWN }) };
-      found.set(`${dev}/${direction}`, row);
+      const { program, build } = origin ?? { program: UNKNOWN, build: UNKNOWN };
+      found.set(`${dev}/${direction}`, { dev, direction, program: program as ProgramName, build });
     }
     this.#forgetBuilds(new Set([...found.values()].map(({ build }) => build)));
     return found;
@@ -202,20 +198,6 @@ export class AttachmentsDriver implements Driver {
       if (isErrno(error, 'ENODEV', 'ENXIO')) return undefined; // it went since it was listed
       throw error;
     }
-  }
-
-  /** Programs by kernel id, of this build and of earlier ones that may still be attached. */
-  #origins(): Map<number, Origin> {
-    const { programsFolder } = this.#options;
-    const origins = new Map<number, Origin>();
-    for (const build of readdirSync(programsFolder)) {
-      for (const name of readdirSync(join(programsFolder, build))) {
-        const program = openPinnedProgram(join(programsFolder, build, name));
-        origins.set(program.info.id, { program: name as ProgramName, build });
-        program.close();
-      }
-    }
-    return origins;
   }
 
   /** Unpins programs of builds that are attached nowhere. */
