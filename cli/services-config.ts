@@ -1,6 +1,7 @@
 /** Sections `services` and `policy` of the agent's configuration: what may be in them, and what it means. */
 import { readFileSync } from 'node:fs';
 import type { ServiceFacts } from '../cluster/events.ts';
+import { maglevSizes } from '../datapath/maglev.ts';
 
 /** As written: in mode partial the parts that are wanted; strict has all of them and off none. */
 export type ServicesConfig = Omit<ServiceFacts, 'sockHooks'>;
@@ -30,9 +31,6 @@ export const servicesDefaults: ServicesConfig = {
 };
 
 export const policyDefaults: PolicyConfig = { enforcement: 'default', audit: false, hostFirewall: false };
-
-/** As the reference has them; each exceeds a hundredfold the backends it serves well. */
-export const maglevSizes: readonly number[] = [251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071];
 
 /** The only values that a field may have, by `section.field`. */
 export const choices: Readonly<Record<string, readonly (string | number)[]>> = {

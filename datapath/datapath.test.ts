@@ -143,7 +143,20 @@ describe('datapath', () => {
         .mapPressure()
         .map(({ map }) => map)
         .sort(),
-    ).toEqual(['conntrack', 'endpoints', 'fragments', 'ipcache', 'nat', 'netdevs', 'policy']);
+    ).toEqual([
+      'backend_sets',
+      'backend_slots',
+      'backends',
+      'conntrack',
+      'endpoints',
+      'fragments',
+      'frontends',
+      'ipcache',
+      'nat',
+      'netdevs',
+      'policy',
+      'source_ranges',
+    ]);
     expect(datapath.dumpConntrack()).toEqual([]);
     expect(datapath.dumpNat(10)).toEqual([]);
     expect(() => datapath.maps('nothing')).toThrow('there is no map nothing; known are endpoints');

@@ -18,6 +18,7 @@ import { CgroupAttachmentsDriver } from './drivers/cgroup-attachments.ts';
 import { LinksDriver } from './drivers/links.ts';
 import { PolicyDriver } from './drivers/policy.ts';
 import { RoutesDriver } from './drivers/routes.ts';
+import { ServicesDriver } from './drivers/services.ts';
 import { SysctlsDriver } from './drivers/sysctls.ts';
 import { type DatapathEvent, datapathEvents } from './events.ts';
 import { type Features, probeFeatures } from './features.ts';
@@ -128,6 +129,12 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     features.has.sockDestroy && hasSockets
       ? destroySockets(gone, { namespaces: [options.netns, ...(options.podNamespaces?.() ?? [])], isTranslated })
       : Promise.resolve(0);
+  const onError = options.onError ?? ((error) => process.emitWarning(error instanceof Error ? error : String(error)));
+  const services = new ServicesDriver({
+    maps,
+    codecs,
+    onBackendsGone: (gone) => void destroyGone(gone).catch(onError),
+  });
   const conntrackNow = (): number => clock.seconds(hz);
   const gc = new ConntrackGc({
     conntrack: maps('conntrack'),
@@ -136,7 +143,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     nowS: conntrackNow,
     timeoutTcpEstablishedS: Number(runtime.values['timeoutTcpEstablished']),
     timeoutAnyS: Number(runtime.values['timeoutAny']),
-    onError: options.onError ?? ((error) => process.emitWarning(error instanceof Error ? error : String(error))),
+    onError,
     ...(options.gcIntervalMs && { intervalMs: options.gcIntervalMs }),
   });
   const dump = (name: string, limit: number): FlowEntry[] => dumpFlows(maps(name), new Codecs(btf).map(name), limit);
@@ -153,6 +160,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
       new AddrsDriver(options.netns, features.has.addressProtocol),
       new RoutesDriver(options.netns),
       tables,
+      services,
       new PolicyDriver({ policy: maps('policy'), revision: maps('policy_revision'), btf }),
     ],
     linkEvents$: watchLinks(netns),
@@ -161,7 +169,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     gc,
     runtimeConfig: runtime.values,
     metrics: () => packetCounts(maps('metrics'), btf),
-    mapPressure: () => pressures(maps, tables, gc.counters),
+    mapPressure: () => pressures(maps, [...tablesOf(tables), ...services.entries()], gc.counters),
     maps,
     dumpConntrack: (limit = Number.POSITIVE_INFINITY) => dump('conntrack', limit),
     dumpNat: (limit = Number.POSITIVE_INFINITY) => dump('nat', limit),
@@ -186,11 +194,13 @@ function dumpFlows(map: BpfMap, { key, value }: ReturnType<Codecs['map']>, limit
   return entries;
 }
 
-function pressures(maps: (name: string) => BpfMap, tables: BpfTablesDriver, counters: GcCounters): MapPressure[] {
-  const entries: [string, number][] = [
-    ['endpoints', tables.entries('bpf.endpoints')],
-    ['ipcache', tables.entries('bpf.ipcache')],
-    ['netdevs', tables.entries('bpf.netdevs')],
+function pressures(
+  maps: (name: string) => BpfMap,
+  counted: readonly (readonly [string, number])[],
+  counters: GcCounters,
+): MapPressure[] {
+  const entries: (readonly [string, number])[] = [
+    ...counted,
     ['policy', maps('policy').scan().count],
     ['conntrack', counters.conntrackEntries],
     ['nat', counters.natEntries],
@@ -198,3 +208,9 @@ function pressures(maps: (name: string) => BpfMap, tables: BpfTablesDriver, coun
   ];
   return entries.map(([name, count]) => pressureOf(name, count, maps(name).info.maxEntries));
 }
+
+const tablesOf = (tables: BpfTablesDriver): [string, number][] => [
+  ['endpoints', tables.entries('bpf.endpoints')],
+  ['ipcache', tables.entries('bpf.ipcache')],
+  ['netdevs', tables.entries('bpf.netdevs')],
+];

@@ -5,6 +5,7 @@
  * - The build names object and configuration together: the same build, the same behaviour.
  */
 import { createHash } from 'node:crypto';
+import type { ServiceFacts } from '../cluster/events.ts';
 import type { Btf, BtfMap } from '../native/index.ts';
 import { tables } from '../state/tables.ts';
 import { familyOf, parsePrefix } from './address.ts';
@@ -29,6 +30,8 @@ export interface DatapathConfig {
   natPorts?: { min: number; max: number };
   /** Hooks of sockets to load programs for. Default: none. */
   sockHooks?: readonly string[];
+  /** Default: as compiled, services are there. */
+  services?: Pick<ServiceFacts, 'mode' | 'forwarding'>;
   trace?: { aggregation?: (typeof aggregations)[number]; intervalS?: number };
 }
 
@@ -86,6 +89,8 @@ export function runtimeOf(
     natPortMax: config.natPorts?.max,
     traceAggregation: config.trace?.aggregation && aggregations.indexOf(config.trace.aggregation),
     traceInterval: config.trace?.intervalS,
+    services: config.services && Number(config.services.mode !== 'off'),
+    dsr: config.services && Number(config.services.mode !== 'off' && config.services.forwarding === 'dsr'),
   });
   if (config.natPorts && config.natPorts.min > config.natPorts.max) {
     throw new TypeError(`config natPorts: min ${config.natPorts.min} is above max ${config.natPorts.max}`);
@@ -115,8 +120,18 @@ function capacitiesOf({ maps }: DatapathConfig, btf: Btf): Record<string, number
     }
     capacities[name] = capacity;
   }
+  for (const [name, others] of Object.entries(companions)) {
+    if (Object.hasOwn(capacities, name) && !Object.hasOwn(maps, name))
+      capacities[name] = others.reduce((sum, other) => sum + (capacities[other] ?? 0), 0);
+  }
   return capacities;
 }
+
+/** Maps with an entry for each entry of others. */
+const companions: Readonly<Record<string, readonly string[]>> = {
+  service_names: ['frontends', 'backend_sets'],
+  maglev: ['backend_sets'],
+};
 
 function cidr(field: string, text: string, family: 4 | 6): string {
   if (text === '') return '';

@@ -17,6 +17,7 @@ import { probeFeatures } from '../../datapath/features.ts';
 import { kinds } from '../../machines/kinds.ts';
 import { startDebugServer } from '../../observe/debug-server.ts';
 import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
+import { HealthChecksDriver } from '../../reconcilers/drivers/health-checks.ts';
 import { IdentityClaimsDriver, KubeObjectsDriver } from '../../reconcilers/drivers/kube.ts';
 import { LocalDriver } from '../../reconcilers/drivers/local.ts';
 import { TimersDriver } from '../../reconcilers/drivers/timers.ts';
@@ -56,7 +57,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const store = new Store(join(config.stateDir, 'state.db'));
   const services = nodeServices(config.services, probeFeatures());
   const datapath = await openDatapath(
-    { ...config, sockHooks: services.facts.sockHooks },
+    { ...config, services: services.facts, sockHooks: services.facts.sockHooks },
     {
       podNamespaces: () => [...engine.actual('local.endpoints').values()].map((row) => (row as LocalEndpointRow).netns),
     },
@@ -73,6 +74,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
 
   const engine = new Engine(kinds, store);
   const replies = new CniRepliesDriver();
+  const healthChecks = new HealthChecksDriver();
   const timers = new TimersDriver(Date.now, (key) => loop.push('timers', { type: 'timer.fired', key }));
   const client = new KubeClient(kubeConfig);
   const loop: Loop = new Loop({
@@ -82,6 +84,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       new LocalDriver(),
       replies,
       timers,
+      healthChecks,
       new KubeObjectsDriver(client),
       new IdentityClaimsDriver(client, Math.random),
     ],
@@ -133,6 +136,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       await debug.close();
       await loop.stop();
       timers.close();
+      await healthChecks.close();
       await datapath.close();
       recording?.close();
       store.close();
