@@ -283,4 +283,20 @@ describe('life', () => {
     const tables = made.delete('services', service()).map(({ table, action }) => `${action} ${table}`);
     expect(tables).toEqual(['delete bpf.frontends', 'delete bpf.backend-sets', 'delete bpf.backends']);
   });
+
+  test('a full map is told, tried again with pauses, and over when there is room', () => {
+    const made = world([service()]);
+    made.refuse = ({ table }) => table === 'bpf.backends';
+    made.upsert('endpointslices', slice([{ ip: '10.0.0.1' }, { ip: '10.0.0.2' }]));
+    expect(made.state('demo/web')).toBe('failing');
+    expect(made.engine.machine('service/demo/web')?.context).toMatchObject({
+      backoff: { attempt: 1, reason: expect.stringMatching(/^bpf\.backends 10\.0\.0\.\d:8080.*full/) },
+    });
+    made.say({ type: 'timer.fired', key: 'service/demo/web/retry' });
+    expect(made.state('demo/web')).toBe('failing');
+    made.refuse = () => false;
+    made.say({ type: 'timer.fired', key: 'service/demo/web/retry' });
+    expect([made.state('demo/web'), chosen(made, VIP)]).toEqual(['balancing', ['10.0.0.1', '10.0.0.2']]);
+    expect(made.engine.machine('service/demo/web')?.context).toMatchObject({ backoff: { attempt: 0 } });
+  });
 });

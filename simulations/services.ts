@@ -3,7 +3,7 @@
  *
  * - `say` takes an event to its end and returns the ops that it took; `rows` is what then is in the kernel.
  */
-import type { AgentFacts, ClusterEvent, KubeObject, ServiceFacts } from '../cluster/events.ts';
+import type { AgentFacts, ClusterEvent, KubeObject, OpDone, ServiceFacts } from '../cluster/events.ts';
 import type { Op } from '../datapath/driver.ts';
 import { kinds } from '../machines/kinds.ts';
 import { Engine } from '../reconcilers/engine.ts';
@@ -73,6 +73,8 @@ export function sliceObject(service: string, name: string, fields: object): Kube
 export class ServiceWorld {
   readonly engine = new Engine(kinds, { rows: () => [], write: () => {} });
   readonly ops: Op[] = [];
+  /** Ops that the kernel has no room for. */
+  refuse: (op: Op) => boolean = () => false;
   #seq = 0;
 
   /** `links`: addresses with prefix length of eth0. */
@@ -110,11 +112,18 @@ export class ServiceWorld {
     for (let steps = this.#step(event); steps.length > 0; ) {
       const ops = steps.flatMap((step) => step.ops);
       done.push(...ops);
-      const results = ops.map(({ table, key, action, revision }) => ({ table, key, action, revision }));
+      const results = ops.map((op) => this.#resultOf(op));
       steps = this.#step({ type: 'ops.done', results });
     }
     this.ops.push(...done);
     return done;
+  }
+
+  #resultOf(op: Op): OpDone {
+    const { table, key, action, revision } = op;
+    const message = `${action} ${table} ${key}: the map is full`;
+    const error = { kind: 'kernel', errno: 'E2BIG', message, retryable: true } as const;
+    return { table, key, action, revision, ...(this.refuse(op) && { error }) };
   }
 
   /** Without carrying out what it plans. */
