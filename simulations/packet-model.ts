@@ -8,19 +8,34 @@
 import type { EndpointRow } from '../state/tables.ts';
 import { isMulticast, isV6 } from './packet-model/address.ts';
 import { type Connection, type ConnectionState, Connections } from './packet-model/conntrack.ts';
-import { hasPorts, isFragmentationNeeded, isIcmp, type Packet, policyPort } from './packet-model/packet.ts';
+import {
+  hasPorts,
+  isFragmentationNeeded,
+  isIcmp,
+  isIcmpError,
+  type Packet,
+  policyPort,
+} from './packet-model/packet.ts';
 import { type Direction, lookup } from './packet-model/policy.ts';
+import {
+  type Choose,
+  type Selection,
+  type ServiceConfig,
+  type ServiceFlow,
+  Services,
+} from './packet-model/services.ts';
 import type { ModelTables } from './packet-model/tables.ts';
 
 export type { Packet, Tuple } from './packet-model/packet.ts';
 export { type AnyRow, ModelTables } from './packet-model/tables.ts';
 
-export interface ModelConfig {
+export interface ModelConfig extends ServiceConfig {
   ipv4: boolean;
   ipv6: boolean;
   /** The node reaches its pods whatever their ingress policy does not say. */
   allowLocalhost: boolean;
   allowFragmentationNeeded: boolean;
+  services: boolean;
 }
 
 export const usualConfig: ModelConfig = {
@@ -28,10 +43,11 @@ export const usualConfig: ModelConfig = {
   ipv6: true,
   allowLocalhost: true,
   allowFragmentationNeeded: true,
+  services: true,
+  reject: true,
+  externalClusterIP: false,
+  loopback: { ipv4: '169.254.42.1', ipv6: '64:ff9b:1::a9fe:2a01' },
 };
-
-/** Chance: one of these backends (keys of `bpf.backends`), of which there is at least one. */
-export type Choose = (among: readonly string[]) => string | undefined;
 
 /** Where a packet is met: by a program at a link of the node. */
 export interface Place {
@@ -41,6 +57,8 @@ export interface Place {
 
 export type Outcome =
   | { verdict: 'drop'; reason: string }
+  /** Dropped, and the sender is told so in the name of where it went: reset, or port unreachable. */
+  | { verdict: 'refuse'; reason: string }
   /** `to`: the stack decides, the pod behind a link, or a device as routes say. */
   | { verdict: 'pass' | 'redirect'; to: 'stack' | 'host' | 'endpoint' | 'network'; link: string; packet: Packet };
 
@@ -53,13 +71,13 @@ const drop = (reason: string): Outcome => ({ verdict: 'drop', reason });
 export class PacketModel {
   readonly tables: ModelTables;
   readonly connections = new Connections();
+  readonly #services: Services;
   readonly #config: ModelConfig;
-  readonly #choose: Choose;
 
   constructor(tables: ModelTables, config: ModelConfig = usualConfig, choose: Choose = ([first]) => first) {
     this.tables = tables;
     this.#config = config;
-    this.#choose = choose;
+    this.#services = new Services(tables, this.connections, config, choose);
   }
 
   process({ program, link }: Place, packet: Packet): Outcome {
@@ -87,26 +105,32 @@ export class PacketModel {
     if (!(isV6(packet.from) ? ipv6 : ipv4)) return drop('UNSUPPORTED_L3_PROTOCOL');
     const source = this.tables.endpoints.get(packet.from);
     if (source?.link !== link) return drop('INVALID_SOURCE_IP');
-    const target = this.tables.endpoints.get(packet.to);
-    if (!target && isMulticast(packet.to)) return drop('UNKNOWN_L3_TARGET_ADDRESS');
-    const peer = target?.identity ?? this.identityOf(packet.to);
-    const refused = this.#admit(packet, [
-      { endpoint: source, direction: 'egress', peer },
-      ...(target ? [{ endpoint: target, direction: 'ingress' as const, peer: source.identity }] : []),
-    ]);
-    if (refused) return refused;
-    if (target) return deliver(target, packet);
-    if (peer === identities.host) return { verdict: 'pass', to: 'host', link: '', packet };
-    return onward(packet, 'network', '');
+    const selection = this.#select(packet, false);
+    if (selection.kind === 'drop') return drop(selection.reason);
+    if (selection.kind === 'refused') return { verdict: 'refuse', reason: selection.reason };
+    const flow = selection.kind === 'to' ? selection.flow : undefined;
+    const sent = selection.kind === 'to' ? selection.packet : packet;
+    const isLoopback = this.#services.isLoopback(sent.to);
+    const target = isLoopback ? source : this.tables.endpoints.get(sent.to);
+    if (!target && isMulticast(sent.to)) return drop('UNKNOWN_L3_TARGET_ADDRESS');
+    const peer = target?.identity ?? this.identityOf(sent.to);
+    const checks: Check[] = [{ endpoint: source, direction: 'egress', peer }];
+    if (target) checks.push({ endpoint: target, direction: 'ingress', peer: source.identity });
+    // A pod always reaches itself.
+    const passed = this.#admit(sent, flow?.isHairpin ? [] : checks, flow);
+    if ('verdict' in passed) return passed;
+    if (target) return deliver(target, passed);
+    if (peer === identities.host) return { verdict: 'pass', to: 'host', link: '', packet: passed };
+    return onward(passed, 'network', '');
   }
 
   #toEndpoint(link: string, packet: Packet): Outcome {
     const target = this.tables.endpoints.get(packet.to);
     if (target?.link !== link) return drop('UNKNOWN_L3_TARGET_ADDRESS');
-    const refused = this.#admit(packet, [
+    const passed = this.#admit(packet, [
       { endpoint: target, direction: 'ingress', peer: this.identityOf(packet.from) },
     ]);
-    return refused ?? { verdict: 'pass', to: 'endpoint', link, packet };
+    return 'verdict' in passed ? passed : { verdict: 'pass', to: 'endpoint', link, packet: passed };
   }
 
   #fromNetdev(link: string, packet: Packet): Outcome {
@@ -114,18 +138,26 @@ export class PacketModel {
     if (!this.tables.netdevs.has(link)) return untouched;
     const target = this.tables.endpoints.get(packet.to);
     if (!target) return untouched;
-    const refused = this.#admit(packet, [
+    const passed = this.#admit(packet, [
       { endpoint: target, direction: 'ingress', peer: this.identityOf(packet.from) },
     ]);
-    return refused ?? deliver(target, packet);
+    return 'verdict' in passed ? passed : deliver(target, passed);
   }
 
   #toNetdev(packet: Packet): Outcome {
     return { verdict: 'pass', to: 'network', link: '', packet };
   }
 
-  /** Connection and policy of all ends on this node; undefined: the packet passes, and is noted. */
-  #admit(packet: Packet, checks: readonly Check[]): Outcome | undefined {
+  /** What is no answer, and not part of a connection that had one before there was a service, may be a service's. */
+  #select(packet: Packet, isExternal: boolean): Selection {
+    if (!this.#config.services || isIcmpError(packet)) return { kind: 'none' };
+    const { state, connection } = this.connections.stateOf(packet);
+    if (state === 'reply' || connection?.hasReply) return { kind: 'none' };
+    return this.#services.select(packet, isExternal);
+  }
+
+  /** Connection and policy of all ends on this node: the packet as it goes on, and is noted, or why it does not. */
+  #admit(packet: Packet, checks: readonly Check[], flow?: ServiceFlow): Packet | Outcome {
     if (!hasPorts(packet.proto) && !isIcmp(packet)) return drop('CT_UNKNOWN_L4_PROTOCOL');
     const { state, connection } = this.connections.stateOf(packet);
     const checked: Connection['checked'] = {};
@@ -136,8 +168,9 @@ export class PacketModel {
       if (endpoint.flags & ENFORCE[direction] && state !== 'reply')
         checked[direction] = { revision: endpoint.policyRevision, identity: peer };
     }
-    this.connections.note(packet, state, checked);
-    return undefined;
+    this.connections.note(packet, state, checked, flow !== undefined);
+    if (state !== 'reply' || !connection?.isService) return packet;
+    return this.#services.restored(packet) ?? drop('NO_MAPPING_FOR_NAT_MASQUERADE');
   }
 
   #policy(

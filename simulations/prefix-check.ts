@@ -44,7 +44,7 @@ export function fateOf(tables: ModelTables, { place, packet }: Flow, config: Mod
       return among[choice];
     });
     const outcome = model.process(place, packet);
-    if (outcome.verdict === 'drop') fate.stops = true;
+    if (outcome.verdict === 'drop' || outcome.verdict === 'refuse') fate.stops = true;
     else {
       fate.passes = true;
       fate.ends.add(`${outcome.packet.to} ${outcome.packet.dport} ${outcome.to} ${outcome.link}`);

@@ -20,6 +20,9 @@ export interface Connection {
   /** The end that began it. */
   origin: string;
   isClosing: boolean;
+  /** It began at a frontend. */
+  isService: boolean;
+  hasReply: boolean;
   checked: Partial<Record<Direction, Checked>>;
 }
 
@@ -44,11 +47,19 @@ export class Connections {
   }
 
   /** A packet has passed. */
-  note(packet: Packet, state: ConnectionState, checked: Connection['checked']): void {
+  note(packet: Packet, state: ConnectionState, checked: Connection['checked'], isService = false): void {
     if (isIcmpError(packet)) return;
     const key = connectionKey(packet);
     const before = state === 'new' ? undefined : this.known.get(key);
-    const connection = before ?? { origin: endKey(packet.from, packet.sport), isClosing: false, checked: {} };
+    const connection = before ?? {
+      origin: endKey(packet.from, packet.sport),
+      isClosing: false,
+      isService: false,
+      hasReply: false,
+      checked: {},
+    };
+    connection.isService ||= isService;
+    connection.hasReply ||= state === 'reply';
     Object.assign(connection.checked, checked);
     connection.isClosing ||= ((packet.tcpFlags ?? 0) & (tcpFlags.fin | tcpFlags.rst)) !== 0;
     this.known.set(key, connection);

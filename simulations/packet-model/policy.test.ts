@@ -139,7 +139,7 @@ class Scenario {
     const real = bench.run(place.program, place.link as Link, toBytes(packet));
     this.past.push({ place, packet });
     const model =
-      outcome.verdict === 'drop'
+      outcome.verdict === 'drop' || outcome.verdict === 'refuse'
         ? { verdict: 'drop', drops: [outcome.reason] }
         : { verdict: outcome.verdict, drops: [], packet: expected(outcome.packet) };
     const programs =

@@ -29,7 +29,9 @@ export class ModelTables {
   readonly netdevs = new Map<string, NetdevRow>();
   readonly identities = new LongestPrefix<number>();
   readonly policyMaps = new Map<number, PolicyMapRow>();
-  readonly backends = new Map<string, BackendRow>();
+  /** With a number that it has for as long as its row is there. */
+  readonly backends = new Map<string, { row: BackendRow; number: number }>();
+  #backends = 0;
   readonly sets = new Map<string, BackendSetRow>();
   readonly frontends = new Map<string, FrontendRow>();
   /** By frontend. */
@@ -62,7 +64,10 @@ export class ModelTables {
         break;
       }
       case 'bpf.backends':
-        this.backends.set(key, value as BackendRow);
+        this.backends.set(key, {
+          row: value as BackendRow,
+          number: this.backends.get(key)?.number ?? ++this.#backends,
+        });
         break;
       case 'bpf.backend-sets':
         this.sets.set(key, value as BackendSetRow);
