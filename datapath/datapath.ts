@@ -74,6 +74,8 @@ export interface Datapath {
   /** At most `limit` entries, all by default. */
   dumpConntrack(limit?: number): FlowEntry[];
   dumpNat(limit?: number): FlowEntry[];
+  /** Forgets all connections; how many there were. */
+  flushConntrack(): number;
   /** Seconds of the conntrack clock, to which `expires` and `created` of entries relate. */
   conntrackNow(): number;
   close(): Promise<void>;
@@ -173,6 +175,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     maps,
     dumpConntrack: (limit = Number.POSITIVE_INFINITY) => dump('conntrack', limit),
     dumpNat: (limit = Number.POSITIVE_INFINITY) => dump('nat', limit),
+    flushConntrack: () => flush(maps('conntrack')),
     conntrackNow,
     async close() {
       await gc.stop();
@@ -192,6 +195,11 @@ function dumpFlows(map: BpfMap, { key, value }: ReturnType<Codecs['map']>, limit
     }
   }
   return entries;
+}
+
+function flush(map: BpfMap): number {
+  const { keys, count } = map.scan();
+  return count === 0 ? 0 : map.deleteBatch(keys, count);
 }
 
 function pressures(

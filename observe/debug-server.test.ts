@@ -28,6 +28,7 @@ const datapath: DatapathView = {
   dumpConntrack: () => [
     { key: { a: '10.0.1.2', b: '10.0.1.3', portA: 1, portB: 2, proto: 6 }, value: { expires: 160, flags: 2 } },
   ],
+  flushConntrack: () => 7,
   dumpNat: () => [
     {
       key: { saddr: '10.0.1.2', daddr: '192.0.2.9', sport: 1, dport: 2, proto: 6, direction: 1 },
@@ -248,8 +249,11 @@ describe('the debug endpoint', () => {
     expect(JSON.parse(reply.text)).toMatchObject({ error: expect.any(String), expected: expect.any(String) });
   });
 
-  it('changes nothing', async () => {
+  it('changes nothing but what a path says, and that on the unix socket alone', async () => {
     expect((await ask('/v1/status', { socketPath, method: 'POST' })).status).toBe(405);
+    expect((await ask('/v1/bpf/ct/flush', { socketPath })).status).toBe(405);
+    expect((await ask('/v1/bpf/ct/flush', { socketPath, method: 'POST' })).text).toBe('{"deleted":7}\n');
+    expect((await ask('/v1/bpf/ct/flush', { host: '127.0.0.1', port, method: 'POST' })).status).toBe(405);
   });
 
   it('answers on loopback to local names only', async () => {

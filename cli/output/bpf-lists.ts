@@ -1,6 +1,7 @@
 /** Contents of BPF maps in the lines of `cilium-dbg bpf`; pure. */
 import type { PacketCount } from '../../datapath/metrics.ts';
 import { protocolName } from '../../observe/packet.ts';
+import type { LoadBalancerEntry } from '../../observe/services.ts';
 import type { AttachmentRow, EndpointRow, IpcacheRow, NetdevRow } from '../../state/tables.ts';
 import { formatTable } from './table.ts';
 
@@ -57,6 +58,28 @@ export function attachmentsText(entries: readonly Entry<AttachmentRow>[]): strin
   );
 }
 
+/** A line of the frontend, and one for each backend; the sets are shown apart where they differ. */
+export function loadBalancerText(entries: readonly LoadBalancerEntry[]): string {
+  const rows = entries.map((entry) => {
+    const { frontend, type, service, portName, flags, sourceRanges, backends, external } = entry;
+    const both = entry.internalSet === entry.externalSet;
+    const shown = both
+      ? orNone(backends)
+      : [...orNone(backends).map((key) => `${key} (internal)`), ...orNone(external).map((key) => `${key} (external)`)];
+    const notes = [...flags, ...sourceRanges.map((cidr) => `from=${cidr}`)];
+    return [
+      frontend,
+      `${service}${portName ? `:${portName}` : ''}`,
+      type,
+      shown,
+      notes.length > 0 ? notes : ['<none>'],
+    ];
+  });
+  return formatTable(['SERVICE ADDRESS', 'SERVICE', 'TYPE', 'BACKEND ADDRESS', 'FLAGS'], rows);
+}
+
+const orNone = (keys: readonly string[]): readonly string[] => (keys.length > 0 ? keys : ['<none>']);
+
 export function metricsText(counts: readonly NamedCount[]): string {
   return formatTable(
     ['REASON', 'DIRECTION', 'PACKETS', 'BYTES'],
@@ -65,12 +88,13 @@ export function metricsText(counts: readonly NamedCount[]): string {
 }
 
 /** enum ct_flags of bpf/lib/structs.h. */
-const CT = { originB: 1, seenReply: 2, established: 4, closingOrigin: 8, closingReply: 16 };
+const CT = { originB: 1, seenReply: 2, established: 4, closingOrigin: 8, closingReply: 16, service: 64 };
 const CT_NAMES: readonly (readonly [bit: number, name: string])[] = [
   [CT.seenReply, 'SeenReply'],
   [CT.established, 'SeenNonSyn'],
   [CT.closingOrigin, 'TxClosing'],
   [CT.closingReply, 'RxClosing'],
+  [CT.service, 'Service'],
 ];
 
 export function conntrackText({ now, entries }: Flows): string {

@@ -23,12 +23,14 @@ export class DebugClient {
     return JSON.parse(await this.text(path)) as T;
   }
 
+  /** For what changes something. */
+  async post<T>(path: string): Promise<T> {
+    return JSON.parse(await answered(await this.#ask(path, TIMEOUT_MS, 'POST'))) as T;
+  }
+
   /** Also where the answer is a 503 with a body, as of `health`. */
   async text(path: string): Promise<string> {
-    const response = await this.#ask(path, TIMEOUT_MS);
-    const text = await bodyOf(response);
-    if (response.statusCode === 200) return text;
-    throw new DebugError(response.statusCode ?? 0, refusal(text));
+    return answered(await this.#ask(path, TIMEOUT_MS));
   }
 
   /** Lines of JSON, until the agent ends; those that the agent had to drop come as `{dropped}`. */
@@ -44,14 +46,20 @@ export class DebugClient {
     }
   }
 
-  #ask(path: string, timeout: number): Promise<IncomingMessage> {
+  #ask(path: string, timeout: number, method = 'GET'): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      const call = request({ socketPath: this.socketPath, path, timeout }, resolve);
+      const call = request({ socketPath: this.socketPath, path, method, timeout }, resolve);
       call.on('timeout', () => call.destroy(new Error(`no answer within ${timeout} ms`)));
       call.on('error', (error) => reject(new Error(`debug socket ${this.socketPath}: ${error.message}`)));
       call.end();
     });
   }
+}
+
+async function answered(response: IncomingMessage): Promise<string> {
+  const text = await bodyOf(response);
+  if (response.statusCode === 200) return text;
+  throw new DebugError(response.statusCode ?? 0, refusal(text));
 }
 
 async function bodyOf(response: IncomingMessage): Promise<string> {

@@ -1,6 +1,7 @@
-/** `axoneme bpf MAP list`: what the maps and hooks in the kernel hold, straight from the kernel. */
+/** `axoneme bpf MAP list`: what the maps and hooks in the kernel hold, straight from the kernel; and `bpf ct flush`. */
 
 import type { MapPressure } from '../../datapath/metrics.ts';
+import type { LoadBalancerEntry } from '../../observe/services.ts';
 import type { AttachmentRow, EndpointRow, IpcacheRow, NetdevRow } from '../../state/tables.ts';
 import { chosen, noPositionals } from '../output/arguments.ts';
 import {
@@ -10,6 +11,7 @@ import {
   endpointText,
   type Flows,
   ipcacheText,
+  loadBalancerText,
   metricsText,
   type NamedCount,
   natText,
@@ -32,6 +34,7 @@ const listings = {
   endpoint: { path: 'endpoints', text: (entries: Entry<EndpointRow>[]) => endpointText(entries) },
   ct: { path: 'ct', text: (flows: Flows) => conntrackText(flows) },
   nat: { path: 'nat', text: (flows: Flows) => natText(flows) },
+  lb: { path: 'lb', text: (entries: LoadBalancerEntry[]) => loadBalancerText(entries) },
   metrics: { path: 'metrics', text: (counts: NamedCount[]) => metricsText(counts) },
   netdevs: { path: 'netdevs', text: (entries: Entry<NetdevRow>[]) => netdevsText(entries) },
   attachments: { path: 'attachments', text: (entries: Entry<AttachmentRow>[]) => attachmentsText(entries) },
@@ -40,6 +43,7 @@ const listings = {
 const names = Object.keys(listings) as (keyof typeof listings)[];
 
 export const usage = `axoneme bpf MAP list [-o json]
+axoneme bpf ct flush
 
 MAP is ${names.join(', ')}
 ${targetUsage}`;
@@ -47,10 +51,17 @@ ${targetUsage}`;
 export async function run(args: string[]): Promise<number> {
   const { flags, positionals } = parseArguments(args, targetFlags);
   const [map, action = 'list', ...rest] = positionals;
-  const listing: Listing = listings[chosen('map', map, names)];
-  chosen('action', action, ['list']);
+  const name = chosen('map', map, names);
+  const listing: Listing = listings[name];
+  const isFlush = chosen('action', action, name === 'ct' ? ['list', 'flush'] : ['list']) === 'flush';
   noPositionals(rest);
   const isJson = wantsJson(flags.output);
+  if (isFlush) {
+    const flushed = await (await clientFor(flags)).post<{ deleted: number }>('/v1/bpf/ct/flush');
+    if (isJson) printJson(flushed);
+    else print(`${flushed.deleted} connections forgotten\n`);
+    return 0;
+  }
   const answer = await (await clientFor(flags)).get(`/v1/bpf/${listing.path}`);
   if (isJson) printJson(answer);
   else print(listing.text(answer as never));

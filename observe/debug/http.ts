@@ -1,5 +1,5 @@
 /**
- * The small HTTP of the debug endpoint: GET only, JSON answers, JSON errors that say what was expected, line streams.
+ * The small HTTP of the debug endpoint: GET, and POST where a route says so; JSON answers, JSON errors that say what was expected, line streams.
  *
  * - Whatever goes out passes through redaction: nothing secret is shown.
  */
@@ -23,6 +23,8 @@ export interface Query {
 export interface Route {
   /** `*` at the end: the rest of the path, at least one character. */
   pattern: string;
+  /** POST changes something; only on the unix socket. Default: GET. */
+  method?: 'POST';
   doc: string;
   answer(query: Query): Answer | Promise<Answer>;
 }
@@ -86,9 +88,10 @@ export async function serve(
 function answer(routes: readonly Route[], request: IncomingMessage): Answer | Promise<Answer> {
   const { pathname, searchParams } = new URL(request.url ?? '/', 'http://debug');
   const known = routes.map((route) => route.pattern);
-  if (request.method !== 'GET') throw new Refusal(405, `method ${request.method} on ${pathname}`, 'GET');
-  if (pathname === '/' || pathname === '/v1') return json(routes.map(({ pattern, doc }) => ({ path: pattern, doc })));
   const found = match(routes, pathname);
+  const method = found?.route.method ?? 'GET';
+  if (request.method !== method) throw new Refusal(405, `method ${request.method} on ${pathname}`, method);
+  if (pathname === '/' || pathname === '/v1') return json(routes.map(({ pattern, doc }) => ({ path: pattern, doc })));
   if (!found) throw new Refusal(404, `no such path: ${pathname}`, `one of ${known.join(', ')}`);
   return found.route.answer({ rest: decoded(found.rest), params: searchParams });
 }

@@ -2,10 +2,11 @@
 import type { Datapath } from '../../datapath/datapath.ts';
 import type { Inspector } from '../../reconcilers/inspect.ts';
 import type { TableName } from '../../state/tables.ts';
+import type { ServerStatus } from '../hubble/source.ts';
 
 export type DatapathView = Pick<
   Datapath,
-  'metrics' | 'mapPressure' | 'dumpConntrack' | 'dumpNat' | 'conntrackNow' | 'flowEvents$'
+  'metrics' | 'mapPressure' | 'dumpConntrack' | 'dumpNat' | 'flushConntrack' | 'conntrackNow' | 'flowEvents$'
 >;
 
 export interface DebugSources {
@@ -14,6 +15,15 @@ export interface DebugSources {
   kernelRows(table: TableName): Promise<ReadonlyMap<string, unknown>>;
   datapath?: DatapathView;
   agent: AgentView;
+  hubble?: HubbleView;
+}
+
+export interface HubbleView {
+  /** Of the unix socket; Hubble's clients take it as `unix://…`. */
+  socket: string;
+  /** `host:port`; empty: none. */
+  listen: string;
+  status(): ServerStatus;
 }
 
 export interface AgentView {
