@@ -10,12 +10,13 @@ import { startApiServer } from '../../cluster/api-server/index.ts';
 import { crdObjects } from '../../cluster/crds/index.ts';
 import { listenTcp } from '../../native/index.ts';
 import { type EmbeddedNode, embedNode } from './embedded-node.ts';
+import { apiServerSlice } from './endpoint-slices.ts';
 import { EventRecorder } from './event-recorder.ts';
 import { createFabric } from './fabric.ts';
 import { LoadBalancers } from './load-balancers.ts';
 import { applyManifests } from './manifest-apply.ts';
 import type { Manifest } from './manifests.ts';
-import { fabricAddress, fabricNetns, netnsPath, OUTSIDE, SERVICE_RANGE } from './names.ts';
+import { fabricAddress, fabricNetns, KUBERNETES_SERVICE, netnsPath, OUTSIDE, SERVICE_RANGE } from './names.ts';
 import { Objects } from './objects.ts';
 import { serveOutside } from './outside.ts';
 import { pause } from './pause.ts';
@@ -82,7 +83,7 @@ async function bringUp(options: ClusterOptions, slot: number, undo: (() => unkno
       { host: '127.0.0.1', port: 0 },
       { fd: listenTcp({ netns: netnsPath(fabricNetns(name)), address: '::', port: API_PORT }) },
     ],
-    hosts: [router.ipv4, router.ipv6],
+    hosts: [router.ipv4, router.ipv6, KUBERNETES_SERVICE],
     token: randomBytes(24).toString('base64url'),
     database: join(stateDir, 'api-server.db'),
     crds: crdObjects(),
@@ -101,6 +102,7 @@ async function bringUp(options: ClusterOptions, slot: number, undo: (() => unkno
   signal.throwIfAborted();
 
   const objects = new Objects(apiServer.store);
+  objects.create('endpointslices', apiServerSlice(router.ipv4, API_PORT));
   const nodes: EmbeddedNode[] = [];
   undo.push(() => Promise.all(nodes.map((node) => node.stop())));
   for (let index = 0; index < options.nodes; index++) {

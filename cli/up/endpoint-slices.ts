@@ -64,6 +64,18 @@ function nameOf({ metadata, spec }: Service, family: string, ports: string, piec
   return [metadata.name, family.toLowerCase(), ...suffix].join('-');
 }
 
+/** Where the `kubernetes` service leads: its pods are no pods. */
+export function apiServerSlice(address: string, port: number): KubeObject {
+  return {
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: { name: 'kubernetes', namespace: 'default', labels: { 'kubernetes.io/service-name': 'kubernetes' } },
+    addressType: 'IPv4',
+    endpoints: [{ addresses: [address], conditions: { ready: true } }],
+    ports: [{ name: 'https', port, protocol: 'TCP' }],
+  };
+}
+
 interface SlicePort {
   name: string;
   port: number;

@@ -52,6 +52,8 @@ export const POD_RANGE = { ipv4: '10.0.0.0/16', ipv6: 'fd00:10::/48' };
 /** Addresses of load balancers, as documentation ranges have them. */
 export const LOAD_BALANCER_RANGE = { ipv4: '198.51.100.0/24', ipv6: '2001:db8:51::/120' };
 export const SERVICE_RANGE = { ipv4: '10.96.0.0/16', ipv6: 'fd00:10:96::/112' };
+/** The API server as pods see it: the first address of the range. */
+export const KUBERNETES_SERVICE = '10.96.0.1';
 
 export interface Pair {
   ipv4: string;

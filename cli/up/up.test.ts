@@ -12,7 +12,7 @@ import {
   serverPod,
   until,
 } from '../../simulations/stories/embedded.ts';
-import { OUTSIDE } from './names.ts';
+import { KUBERNETES_SERVICE, OUTSIDE } from './names.ts';
 
 const name = `axt-${process.pid}-up`;
 const other = `axt-${process.pid}-up-b`;
@@ -44,8 +44,8 @@ async function pod(podName: string): Promise<PodView> {
   return JSON.parse(stdout) as PodView;
 }
 const literal = (ip: string) => (ip.includes(':') ? `[${ip}]` : ip);
-const curl = async (url: string) => {
-  const { stdout, stderr } = await cluster.exec('demo/client', ['curl', '-sS', '--max-time', '5', url]);
+const curl = async (url: string, ...flags: string[]) => {
+  const { stdout, stderr } = await cluster.exec('demo/client', ['curl', '-sS', '--max-time', '5', ...flags, url]);
   return (stdout || stderr).trim();
 };
 const namespacesOf = (cluster: string) =>
@@ -91,6 +91,9 @@ describe('packets', () => {
       ]);
       expect(stdout.trim()).toBe('web');
     }
+  });
+  test('pod to the API server, through its service', async () => {
+    expect(await curl(`https://${KUBERNETES_SERVICE}/healthz`, '-k')).toBe('ok');
   });
   test('pod to the world outside, masqueraded', async () => {
     const [node4, node6] = (await pod('host')).status.hostIPs;
