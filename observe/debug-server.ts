@@ -49,9 +49,13 @@ export async function startDebugServer(
     await Promise.all(servers.map(ended));
   };
   try {
-    const listener: RequestListener = (request, response) => void serve(routes, request, response);
-    servers.push(await listenOnSocket(createServer(listener), socketPath));
-    if (port > 0) servers.push(await listening(createServer(localOnly(listener)), { host: LOOPBACK, port }));
+    const serving =
+      (offered: readonly Route[]): RequestListener =>
+      (request, response) =>
+        void serve(offered, request, response);
+    servers.push(await listenOnSocket(createServer(serving(routes)), socketPath));
+    const looking = serving(routes.filter(({ method }) => method === undefined));
+    if (port > 0) servers.push(await listening(createServer(localOnly(looking)), { host: LOOPBACK, port }));
   } catch (error) {
     await close();
     throw error;
