@@ -6,7 +6,7 @@
  * - `topicsOf` says who hears an event; a fact (an object, a link) is retained per topic until it is deleted.
  */
 
-import type { LocalEndpointRow } from '../state/tables.ts';
+import type { LocalEndpointRow, LocalPolicyRow } from '../state/tables.ts';
 
 /** A Kubernetes object as watched: managedFields are stripped, nothing else is assumed. */
 export interface KubeObject {
@@ -154,6 +154,8 @@ export interface LocalRestored {
   endpoints: LocalEndpointRow[];
   /** Local identities of CIDRs, by CIDR: connections and map entries name them, so they keep their numbers. */
   cidrIdentities?: Record<string, number>;
+  /** Last valid versions of policies that were not valid. */
+  policies?: LocalPolicyRow[];
 }
 /** A driver reports: one result for each op of a step, in order. */
 export interface OpsDone {

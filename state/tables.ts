@@ -172,6 +172,18 @@ export interface HealthCheckRow {
   service: string;
   localEndpoints: number;
 }
+/** The last valid version of a policy object that is not valid as it is. Key: `kind/namespace/name`. Actual state is SQLite itself. */
+export interface LocalPolicyRow {
+  /** `Policy` of policy/rule.ts. */
+  policy: unknown;
+}
+/** The status of an object that is not ours; fields that are not named stay. Key: `resource/[namespace/]name`. */
+export interface KubeStatusRow {
+  apiVersion: string;
+  kind: string;
+  metadata: { name: string; namespace?: string };
+  status: Record<string, unknown>;
+}
 /** The policy map of one endpoint. Key: endpoint id. */
 export interface PolicyMapRow {
   entriesMax: number;
@@ -192,6 +204,7 @@ export interface PolicyEntryRow {
 
 export interface Tables {
   'local.endpoints': LocalEndpointRow;
+  'local.policies': LocalPolicyRow;
   sysctls: SysctlRow;
   links: LinkRow;
   attachments: AttachmentRow;
@@ -210,6 +223,7 @@ export interface Tables {
   'health.checks': HealthCheckRow;
   'identity.claims': IdentityClaimRow;
   'kube.objects': KubeObjectRow;
+  'kube.status': KubeStatusRow;
   'cni.replies': CniReplyRow;
   timers: TimerRow;
 }
@@ -264,6 +278,13 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     durable: true,
     sources: ENDPOINTS,
     doc: 'endpoints that survive a restart',
+  },
+  'local.policies': {
+    rank: 1,
+    lane: 'kernel',
+    durable: true,
+    sources: POLICIES,
+    doc: 'last valid versions of policies that are not valid now',
   },
   sysctls: { rank: 5, lane: 'kernel', durable: true, sources: NODE, doc: 'kernel settings of the node' },
   links: {
@@ -387,6 +408,14 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     unawaited: true,
     sources: ['kube/pods', 'kube/nodes', 'local'],
     doc: 'objects we own on the API server',
+  },
+  'kube.status': {
+    rank: 71,
+    lane: 'kube',
+    durable: true,
+    unawaited: true,
+    sources: POLICIES,
+    doc: 'status of objects that others own',
   },
   'cni.replies': { rank: 80, lane: 'edge', durable: false, sources: [], doc: 'answers to CNI requests' },
   timers: { rank: 90, lane: 'edge', durable: false, sources: [], doc: 'wake-ups of machines' },

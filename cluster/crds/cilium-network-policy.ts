@@ -4,11 +4,22 @@ import { age, type Crd } from './definition.ts';
 import { rule } from './policy-rule.ts';
 import { anyOfFields, conditions } from './shared.ts';
 
+/** What each node says of the policy, by its name. */
+const ofNode = Type.Object({
+  ok: Type.Optional(Type.Boolean({ description: 'The node finds the policy valid.' })),
+  enforcing: Type.Optional(Type.Boolean({ description: 'The policy, or its last valid version, is in force on the node.' })),
+  error: Type.Optional(Type.String()),
+  lastUpdated: Type.Optional(Type.String({ format: 'date-time' })),
+  localPolicyRevision: Type.Optional(Type.Integer({ format: 'int64' })),
+});
+
 export const ciliumNetworkPolicySchema = Type.Object(
   {
     spec: Type.Optional(rule),
     specs: Type.Optional(Type.Array(rule)),
-    status: Type.Optional(Type.Object({ conditions: Type.Optional(conditions) })),
+    status: Type.Optional(
+      Type.Object({ conditions: Type.Optional(conditions), nodes: Type.Optional(Type.Record(Type.String(), ofNode)) }),
+    ),
   },
   anyOfFields('spec', 'specs'),
 );

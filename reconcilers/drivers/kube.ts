@@ -6,7 +6,7 @@
  */
 import { collectionPath, type KubeClient, KubeError } from '../../cluster/client.ts';
 import type { Driver, Op, OpError, OpResult } from '../../datapath/driver.ts';
-import type { IdentityClaimRow, KubeObjectRow } from '../../state/tables.ts';
+import type { IdentityClaimRow, KubeObjectRow, KubeStatusRow } from '../../state/tables.ts';
 
 const CONFLICT = 409;
 const NOT_FOUND = 404;
@@ -82,6 +82,30 @@ export class KubeObjectsDriver implements Driver {
 function pathOf(key: string, { apiVersion, metadata }: KubeObjectRow): { collection: string; object: string } {
   const collection = collectionPath(apiVersion, key.slice(0, key.indexOf('/')), metadata.namespace);
   return { collection, object: `${collection}/${encodeURIComponent(metadata.name)}` };
+}
+
+/** Status of objects that others own: what is there no more needs none, and what was said last stays. */
+export class KubeStatusDriver implements Driver {
+  readonly tables = ['kube.status'] as const;
+  readonly lane = 'kube';
+  readonly #client: KubeClient;
+
+  constructor(client: KubeClient) {
+    this.#client = client;
+  }
+
+  apply(ops: readonly Op[]): Promise<OpResult[]> {
+    return each(ops, async ({ action, key, value }) => {
+      if (action === 'delete') return;
+      const { status, ...row } = value as KubeStatusRow;
+      const contentType = 'application/merge-patch+json';
+      try {
+        await this.#client.send({ method: 'PATCH', body: { status }, contentType }, `${pathOf(key, row).object}/status`, AS_AGENT);
+      } catch (error) {
+        if (statusOf(error) !== NOT_FOUND) throw error;
+      }
+    });
+  }
 }
 
 export class IdentityClaimsDriver implements Driver {

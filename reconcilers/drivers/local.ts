@@ -5,7 +5,7 @@
 import type { Driver, Op, OpResult } from '../../datapath/driver.ts';
 
 export class LocalDriver implements Driver {
-  readonly tables = ['local.endpoints'] as const;
+  readonly tables = ['local.endpoints', 'local.policies'] as const;
   readonly lane = 'kernel';
 
   apply(ops: readonly Op[]): OpResult[] {
