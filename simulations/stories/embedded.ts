@@ -5,6 +5,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+import { clusterCgroup } from '../../cli/up/cgroups.ts';
 
 const AXONEME = new URL('../../cli/axoneme', import.meta.url).pathname;
 const READY_TIMEOUT_MS = 90_000;
@@ -99,6 +100,11 @@ export class EmbeddedCluster {
     return run(AXONEME, ['exec', '--name', this.name, pod, '--', ...command]);
   }
 
+  /** Runs a command on a node, as a host process. */
+  onNode(node: string, command: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+    return run(AXONEME, ['exec', '--name', this.name, '--node', node, '--', ...command]);
+  }
+
   kubectl(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
     return run('kubectl', ['--kubeconfig', this.ready.kubeconfig, ...args]);
   }
@@ -179,7 +185,9 @@ export function run(command: string, args: string[]): Promise<{ code: number; st
 export async function leftovers(name: string): Promise<string[]> {
   const { stdout } = await run('ip', ['netns', 'list']);
   const netns = stdout.split('\n').filter((line) => line.includes(`axo-${name}.`));
-  const places = [`/sys/fs/bpf/axoneme/${name}`, `/run/axoneme/${name}`].filter((path) => existsSync(path));
+  const places = [`/sys/fs/bpf/axoneme/${name}`, `/run/axoneme/${name}`, clusterCgroup(name)].filter((path) =>
+    existsSync(path),
+  );
   const links = (await run('ip', ['-o', 'link'])).stdout.split('\n').filter((line) => line.includes(name));
   const processes = readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))
