@@ -1,5 +1,6 @@
 /** The agent's configuration file: JSON, validated field by field. */
 import { readFileSync } from 'node:fs';
+import { type HubbleConfig, hubbleDefaults, hubbleTrouble } from './hubble-config.ts';
 import {
   choices,
   type PolicyConfig,
@@ -35,6 +36,7 @@ export interface AgentConfig {
   maps: Record<string, number>;
   services: ServicesConfig;
   policy: PolicyConfig;
+  hubble: HubbleConfig;
 }
 
 const defaults: AgentConfig = {
@@ -58,9 +60,10 @@ const defaults: AgentConfig = {
   maps: {},
   services: servicesDefaults,
   policy: policyDefaults,
+  hubble: hubbleDefaults,
 };
 /** Sections whose fields are checked one by one; the others are taken as they are. */
-const sections: ReadonlySet<string> = new Set(['services', 'policy']);
+const sections: ReadonlySet<string> = new Set(['services', 'policy', 'hubble']);
 
 /** Throws with the file, the field, the value and what was expected. */
 export function loadAgentConfig(path: string): AgentConfig {
@@ -83,6 +86,9 @@ export function parseAgentConfig(raw: unknown, path: string): AgentConfig {
   if (!config.ipv4 && !config.ipv6) throw new Error(`agent config ${path}: ipv4 and ipv6 are both false, expected one`);
   config.cniSocket ||= `${config.stateDir}/cni.sock`;
   config.debugSocket ||= `${config.stateDir}/debug.sock`;
+  config.hubble.socket ||= `${config.stateDir}/hubble.sock`;
+  const trouble = hubbleTrouble(config.hubble);
+  if (trouble) throw new Error(`agent config ${path}: ${trouble}`);
   return config;
 }
 

@@ -31,7 +31,7 @@ if command -v flock >/dev/null && ! flock --nonblock 9; then
 fi
 
 # --- 1. Debian packages -----------------------------------------------------------------------------------------------
-packages='clang-19 libbpf-dev libelf-dev zlib1g-dev make g++ bpftool iproute2 nftables iperf3 iputils-ping curl jq
+packages='clang-19 libbpf-dev libelf-dev zlib1g-dev make g++ bpftool iproute2 nftables openssl iperf3 iputils-ping curl jq
   tcpdump netcat-openbsd procps util-linux ca-certificates'
 # Only where no kubectl is on PATH: other packages that bring one conflict with Debian's.
 command -v kubectl >/dev/null || packages="$packages kubernetes-client"

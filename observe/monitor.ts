@@ -70,7 +70,7 @@ const MATCHES: Readonly<Record<number, string>> = {
   6: 'Proto-Only',
 };
 /** enum source_file of structs.h. */
-const FILES: Readonly<Record<number, string>> = {
+export const FILES: Readonly<Record<number, string>> = {
   1: 'datapath.bpf.c',
   2: 'parse.h',
   3: 'neighbor.h',

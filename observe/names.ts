@@ -32,6 +32,7 @@ export class Names {
   readonly #inspector: Inspector;
   readonly #now: () => number;
   #pods = new Map<string, EndName>();
+  #endpointIds = new Map<string, number>();
   #labels = new Map<number, string[]>();
   #isStale = true;
   #refreshedAt = Number.NEGATIVE_INFINITY;
@@ -60,6 +61,12 @@ export class Names {
     return { pod: '', identity, labels: this.labelsOf(identity) };
   }
 
+  /** 0: no endpoint of this node has the address. */
+  endpointIdOf(address: string): number {
+    this.#refresh();
+    return this.#endpointIds.get(address) ?? 0;
+  }
+
   labelsOf(identity: number): string[] {
     this.#refresh();
     const reserved = reservedNames.get(identity);
@@ -80,14 +87,19 @@ export class Names {
     this.#isStale = false;
     this.#refreshedAt = now;
     this.#pods = new Map();
+    this.#endpointIds = new Map();
     this.#labels = new Map();
     for (const { kind, context } of this.#inspector.machines()) {
       if (kind === 'identity') this.#learnIdentity(context as { text: string; numbers: number[] });
       if (kind !== 'endpoint') continue;
-      const { podNamespace, podName, identity, labels, ipv4, ipv6 } = context as EndpointContext;
+      const { podNamespace, podName, identity, labels, ipv4, ipv6, endpointId } = context as EndpointContext;
       if (identity > 0 && labels.length > 0) this.#labels.set(identity, labels);
       const name = { pod: `${podNamespace}/${podName}`, identity, labels };
-      for (const address of [ipv4, ipv6]) if (address) this.#pods.set(address, name);
+      for (const address of [ipv4, ipv6]) {
+        if (!address) continue;
+        this.#pods.set(address, name);
+        this.#endpointIds.set(address, endpointId);
+      }
     }
   }
 

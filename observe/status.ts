@@ -8,7 +8,7 @@ import { nodeKey } from '../machines/node.ts';
 import type { EngineStats, Inspector, MachineView } from '../reconcilers/inspect.ts';
 import { type Digest, digestOf } from '../state/digest.ts';
 import { tableNames, tables } from '../state/tables.ts';
-import type { DebugSources } from './debug/sources.ts';
+import type { DebugSources, HubbleView } from './debug/sources.ts';
 import { identitiesOf } from './endpoints.ts';
 
 export interface PoolView {
@@ -45,6 +45,8 @@ export interface StatusView {
   engine: EngineStats;
   mapPressure: MapPressure[];
   missingFeatures: readonly string[];
+  /** Where flows are to be had; absent without a datapath. */
+  hubble?: { socket: string; listen: string; flows: number; capacity: number; seen: number; flowsPerSecond: number };
   /** Of the actual rows after the event `engine.seq`. */
   digest: Digest;
 }
@@ -57,7 +59,7 @@ export interface HealthView {
 /** Addresses of a pod CIDR that no pod gets: network, gateway, broadcast. */
 const ADDRESSES_KEPT = 3;
 
-export function statusOf({ inspector, agent, datapath }: DebugSources, now: number): StatusView {
+export function statusOf({ inspector, agent, datapath, hubble }: DebugSources, now: number): StatusView {
   const machines = inspector.machines();
   const facts = (inspector.machine(nodeKey)?.context as { agent?: AgentFacts } | undefined)?.agent;
   const sources = sourcesOf(inspector);
@@ -90,8 +92,14 @@ export function statusOf({ inspector, agent, datapath }: DebugSources, now: numb
     engine: inspector.stats(),
     mapPressure: datapath?.mapPressure() ?? [],
     missingFeatures: agent.features.missing,
+    ...(hubble && { hubble: hubbleOf(hubble) }),
     digest: digestOfRows(inspector),
   };
+}
+
+function hubbleOf({ socket, listen, status }: HubbleView): NonNullable<StatusView['hubble']> {
+  const { num_flows, max_flows, seen_flows, flows_rate } = status();
+  return { socket, listen, flows: num_flows, capacity: max_flows, seen: seen_flows, flowsPerSecond: flows_rate };
 }
 
 export function healthOfNode({ inspector }: DebugSources): HealthView {

@@ -1,3 +1,4 @@
+/** Few is a Map that mostly has one entry. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { Few } from './few.ts';

@@ -27,6 +27,7 @@ import { Store } from '../../state/store.ts';
 import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
 import { cniHandlers } from './cni-handlers.ts';
+import { agentHubble } from './hubble.ts';
 import { kubeEvents } from './kube-sources.ts';
 import { nodeServices } from './services.ts';
 
@@ -117,6 +118,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     handlers: cniHandlers({ engine, loop, store, replies, kernelRows }),
     log,
   });
+  const hubble = await agentHubble(config, engine, datapath, version);
   const debug = await startDebugServer(
     { socketPath: config.debugSocket, port: config.debugPort },
     {
@@ -124,6 +126,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       kernelRows,
       datapath,
       agent: { nodeName: config.nodeName, version, build: datapath.build, startedAt, features: datapath.features },
+      hubble: { socket: config.hubble.socket, listen: config.hubble.listen, status: hubble.status },
     },
   );
   datapath.gc.start();
@@ -133,6 +136,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     async stop() {
       clearInterval(resync);
       await cni.close();
+      await hubble.close();
       await debug.close();
       await loop.stop();
       timers.close();

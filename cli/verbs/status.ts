@@ -65,6 +65,7 @@ export function statusText(status: StatusView, colours: Colours): string {
     ],
     ['Drift', `${engine.driftRepaired} rows repaired`],
     ['Map pressure', pressureText(status)],
+    ['Hubble', hubbleText(status)],
     ['Missing features', missingFeatures.length > 0 ? missingFeatures : 'none'],
     ['Digest', `sha256:${status.digest.total} at event ${engine.seq}`],
   ];
@@ -89,6 +90,13 @@ const familyText = ({ ipv4, ipv6 }: StatusView['families']): string =>
 function engineText({ engine }: StatusView): string {
   const { events, transitions, machines, rows, pending, inFlight } = engine;
   return `${events} events, ${transitions} transitions, ${machines} machines, ${rows} rows, ${pending} unsettled, ${inFlight} ops under way`;
+}
+
+function hubbleText({ hubble }: StatusView): string {
+  if (!hubble) return 'Disabled';
+  const { flows, capacity, flowsPerSecond, socket, listen } = hubble;
+  const fill = `Current/Max Flows: ${flows}/${capacity} (${((100 * flows) / capacity).toFixed(2)}%)`;
+  return `Ok   ${fill}, Flows/s: ${flowsPerSecond.toFixed(2)}   unix://${socket}${listen ? `, ${listen}` : ''}`;
 }
 
 function pressureText({ mapPressure }: StatusView): string {

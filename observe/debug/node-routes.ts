@@ -1,10 +1,10 @@
 /** The node as people know it: status, health, endpoints, identities, BPF maps, and the datapath's events. */
 import { uptime } from 'node:os';
 import { map, type Observable } from 'rxjs';
-import { linkNames } from '../../datapath/link-names.ts';
 import { dropReasons } from '../../state/drop-reasons.ts';
 import type { TableName } from '../../state/tables.ts';
 import { endpointForms, endpointMatcher, endpointsOf, identitiesOf } from '../endpoints.ts';
+import { keptLinkNames } from '../link-names.ts';
 import { describe, type MonitorRecord } from '../monitor.ts';
 import type { Names } from '../names.ts';
 import { healthOfNode, statusOf } from '../status.ts';
@@ -13,7 +13,6 @@ import type { DatapathView, DebugSources } from './sources.ts';
 
 /** Entries of one answer: conntrack may hold a quarter of a million. */
 const FLOWS_MAX = 100_000;
-const LINK_NAMES_MS = 2_000;
 
 const bpfTables: Readonly<Record<string, TableName>> = {
   ipcache: 'bpf.ipcache',
@@ -108,17 +107,7 @@ function podOf(key: Readonly<Record<string, unknown>>, value: Readonly<Record<st
 }
 
 function records(datapath: DatapathView, names: Names, now: () => number): Observable<MonitorRecord> {
-  const links = linkNames();
-  let known = new Map<number, string | undefined>();
-  let knownAt = 0;
-  const linkName = (ifindex: number): string | undefined => {
-    if (now() - knownAt > LINK_NAMES_MS) {
-      known = new Map();
-      knownAt = now();
-    }
-    if (!known.has(ifindex)) known.set(ifindex, links.nameOf(ifindex));
-    return known.get(ifindex);
-  };
+  const linkName = keptLinkNames(now);
   const bootedAt = now() - uptime() * 1000;
   return datapath.flowEvents$.pipe(map((event) => describe(event, { names, linkName, bootedAt })));
 }

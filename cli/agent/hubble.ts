@@ -1,0 +1,37 @@
+/** The agent's flows and Hubble API. */
+import type { Datapath } from '../../datapath/datapath.ts';
+import { monotonicNs } from '../../native/index.ts';
+import { type Hubble, startHubble } from '../../observe/hubble/hubble.ts';
+import { Origins } from '../../observe/hubble/origins.ts';
+import { keptLinkNames } from '../../observe/link-names.ts';
+import { Names } from '../../observe/names.ts';
+import type { Inspector } from '../../reconcilers/inspect.ts';
+import type { AgentConfig } from '../agent-config.ts';
+
+/** The cluster that Hubble's clients do not print. */
+const DEFAULT_CLUSTER = 'default';
+
+export async function agentHubble(
+  { hubble, clusterName, nodeName }: AgentConfig,
+  inspector: Inspector,
+  datapath: Datapath,
+  version: string,
+): Promise<Hubble> {
+  const names = new Names(inspector);
+  const started = await startHubble(hubble, datapath.flowEvents$, {
+    names,
+    origins: new Origins(inspector),
+    clusterName,
+    nodeName: clusterName === DEFAULT_CLUSTER ? nodeName : `${clusterName}/${nodeName}`,
+    version,
+    linkName: keptLinkNames(Date.now),
+    bootedAtNs: BigInt(Date.now()) * 1_000_000n - monotonicNs(),
+  });
+  return {
+    ...started,
+    close: async () => {
+      await started.close();
+      names.close();
+    },
+  };
+}

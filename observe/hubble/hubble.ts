@@ -1,0 +1,173 @@
+/**
+ * Flows of a node and the Hubble API over them: events of the datapath into the ring, a unix socket (and a TCP port if asked for)
+ * in front of it.
+ *
+ * - The unix socket is root's alone. The TCP port has TLS when certificates are given, and asks clients for theirs when it has a CA.
+ */
+import { readFileSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Observable } from 'rxjs';
+import type { DatapathEvent } from '../../datapath/events.ts';
+import { listening, listenOnSocket } from '../listening.ts';
+import { FlowRing } from './flow-ring.ts';
+import type { HubbleSource } from './source.ts';
+import { type FlowContext, toFlow } from './to-flow.ts';
+
+export interface HubbleConfig {
+  /** Path; its directory exists. */
+  socket: string;
+  /** `host:port`, or empty: no TCP. */
+  listen: string;
+  /** Paths of PEM files; empty: no TLS. */
+  tlsCert: string;
+  tlsKey: string;
+  /** Clients must have a certificate of this CA. */
+  tlsClientCa: string;
+  /** Flows that are kept. */
+  capacity: number;
+}
+
+export interface Hubble extends HubbleSource {
+  close(): Promise<void>;
+}
+
+const HOUR_MS = 3_600_000;
+const RATE_WINDOW_MS = 60_000;
+
+export async function startHubble(
+  config: HubbleConfig,
+  events$: Observable<DatapathEvent>,
+  context: FlowContext,
+): Promise<Hubble> {
+  const source = collect(config, events$, context);
+  const servers = new Servers(config, source);
+  await servers.open();
+  return {
+    ...source,
+    close: async () => {
+      source.stop();
+      await servers.close();
+    },
+  };
+}
+
+function collect(
+  { capacity, listen, socket }: HubbleConfig,
+  events$: Observable<DatapathEvent>,
+  context: FlowContext,
+): HubbleSource & { stop(): void } {
+  const ring = new FlowRing(capacity);
+  const startedAt = Date.now();
+  const seen = new Map<string, number>();
+  const subscription = events$.subscribe((event) => {
+    const flow = toFlow(event, context);
+    if (!flow) return;
+    ring.push(flow);
+    for (const { namespace } of [flow.source, flow.destination]) if (namespace) seen.set(namespace, flow.time.seconds);
+  });
+  const flowsRate = (): number => {
+    const uptime = Date.now() - startedAt;
+    const since = (Date.now() - Math.min(RATE_WINDOW_MS, uptime)) / 1000;
+    let count = 0;
+    for (let at = ring.next - 1; at >= ring.oldest && (ring.get(at)?.time.seconds ?? 0) >= since; at--) count++;
+    return uptime > 0 ? count / (Math.min(RATE_WINDOW_MS, uptime) / 1000) : 0;
+  };
+  return {
+    ring,
+    nodeName: context.nodeName,
+    version: context.version,
+    status: () => ({
+      num_flows: ring.size,
+      max_flows: ring.capacity,
+      seen_flows: ring.next,
+      uptime_ns: (Date.now() - startedAt) * 1_000_000,
+      version: `axoneme v${context.version}`,
+      flows_rate: flowsRate(),
+    }),
+    namespaces: () =>
+      [...seen]
+        .filter(([, seconds]) => seconds * 1000 > Date.now() - HOUR_MS)
+        .map(([namespace]) => ({ cluster: context.clusterName, namespace }))
+        .sort((a, b) => (a.namespace < b.namespace ? -1 : 1)),
+    peers: () => [{ name: context.nodeName, address: listen || `unix://${socket}`, type: 'PEER_ADDED' as const }],
+    stop: () => subscription.unsubscribe(),
+  };
+}
+
+/** Listening sockets, and the gRPC server behind them from the first client on. */
+class Servers {
+  readonly #config: HubbleConfig;
+  readonly #source: HubbleSource;
+  readonly #listening: Server[] = [];
+  readonly #sockets = new Set<Socket>();
+  #grpc: Promise<{ plain(socket: Socket): void; secure(socket: Socket): void; end(): void }> | undefined;
+
+  constructor(config: HubbleConfig, source: HubbleSource) {
+    this.#config = config;
+    this.#source = source;
+  }
+
+  async open(): Promise<void> {
+    const { socket, listen } = this.#config;
+    try {
+      this.#listening.push(await listenOnSocket(this.#server('plain'), socket));
+      if (!listen) return;
+      const colon = listen.lastIndexOf(':');
+      const host = listen.slice(0, colon).replace(/^\[|\]$/g, '') || '::';
+      const server = this.#server(this.#config.tlsCert ? 'secure' : 'plain');
+      this.#listening.push(await listening(server, { host, port: Number(listen.slice(colon + 1)) }));
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const server of this.#listening) server.close();
+    const grpc = await this.#grpc?.catch(() => undefined);
+    grpc?.end();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #server(kind: 'plain' | 'secure'): Server {
+    return createServer((socket) => this.#accept(socket, kind));
+  }
+
+  #accept(socket: Socket, kind: 'plain' | 'secure'): void {
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    // A client that goes away in the middle is no error of ours.
+    socket.on('error', () => socket.destroy());
+    this.#grpc ??= this.#load();
+    this.#grpc.then(
+      (grpc) => grpc[kind](socket),
+      () => socket.destroy(),
+    );
+  }
+
+  async #load() {
+    const [{ ServerCredentials }, { hubbleServer }] = await Promise.all([
+      import('@grpc/grpc-js'),
+      import('./service.ts'),
+    ]);
+    const server = hubbleServer(this.#source);
+    const plain = server.createConnectionInjector(ServerCredentials.createInsecure());
+    const { tlsCert, tlsKey, tlsClientCa } = this.#config;
+    const credentials = (): ReturnType<typeof ServerCredentials.createSsl> =>
+      ServerCredentials.createSsl(
+        tlsClientCa ? readFileSync(tlsClientCa) : null,
+        [{ cert_chain: readFileSync(tlsCert), private_key: readFileSync(tlsKey) }],
+        tlsClientCa !== '',
+      );
+    const secure = tlsCert ? server.createConnectionInjector(credentials()) : undefined;
+    return {
+      plain: (socket: Socket) => plain.injectConnection(socket),
+      secure: (socket: Socket) => secure?.injectConnection(socket),
+      end: () => {
+        plain.destroy();
+        secure?.destroy();
+        server.forceShutdown();
+      },
+    };
+  }
+}
