@@ -63,7 +63,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     storage,
     registry,
     now: () => new Date(now()).toISOString().replace(/\.\d+Z$/, 'Z'),
-    services: serviceAllocator(ranges, () => storage.each('/services')),
+    services: serviceAllocator(ranges, storage),
   });
   const stopControllers = startControllers(store, now);
   bootstrapCluster(store, ranges, options.crds ?? crdObjects());

@@ -1,13 +1,14 @@
 /**
  * Allocates cluster addresses for services, and has service-ports.ts allocate their node ports.
  *
- * - What is taken is read from the stored services, so there is nothing to release and nothing to leak.
  * - The first addresses of a range are for static use: the search starts after them and returns to them last.
  */
 import ipaddr from 'ipaddr.js';
 import { invalidValue, notSupported } from './errors.ts';
 import { isAddress } from './names.ts';
 import { nodePorts } from './service-ports.ts';
+import { TakenIndex } from './service-taken.ts';
+import type { Storage } from './storage.ts';
 import { type ApiObject, arrayAt, type Cause, fieldAt, type ServiceAllocator, stringAt } from './types.ts';
 
 type Family = 'IPv4' | 'IPv6';
@@ -22,6 +23,8 @@ export interface ServiceRange {
   network: bigint;
   size: bigint;
   text: string;
+  /** How many dynamic addresses have been given: the search goes on from there, so that freed ones rest. */
+  given: number;
 }
 
 export function parseServiceRange(text: string): ServiceRange {
@@ -29,7 +32,7 @@ export function parseServiceRange(text: string): ServiceRange {
   const bits = address.kind() === 'ipv4' ? 32 : 128;
   const host = BigInt(bits - length);
   const network = (toBigInt(address.toByteArray()) >> host) << host;
-  return { family: address.kind() === 'ipv4' ? 'IPv4' : 'IPv6', network, size: 1n << host, text };
+  return { family: address.kind() === 'ipv4' ? 'IPv4' : 'IPv6', network, size: 1n << host, text, given: 0 };
 }
 
 /** The first address of the range: the `kubernetes` service. */
@@ -37,22 +40,21 @@ export function firstAddress(range: ServiceRange): string {
   return addressText(range, 1n);
 }
 
-export function serviceAllocator(
-  ranges: readonly ServiceRange[],
-  services: () => Iterable<ApiObject>,
-): ServiceAllocator {
+export function serviceAllocator(ranges: readonly ServiceRange[], storage: Storage): ServiceAllocator {
+  const taken = new TakenIndex(storage);
   return {
     allocate(service, old) {
       const spec = service.spec as Record<string, unknown>;
-      const others = [...services()].filter((other) => other.metadata.uid !== (old ?? service).metadata.uid);
+      const { uid } = (old ?? service).metadata;
       const causes: Cause[] = [];
       if (spec.type === 'ExternalName') {
         for (const field of ['clusterIP', 'clusterIPs', 'ipFamilies', 'ipFamilyPolicy']) delete spec[field];
         return causes;
       }
       causes.push(...families(spec, old, ranges));
-      if (causes.length === 0) causes.push(...clusterIps(spec, old, ranges, others));
-      causes.push(...nodePorts(spec, old, others));
+      if (causes.length === 0)
+        causes.push(...clusterIps(spec, old, ranges, (address) => taken.hasAddress(address, uid)));
+      causes.push(...nodePorts(spec, old, (port) => taken.hasPort(port, uid)));
       return causes;
     },
   };
@@ -88,13 +90,12 @@ function clusterIps(
   spec: Record<string, unknown>,
   old: ApiObject | undefined,
   ranges: readonly ServiceRange[],
-  others: readonly ApiObject[],
+  isTaken: (address: string) => boolean,
 ): Cause[] {
   if (spec.clusterIP === 'None') {
     spec.clusterIPs = ['None'];
     return [];
   }
-  const taken = new Set(others.flatMap((other) => arrayAt(other, 'spec', 'clusterIPs').map(String)));
   const before = arrayAt(old, 'spec', 'clusterIPs').map(String);
   const requested = arrayAt(spec, 'clusterIPs').map(String);
   if (typeof spec.clusterIP === 'string' && spec.clusterIP !== '') requested[0] = spec.clusterIP;
@@ -112,12 +113,12 @@ function clusterIps(
             `failed to allocate IP: the provided IP is not in the valid range ${range.text}`,
           ),
         ];
-      if (taken.has(wish))
+      if (isTaken(wish))
         return [invalidValue(`spec.clusterIPs[${i}]`, wish, 'failed to allocate IP: provided IP is already allocated')];
       assigned.push(wish);
       continue;
     }
-    const free = freeAddress(range, taken);
+    const free = freeAddress(range, isTaken);
     if (!free) return [invalidValue(`spec.clusterIPs[${i}]`, '', `failed to allocate IP: range ${range.text} is full`)];
     assigned.push(free);
   }
@@ -126,7 +127,7 @@ function clusterIps(
   return [];
 }
 
-function freeAddress(range: ServiceRange, taken: ReadonlySet<string>): string | undefined {
+function freeAddress(range: ServiceRange, isTaken: (address: string) => boolean): string | undefined {
   // IPv4 leaves out the broadcast address.
   const usable = Number(
     range.size - (range.family === 'IPv4' ? 2n : 1n) < BigInt(searchMax)
@@ -134,9 +135,14 @@ function freeAddress(range: ServiceRange, taken: ReadonlySet<string>): string | 
       : BigInt(searchMax),
   );
   const skipped = Math.min(staticMax, usable >> 1);
+  // On from the last one given; static ones come last, when the others have all been tried.
+  const dynamic = usable - skipped;
   for (let i = 0; i < usable; i++) {
-    const address = addressText(range, BigInt(((i + skipped) % usable) + 1));
-    if (!taken.has(address)) return address;
+    const at = i < dynamic ? skipped + ((range.given + i) % dynamic) : i - dynamic;
+    const address = addressText(range, BigInt(at + 1));
+    if (isTaken(address)) continue;
+    if (i < dynamic) range.given = at - skipped + 1;
+    return address;
   }
   return undefined;
 }

@@ -2,7 +2,6 @@
  * Allocates node ports, and the health check node ports of load balancers with externalTrafficPolicy Local.
  *
  * - A number belongs to one service; within it several protocols may share the number.
- * - What is taken is read from the stored services: there is nothing to release.
  */
 import { forbiddenField, invalidValue } from './errors.ts';
 import { type ApiObject, arrayAt, type Cause, fieldAt, isRecord, stringAt } from './types.ts';
@@ -10,21 +9,17 @@ import { type ApiObject, arrayAt, type Cause, fieldAt, isRecord, stringAt } from
 export const nodePortRange = { first: 30_000, last: 32_767 };
 
 type Spec = Record<string, unknown>;
+type IsTaken = (port: number) => boolean;
 
 const numberAt = (value: unknown, ...path: (string | number)[]): number => Number(fieldAt(value, ...path) ?? 0) || 0;
 const portsOf = (service: unknown): unknown[] => arrayAt(service, 'spec', 'ports');
 
-export function nodePorts(spec: Spec, old: ApiObject | undefined, others: readonly ApiObject[]): Cause[] {
-  const taken = new Set(
-    others.flatMap((other) => [
-      ...portsOf(other).map((port) => numberAt(port, 'nodePort')),
-      numberAt(other, 'spec', 'healthCheckNodePort'),
-    ]),
-  );
-  return [...portNumbers(spec, old, taken), ...healthCheckNodePort(spec, old, taken)];
+/** `isTaken`: by another service. */
+export function nodePorts(spec: Spec, old: ApiObject | undefined, isTaken: IsTaken): Cause[] {
+  return [...portNumbers(spec, old, isTaken), ...healthCheckNodePort(spec, old, isTaken)];
 }
 
-function portNumbers(spec: Spec, old: ApiObject | undefined, taken: ReadonlySet<number>): Cause[] {
+function portNumbers(spec: Spec, old: ApiObject | undefined, isTaken: IsTaken): Cause[] {
   const isBalanced = spec.type === 'LoadBalancer';
   const isAllocated = spec.type === 'NodePort' || (isBalanced && spec.allocateLoadBalancerNodePorts !== false);
   const causes: Cause[] = [];
@@ -40,12 +35,12 @@ function portNumbers(spec: Spec, old: ApiObject | undefined, taken: ReadonlySet<
     const kept = numberAt(port, 'nodePort') || (isAllocated ? numberAt(before, 'nodePort') : 0);
     if (kept === 0 && !isAllocated) return;
     const at = `spec.ports[${i}].nodePort`;
-    const number = kept || ofPort.get(port.port) || free(taken, own, String(port.protocol));
+    const number = kept || ofPort.get(port.port) || free(isTaken, own, String(port.protocol));
     if (number === undefined) {
       causes.push(invalidValue(at, 0, 'failed to allocate a nodePort: range is full'));
       return;
     }
-    causes.push(...objections(at, number, taken.has(number) || own.has(`${number}/${String(port.protocol)}`)));
+    causes.push(...objections(at, number, isTaken(number) || own.has(`${number}/${String(port.protocol)}`)));
     port.nodePort = number;
     own.add(`${number}/${String(port.protocol)}`);
     ofPort.set(port.port, number);
@@ -56,7 +51,7 @@ function portNumbers(spec: Spec, old: ApiObject | undefined, taken: ReadonlySet<
 export const needsHealthPort = (spec: unknown): boolean =>
   stringAt(spec, 'type') === 'LoadBalancer' && stringAt(spec, 'externalTrafficPolicy') === 'Local';
 
-function healthCheckNodePort(spec: Spec, old: ApiObject | undefined, taken: ReadonlySet<number>): Cause[] {
+function healthCheckNodePort(spec: Spec, old: ApiObject | undefined, isTaken: IsTaken): Cause[] {
   const at = 'spec.healthCheckNodePort';
   const before = numberAt(old, 'spec', 'healthCheckNodePort');
   const asked = numberAt(spec, 'healthCheckNodePort');
@@ -75,10 +70,10 @@ function healthCheckNodePort(spec: Spec, old: ApiObject | undefined, taken: Read
       ['TCP', 'UDP', 'SCTP'].map((name) => `${numberAt(port, 'nodePort')}/${name}`),
     ),
   );
-  const number = asked || before || free(taken, own, 'TCP');
+  const number = asked || before || free(isTaken, own, 'TCP');
   if (number === undefined) return [invalidValue(at, 0, 'failed to allocate a health check node port: range is full')];
   spec.healthCheckNodePort = number;
-  return objections(at, number, taken.has(number) || own.has(`${number}/TCP`));
+  return objections(at, number, isTaken(number) || own.has(`${number}/TCP`));
 }
 
 function objections(at: string, number: number, isTaken: boolean): Cause[] {
@@ -90,8 +85,8 @@ function objections(at: string, number: number, isTaken: boolean): Cause[] {
   return isTaken ? [invalidValue(at, number, 'provided port is already allocated')] : [];
 }
 
-function free(taken: ReadonlySet<number>, own: ReadonlySet<string>, protocol: string): number | undefined {
+function free(isTaken: IsTaken, own: ReadonlySet<string>, protocol: string): number | undefined {
   for (let number = nodePortRange.first; number <= nodePortRange.last; number++)
-    if (!taken.has(number) && !own.has(`${number}/${protocol}`)) return number;
+    if (!isTaken(number) && !own.has(`${number}/${protocol}`)) return number;
   return undefined;
 }
