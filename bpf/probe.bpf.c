@@ -28,6 +28,7 @@ SOCK_ADDR_PROBE(getpeername4)
 SOCK_ADDR_PROBE(getpeername6)
 SOCK_PROBE(post_bind4)
 SOCK_PROBE(post_bind6)
+SOCK_PROBE(sock_release)
 
 SEC("cgroup/connect4")
 int probe_connect_retval(struct bpf_sock_addr *ctx __attribute__((unused)))

@@ -6,6 +6,7 @@
  *   sendmsg4/6      the same for datagrams of sockets that are not connected
  *   recvmsg4/6      datagrams from the backend seem to come from the service
  *   getpeername4/6  shows the service
+ *   sock_release    a socket is closed: what is noted of it goes
  *   post_bind4/6    a host process does not get a port that a service has on the node
  *
  * What comes back from the kernel's side of a hook is SOCK_PASS or SOCK_REFUSE; recvmsg and getpeername may not refuse.
@@ -188,6 +189,30 @@ int sock_post_bind6(struct bpf_sock *ctx)
 	at.addr.w[2] = ctx->src_ip6[2];
 	at.addr.w[3] = ctx->src_ip6[3];
 	return is_service_port(ctx, &at) ? refuse_bind() : SOCK_PASS;
+}
+
+/* What it is connected to is still known here. Datagram sockets that are not connected leave their notes to the LRU's judgement. */
+SEC("cgroup/sock_release")
+int sock_sock_release(struct bpf_sock *ctx)
+{
+	struct sock_end to = { .port = ctx->dst_port, .proto = ctx->protocol };
+	__be32 ipv4;
+
+	if (!to.port || !is_translated_proto(to.proto))
+		return SOCK_PASS;
+	if (ctx->family == AF_INET) {
+		ipv4 = ctx->dst_ip4;
+		/* Else the two loads become one from a computed place of the context, which no verifier takes. */
+		asm volatile("" : "+r"(ipv4));
+		addr_from_ipv4(&to.addr, ipv4);
+	} else {
+		to.addr.w[0] = ctx->dst_ip6[0];
+		to.addr.w[1] = ctx->dst_ip6[1];
+		to.addr.w[2] = ctx->dst_ip6[2];
+		to.addr.w[3] = ctx->dst_ip6[3];
+	}
+	forget(bpf_get_socket_cookie(ctx), &to);
+	return SOCK_PASS;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -124,6 +124,7 @@ const NO_CONNECT = 'sockets are not translated when they connect';
 const NO_SENDMSG = 'datagrams of unconnected sockets are not translated in the socket';
 const NO_RECVMSG = 'unconnected sockets see answers come from the backend';
 const NO_PEERNAME = 'getpeername shows the backend';
+const NO_RELEASE = 'what closed sockets were translated from is forgotten only when the map is full';
 const NO_BIND = 'host processes can bind a port that is a service’s node port';
 
 const features: { readonly [Name in FeatureName]: FeatureDef } = {
@@ -176,6 +177,7 @@ const features: { readonly [Name in FeatureName]: FeatureDef } = {
   getpeername6: sockHook('getpeername6', '5.8', NO_PEERNAME),
   post_bind4: sockHook('post_bind4', '4.17', NO_BIND),
   post_bind6: sockHook('post_bind6', '4.17', NO_BIND),
+  sock_release: sockHook('sock_release', '5.9', NO_RELEASE),
   connectRefusal: {
     since: '6.1',
     without: 'connecting to a service without backends fails with EPERM instead of ECONNREFUSED',

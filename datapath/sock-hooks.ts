@@ -10,6 +10,7 @@ export const sockHooks = [
   'getpeername6',
   'post_bind4',
   'post_bind6',
+  'sock_release',
 ] as const;
 export type SockHook = (typeof sockHooks)[number];
 

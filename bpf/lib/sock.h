@@ -26,7 +26,8 @@ const volatile struct sock_config sock_config = {};
 #define SOCK_PASS 1
 #define SOCK_REFUSE 0
 
-/* From errno.h and in.h. */
+/* From errno.h and socket.h. */
+#define AF_INET 2
 #define EADDRINUSE 98
 #define ECONNREFUSED 111
 

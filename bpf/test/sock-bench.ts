@@ -73,6 +73,11 @@ export class SockBench {
     return this.#events.splice(0);
   }
 
+  /** How many sockets are noted with what they were translated from. */
+  translations(): number {
+    return this.programs.object.map('sock_revnat').scan().count;
+  }
+
   /** Did a socket reach this address through a service? */
   get isTranslated(): ReturnType<typeof translatedSockets> {
     const { object } = this.programs;

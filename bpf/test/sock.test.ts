@@ -215,6 +215,18 @@ describe.each(families)('$name', ({ vip, backends, node, loopback, shown, called
   });
 });
 
+test('nothing is kept of connected sockets that are closed', async () => {
+  const [tcp, udp] = [service('10.96.0.12', ['10.0.1.5'], 'TCP'), service('10.96.0.12', ['10.0.1.5'], 'UDP')];
+  const before = bench.translations();
+  for (const address of ['10.96.0.12', '::ffff:10.96.0.12']) {
+    for (let i = 0; i < 5; i++) await bench.pod.call('tcp', end(address, tcp.port));
+    const { socket } = await bench.pod.call('open', end(address, udp.port));
+    expect(bench.translations()).toBeGreaterThan(before);
+    await bench.pod.call('close', socket);
+  }
+  await expect.poll(() => bench.translations()).toBe(before);
+});
+
 test('an event tells of each connection and of each new flow of datagrams', async () => {
   const [tcp, udp] = [service('10.96.0.11', ['10.0.1.5'], 'TCP'), service('10.96.0.11', ['10.0.1.5'], 'UDP')];
   await bench.pod.call('tcp', end('10.96.0.11', tcp.port));
