@@ -16,6 +16,9 @@
 #include "lib/events.h"
 #include "lib/fragment.h"
 #include "lib/ipcache.h"
+#include "lib/lb.h"
+#include "lib/lb-netdev.h"
+#include "lib/lb-refuse.h"
 #include "lib/nat.h"
 #include "lib/neighbor.h"
 #include "lib/policy.h"
@@ -34,6 +37,29 @@ inline_fn bool is_ip(struct __sk_buff *skb)
 inline_fn bool is_family_enabled(const struct packet *p)
 {
 	return p->ipv6 ? config.ipv6 : config.ipv4;
+}
+
+/*
+ * The packet may be for a frontend: then it is now for its backend. SELECT_FOUND, with what conntrack has of that connection, SELECT_NONE,
+ * a verdict (it was answered) or DROPPED.
+ */
+noinline_fn int service_from_endpoint(struct __sk_buff *skb, struct packet *p, struct ct_entry **entry)
+{
+	int ret;
+
+	if (icmp_is_error(p)) {
+		ret = service_error(skb, p, SERVICE_FORWARD);
+		if (ret > 0)
+			p->ct_state = CT_STATE_RELATED;
+		return ret;
+	}
+	ret = service_select(p, false, entry);
+	if (ret == SELECT_REFUSE)
+		return service_refuse(skb, p, true);
+	if (ret != SELECT_FOUND)
+		return ret;
+	ret = service_rewrite(skb, p);
+	return ret < 0 ? ret : SELECT_FOUND;
 }
 
 /* The pod sends a packet: source check, both policies, and off it goes. */
@@ -68,13 +94,31 @@ inline_fn int from_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 	ret = ct_lookup(skb, p, &entry);
 	if (ret < 0)
 		return ret;
-	ret = policy_apply(skb, p, src, DIRECTION_EGRESS, entry);
-	if (ret < 0)
-		return ret;
-	if (dst) {
-		ret = policy_apply(skb, p, dst, DIRECTION_INGRESS, entry);
+	if (service_possible(p, entry)) {
+		struct ct_entry *behind = NULL;
+
+		ret = service_from_endpoint(skb, p, &behind);
+		if (ret == SELECT_FOUND) {
+			entry = behind;
+			dst = endpoint_of(&p->tuple.daddr);
+			p->dst_identity = dst ? dst->identity : identity_of(p, &p->tuple.daddr);
+		} else if (ret != SELECT_NONE) {
+			return ret;
+		}
+	} else if (service_is_hairpin_reply(p)) {
+		dst = src;
+		p->dst_identity = src->identity;
+	}
+	/* A pod that reaches itself through a service is not asked whether it may. */
+	if (dst != src) {
+		ret = policy_apply(skb, p, src, DIRECTION_EGRESS, entry);
 		if (ret < 0)
 			return ret;
+		if (dst) {
+			ret = policy_apply(skb, p, dst, DIRECTION_INGRESS, entry);
+			if (ret < 0)
+				return ret;
+		}
 	}
 	due = ct_commit(p, entry);
 	if (due < 0)
@@ -84,6 +128,9 @@ inline_fn int from_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 	if (skb->pkt_type == PACKET_OTHERHOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
 	if (dst) {
+		ret = service_restore(skb, p);
+		if (ret < 0)
+			return ret;
 		count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
 		return to_local_endpoint(skb, p, dst, false, due);
 	}
@@ -134,7 +181,7 @@ inline_fn int admit(struct __sk_buff *skb, struct packet *p, const struct endpoi
 inline_fn int to_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 {
 	const struct endpoint *dst;
-	int ret;
+	int ret, due;
 
 	pull_headers(skb);
 	ret = parse_ip(skb, p);
@@ -149,10 +196,13 @@ inline_fn int to_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 	if (ret < 0)
 		return ret;
 	trace_from(skb, p, TRACE_FROM_HOST);
-	ret = admit(skb, p, dst);
+	due = admit(skb, p, dst);
+	if (due < 0)
+		return due;
+	ret = service_restore(skb, p);
 	if (ret < 0)
 		return ret;
-	return to_stack(skb, p, TRACE_TO_ENDPOINT, ret);
+	return to_stack(skb, p, TRACE_TO_ENDPOINT, due);
 }
 
 SEC("tc")
@@ -170,7 +220,7 @@ inline_fn int from_netdev_ip(struct __sk_buff *skb, struct packet *p)
 	__u32 ifindex = skb->ifindex;
 	const struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &ifindex);
 	const struct endpoint *dst;
-	int ret;
+	int ret, due;
 
 	if (!netdev)
 		return TC_ACT_OK;
@@ -187,15 +237,23 @@ inline_fn int from_netdev_ip(struct __sk_buff *skb, struct packet *p)
 	}
 	dst = endpoint_of(&p->tuple.daddr);
 	if (!dst)
-		return TC_ACT_OK;
+		return config.services ? service_from_netdev(skb, p, ret) : TC_ACT_OK;
 	ret = fragment_track(p);
 	if (ret < 0)
 		return ret;
+	if (config.dsr) {
+		ret = dsr_learn(skb, p);
+		if (ret < 0)
+			return ret;
+	}
 	trace_from(skb, p, TRACE_FROM_NETWORK);
-	ret = admit(skb, p, dst);
+	due = admit(skb, p, dst);
+	if (due < 0)
+		return due;
+	ret = service_restore(skb, p);
 	if (ret < 0)
 		return ret;
-	return to_local_endpoint(skb, p, dst, true, ret);
+	return to_local_endpoint(skb, p, dst, true, due);
 }
 
 SEC("tc")
@@ -214,11 +272,18 @@ inline_fn int to_netdev_ip(struct __sk_buff *skb, struct packet *p)
 	const struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &ifindex);
 	int ret;
 
-	if (!netdev)
+	if (!netdev || is_translated(skb))
 		return TC_ACT_OK;
 	pull_headers(skb);
 	if (parse_ip(skb, p) < 0)
 		return TC_ACT_OK;
+	if (config.services && addr_equal(&p->tuple.saddr, p->ipv6 ? &netdev->ipv6 : &netdev->ipv4)) {
+		ret = service_to_netdev(skb, p);
+		if (ret < 0)
+			return ret;
+		if (p->orig_end)
+			return TC_ACT_OK;
+	}
 	if (!(p->ipv6 ? config.masquerade_ipv6 : config.masquerade_ipv4))
 		return TC_ACT_OK;
 	ret = nat_egress(skb, p, netdev);

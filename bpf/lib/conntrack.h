@@ -53,20 +53,25 @@ inline_fn enum ct_dir ct_dir_of(const struct ct_entry *entry, bool source_is_b)
 }
 
 /* Is the packet an ICMP error about a connection we know? */
-noinline_fn bool ct_related(struct __sk_buff *skb, const struct packet *p, __u32 now)
+noinline_fn bool ct_related(struct __sk_buff *skb, struct packet *p, __u32 now)
 {
 	struct inner inner = {};
 	struct ct_key key = {};
 	const struct ct_entry *entry;
+	bool source_is_b;
 
 	if (parse_inner(skb, p, &inner) < 0)
 		return false;
 	/* The error goes back to who sent the packet inside. */
 	if (!addr_equal(&inner.tuple.saddr, &p->tuple.daddr))
 		return false;
-	ct_key_of(&inner.tuple, &key);
+	source_is_b = ct_key_of(&inner.tuple, &key);
 	entry = bpf_map_lookup_elem(&conntrack, &key);
-	return entry && entry->expires > now;
+	if (!entry || entry->expires <= now)
+		return false;
+	if (entry->flags & CT_SERVICE && ct_dir_of(entry, source_is_b) == CT_DIR_ORIGIN)
+		p->service = SERVICE_ERROR_TO_CLIENT;
+	return true;
 }
 
 inline_fn bool ct_protocol_known(const struct packet *p)
@@ -75,32 +80,46 @@ inline_fn bool ct_protocol_known(const struct packet *p)
 }
 
 /*
- * Sets p->ct_state, p->ct_key and p->now. May be DROPPED. *found may be set although the state is new: the entry is stale
- * and ct_commit takes it over.
+ * The connection of a packet that is no error. Sets p->ct_state, p->ct_key and p->now, and p->service for what comes from a service's
+ * backend. There may be an entry although the state is new: it is stale and ct_commit takes it over.
  */
-inline_fn int ct_lookup(struct __sk_buff *skb, struct packet *p, struct ct_entry **found)
+inline_fn struct ct_entry *ct_find(struct packet *p)
 {
 	struct ct_entry *entry;
 
-	*found = NULL;
 	p->now = clock_seconds();
 	p->ct_state = CT_STATE_NEW;
-	if (!ct_protocol_known(p))
-		return DROP(p, DROP_CT_UNKNOWN_PROTO);
-	if (icmp_is_error(p)) {
-		if (ct_related(skb, p, p->now))
-			p->ct_state = CT_STATE_RELATED;
-		return 0;
-	}
 	p->source_is_b = ct_key_of(&p->tuple, &p->ct_key);
 	entry = bpf_map_lookup_elem(&conntrack, &p->ct_key);
-	*found = entry;
 	if (!entry || entry->expires <= p->now)
-		return 0;
+		return entry;
 	/* The port pair is used again before the old connection is forgotten. */
 	if (entry->flags & CT_CLOSING && (p->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN)
+		return entry;
+	if (ct_dir_of(entry, p->source_is_b) == CT_DIR_ORIGIN) {
+		p->ct_state = CT_STATE_ESTABLISHED;
+	} else {
+		p->ct_state = CT_STATE_REPLY;
+		if (entry->flags & CT_SERVICE)
+			p->service = SERVICE_TO_CLIENT;
+	}
+	return entry;
+}
+
+/* ct_find for any packet. May be DROPPED. */
+inline_fn int ct_lookup(struct __sk_buff *skb, struct packet *p, struct ct_entry **found)
+{
+	*found = NULL;
+	if (!ct_protocol_known(p)) {
+		p->ct_state = CT_STATE_NEW;
+		return DROP(p, DROP_CT_UNKNOWN_PROTO);
+	}
+	if (icmp_is_error(p)) {
+		p->now = clock_seconds();
+		p->ct_state = ct_related(skb, p, p->now) ? CT_STATE_RELATED : CT_STATE_NEW;
 		return 0;
-	p->ct_state = ct_dir_of(entry, p->source_is_b) == CT_DIR_ORIGIN ? CT_STATE_ESTABLISHED : CT_STATE_REPLY;
+	}
+	*found = ct_find(p);
 	return 0;
 }
 
@@ -113,6 +132,8 @@ inline_fn __u16 ct_flags_of(const struct packet *p, enum ct_dir dir)
 		flags |= CT_SEEN_REPLY;
 	if (p->tuple.proto == IPPROTO_TCP && !(p->tcp_flags & TCP_FLAG_SYN) && p->fragment != FRAGMENT_LATER)
 		flags |= CT_ESTABLISHED;
+	if (p->service == SERVICE_TO_BACKEND)
+		flags |= CT_SERVICE;
 	if (p->tcp_flags & TCP_FLAG_RST)
 		flags |= CT_CLOSING;
 	if (p->tcp_flags & TCP_FLAG_FIN)
@@ -140,6 +161,7 @@ noinline_fn int ct_open(struct packet *p, struct ct_entry *stale)
 		.dst_identity = p->dst_identity,
 		.policy_revision = { p->policy_revision[0], p->policy_revision[1] },
 		.last_report = { p->now, 0 },
+		.backend_id = p->backend_id,
 	};
 
 	if (p->src_identity == IDENTITY_HOST || p->dst_identity == IDENTITY_HOST)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "events.h"
+#include "lb.h"
 
 #undef SOURCE_FILE
 #define SOURCE_FILE SOURCE_DELIVERY
@@ -76,51 +77,80 @@ inline_fn __u16 fib_length(struct __sk_buff *skb, const struct packet *p)
 	return skb->gso_size ? skb->gso_size + headers : skb->len - L3_OFF;
 }
 
-/* Out of a native device as the routing table says; what it does not say plainly is the stack's. */
-noinline_fn int to_network(struct __sk_buff *skb, struct packet *p, bool due)
+/* Asks the routing table for the way to the packet's destination, into p->fib. */
+noinline_fn long route(struct __sk_buff *skb, struct packet *p)
 {
-	struct bpf_fib_lookup fib = {
-		.family = p->ipv6 ? 10 /* AF_INET6 */ : 2 /* AF_INET */,
-		.l4_protocol = p->tuple.proto,
-		.sport = p->tuple.sport,
-		.dport = p->tuple.dport,
-		.tot_len = fib_length(skb, p),
-		.ifindex = skb->ifindex,
-	};
-	struct bpf_redir_neigh next = {};
-	void *data;
-	long ret;
+	struct bpf_fib_lookup *fib = &p->fib;
 
-	if (p->ttl <= 1)
-		return to_stack(skb, p, TRACE_TO_STACK, due);
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->family = p->ipv6 ? 10 /* AF_INET6 */ : 2 /* AF_INET */;
+	fib->l4_protocol = p->tuple.proto;
+	fib->sport = p->tuple.sport;
+	fib->dport = p->tuple.dport;
+	fib->tot_len = fib_length(skb, p);
+	fib->ifindex = skb->ifindex;
 	if (p->ipv6) {
-		__builtin_memcpy(fib.ipv6_src, &p->tuple.saddr, sizeof(struct addr));
-		__builtin_memcpy(fib.ipv6_dst, &p->tuple.daddr, sizeof(struct addr));
+		__builtin_memcpy(fib->ipv6_src, &p->tuple.saddr, sizeof(struct addr));
+		__builtin_memcpy(fib->ipv6_dst, &p->tuple.daddr, sizeof(struct addr));
 	} else {
-		fib.ipv4_src = p->tuple.saddr.w[3];
-		fib.ipv4_dst = p->tuple.daddr.w[3];
+		fib->ipv4_src = p->tuple.saddr.w[3];
+		fib->ipv4_dst = p->tuple.daddr.w[3];
 	}
-	ret = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	if (ret != BPF_FIB_LKUP_RET_SUCCESS && ret != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return to_stack(skb, p, TRACE_TO_STACK, due);
-	data = l2_l3(skb, p);
+	return bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+}
+
+inline_fn bool is_routed(long ret)
+{
+	return ret == BPF_FIB_LKUP_RET_SUCCESS || ret == BPF_FIB_LKUP_RET_NO_NEIGH;
+}
+
+/* Out of the device that route() found; `ret` is what it said. */
+noinline_fn int send_routed(struct __sk_buff *skb, struct packet *p, long ret, bool due)
+{
+	const struct bpf_fib_lookup *fib = &p->fib;
+	struct bpf_redir_neigh next = {};
+	void *data = l2_l3(skb, p);
+
 	if (!data)
 		return DROP(p, DROP_INVALID_PACKET);
-	ttl_decrement(skb, p, data + L3_OFF, false);
+	ttl_decrement(skb, p, data + L3_OFF, p->direction == DIRECTION_INGRESS);
 	count(skb, REASON_FORWARDED, p->direction);
-	trace_to(skb, p, TRACE_TO_NETWORK, fib.ifindex, due);
+	trace_to(skb, p, TRACE_TO_NETWORK, fib->ifindex, due);
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS) {
 		data = l2_l3(skb, p);
 		if (!data)
 			return DROP(p, DROP_INVALID_PACKET);
-		__builtin_memcpy(data, fib.dmac, ETH_ALEN);
-		__builtin_memcpy(data + ETH_ALEN, fib.smac, ETH_ALEN);
-		return bpf_redirect(fib.ifindex, 0);
+		__builtin_memcpy(data, fib->dmac, ETH_ALEN);
+		__builtin_memcpy(data + ETH_ALEN, fib->smac, ETH_ALEN);
+		return bpf_redirect(fib->ifindex, 0);
 	}
-	next.nh_family = fib.family;
-	if (fib.family == 2)
-		next.ipv4_nh = fib.ipv4_dst;
+	next.nh_family = fib->family;
+	if (fib->family == 2)
+		next.ipv4_nh = fib->ipv4_dst;
 	else
-		__builtin_memcpy(next.ipv6_nh, fib.ipv6_dst, sizeof(next.ipv6_nh));
-	return bpf_redirect_neigh(fib.ifindex, &next, sizeof(next), 0);
+		__builtin_memcpy(next.ipv6_nh, fib->ipv6_dst, sizeof(next.ipv6_nh));
+	return bpf_redirect_neigh(fib->ifindex, &next, sizeof(next), 0);
+}
+
+/*
+ * Out of a native device as the routing table says; what it does not say plainly is the stack's. A service's reply is translated only
+ * when it is sure to go: the stack would take one from an address of ours for spoofed.
+ */
+noinline_fn int to_network(struct __sk_buff *skb, struct packet *p, bool due)
+{
+	long routed;
+	int ret;
+
+	if (p->ttl <= 1)
+		return to_stack(skb, p, TRACE_TO_STACK, due);
+	routed = route(skb, p);
+	if (!is_routed(routed))
+		return to_stack(skb, p, TRACE_TO_STACK, due);
+	if (p->service >= SERVICE_TO_CLIENT) {
+		ret = service_restore(skb, p);
+		if (ret < 0)
+			return ret;
+		mark_translated(skb);
+	}
+	return send_routed(skb, p, routed, due);
 }

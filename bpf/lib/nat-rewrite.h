@@ -115,10 +115,18 @@ inline_fn int replace16_counted(struct __sk_buff *skb, __u32 off, __u16 old, __u
 	return bpf_skb_store_bytes(skb, off, &new, 2, BPF_F_RECOMPUTE_CSUM);
 }
 
-/* Translates the inner packet's end that is ours (`inner_source`: its source) and the outer end opposite. */
-noinline_fn int nat_rewrite_error(struct __sk_buff *skb, struct packet *p, struct inner *inner, bool inner_source,
+/* Which end of the packet inside an error is translated. */
+enum inner_end {
+	INNER_SOURCE = 0,           /* and the outer destination */
+	INNER_DESTINATION = 1,      /* and the outer source */
+	INNER_DESTINATION_ONLY = 2, /* and the outer source only if it is the same address: a router keeps its own */
+};
+
+/* Translates one end of the inner packet and the outer end opposite, of which only the address counts. 1: done, or DROPPED. */
+noinline_fn int nat_rewrite_error(struct __sk_buff *skb, struct packet *p, struct inner *inner, enum inner_end end,
 				 const struct nat_entry *to)
 {
+	bool inner_source = end == INNER_SOURCE;
 	struct addr *old = inner_source ? &inner->tuple.saddr : &inner->tuple.daddr;
 	__be16 old_port = inner_source ? inner->tuple.sport : inner->tuple.dport;
 	struct addr *outer = inner_source ? &p->tuple.daddr : &p->tuple.saddr;
@@ -126,6 +134,7 @@ noinline_fn int nat_rewrite_error(struct __sk_buff *skb, struct packet *p, struc
 	__u32 csum_off = l4_csum_off(proto);
 	struct addr new = to->addr;
 	__be16 new_port = to->port;
+	bool outer_stays = end == INNER_DESTINATION_ONLY && !addr_equal(outer, old);
 	__u16 check, new_check;
 	__s64 diff, total = 0;
 
@@ -159,15 +168,17 @@ noinline_fn int nat_rewrite_error(struct __sk_buff *skb, struct packet *p, struc
 			return DROP(p, DROP_WRITE_ERROR);
 	}
 	/* Outer address; ICMPv6 has it in its sum. */
-	if (p->ipv6)
-		total = bpf_csum_diff((__be32 *)outer, sizeof(*outer), (__be32 *)&new, sizeof(new), total);
-	if (store_addr(skb, p, !inner_source, outer, &new) < 0)
-		return DROP(p, DROP_WRITE_ERROR);
+	if (!outer_stays) {
+		if (p->ipv6)
+			total = bpf_csum_diff((__be32 *)outer, sizeof(*outer), (__be32 *)&new, sizeof(new), total);
+		if (store_addr(skb, p, !inner_source, outer, &new) < 0)
+			return DROP(p, DROP_WRITE_ERROR);
+		*outer = new;
+	}
 	if (bpf_skb_load_bytes(skb, p->l4_off + ICMP_CSUM_OFF, &check, 2) < 0)
 		return DROP(p, DROP_L4_CSUM);
 	new_check = csum_after(check, total);
 	if (bpf_skb_store_bytes(skb, p->l4_off + ICMP_CSUM_OFF, &new_check, 2, BPF_F_RECOMPUTE_CSUM) < 0)
 		return DROP(p, DROP_L4_CSUM);
-	*outer = new;
-	return 0;
+	return 1;
 }

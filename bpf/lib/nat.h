@@ -35,7 +35,7 @@ inline_fn void nat_key_of_inner(const struct inner *inner, __u8 direction, struc
 	key->direction = direction;
 }
 
-/* An error that leaves (egress) or comes in (ingress) about a masqueraded flow; one about another flow passes as it is. */
+/* An error that leaves (egress) or comes in (ingress) about a masqueraded flow: 1. One about another flow passes as it is: 0. */
 noinline_fn int nat_error(struct __sk_buff *skb, struct packet *p, __u8 direction)
 {
 	struct inner inner = {};
@@ -48,7 +48,7 @@ noinline_fn int nat_error(struct __sk_buff *skb, struct packet *p, __u8 directio
 	entry = bpf_map_lookup_elem(&nat, &key);
 	if (!entry)
 		return 0;
-	return nat_rewrite_error(skb, p, &inner, direction == DIRECTION_INGRESS, entry);
+	return nat_rewrite_error(skb, p, &inner, direction == DIRECTION_INGRESS ? INNER_SOURCE : INNER_DESTINATION, entry);
 }
 
 /* ---- egress ---- */
@@ -157,6 +157,23 @@ inline_fn bool nat_verify(const struct packet *p, const struct addr *node, struc
 	return true;
 }
 
+/* A service's connection from outside goes on to another node under this one's address. 0 or DROPPED. */
+noinline_fn int nat_service(struct packet *p, const struct addr *node, struct nat_entry *to)
+{
+	struct nat_key key = {};
+	struct nat_entry *entry;
+
+	nat_key_of(p, DIRECTION_EGRESS, &key);
+	entry = bpf_map_lookup_elem(&nat, &key);
+	if (entry && nat_verify(p, node, entry)) {
+		*to = *entry;
+		return 0;
+	}
+	if (addr_is_zero(node))
+		return DROP(p, DROP_NAT_NO_MAPPING);
+	return nat_allocate(p, node, &key, to);
+}
+
 /* Did the other end begin the connection? Then its packets go back under the address they came to. */
 inline_fn bool nat_is_reply(struct packet *p)
 {
@@ -235,8 +252,10 @@ inline_fn int nat_egress(struct __sk_buff *skb, struct packet *p, const struct n
 	bool is_node = addr_equal(&p->tuple.saddr, node);
 	int ret;
 
-	if (icmp_is_error(p))
-		return nat_error(skb, p, DIRECTION_EGRESS);
+	if (icmp_is_error(p)) {
+		ret = nat_error(skb, p, DIRECTION_EGRESS);
+		return ret < 0 ? ret : 0;
+	}
 	if (is_node) {
 		if (!nat_port_in_range(p->tuple.sport) || !nat_protocol_known(p) || p->fragment == FRAGMENT_LATER)
 			return 0;
@@ -255,11 +274,12 @@ inline_fn int nat_egress(struct __sk_buff *skb, struct packet *p, const struct n
 	return nat_egress_flow(skb, p, node, is_node);
 }
 
-/* For packets to the node's own address: 0 or DROPPED. Afterwards the destination may be a pod. */
+/* For packets to the node's own address. 1: translated, the destination may be a pod now; 0: not ours, DROPPED. */
 inline_fn int nat_ingress(struct __sk_buff *skb, struct packet *p)
 {
 	struct nat_key key = {};
 	const struct nat_entry *entry;
+	int ret;
 
 	if (icmp_is_error(p))
 		return nat_error(skb, p, DIRECTION_INGRESS);
@@ -274,5 +294,6 @@ inline_fn int nat_ingress(struct __sk_buff *skb, struct packet *p)
 		return 0;
 	if (p->fragment == FRAGMENT_FIRST)
 		fragment_ports(p);
-	return nat_rewrite(skb, p, false, entry);
+	ret = nat_rewrite(skb, p, false, entry);
+	return ret < 0 ? ret : 1;
 }

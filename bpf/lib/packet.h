@@ -58,6 +58,14 @@ struct tuple {
 	__u8 pad[3];
 } __attribute__((aligned(8)));
 
+/* What a packet is to a connection that began at a frontend. */
+enum service_role {
+	SERVICE_NONE = 0,
+	SERVICE_TO_BACKEND = 1,
+	SERVICE_TO_CLIENT = 2,       /* not translated back yet, see service_restore */
+	SERVICE_ERROR_TO_CLIENT = 3, /* an ICMP error about a packet to the backend; not translated back yet */
+};
+
 enum fragment_kind {
 	FRAGMENT_NONE = 0,
 	FRAGMENT_FIRST = 1,
@@ -67,6 +75,8 @@ enum fragment_kind {
 struct packet {
 	struct tuple tuple;
 	struct ct_key ct_key;
+	struct backend chosen;      /* by backend_choose */
+	struct bpf_fib_lookup fib;  /* by route */
 	/* From here on all is zero at the start of a program. */
 	struct addr orig_addr;      /* of the end that was translated, before */
 	__be16 orig_port;
@@ -87,13 +97,16 @@ struct packet {
 	__u8 source_file;
 	__u8 orig_end;              /* enum orig_end */
 	__u16 source_line;
-	__u16 pad2;
+	__u8 service;               /* enum service_role */
+	__u8 service_flags;         /* enum service_flow_flags */
 	__be32 fragment_id;
 	__u32 now;                  /* s */
 	__u32 endpoint_id;
 	__u32 src_identity;
 	__u32 dst_identity;
 	__u32 policy_cookie;
+	__u32 backend_id;
+	__u32 frontend_id;
 	__u32 policy_revision[2];   /* by enum direction: what checked this packet, for its conntrack entry */
 };
 

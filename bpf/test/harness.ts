@@ -148,6 +148,10 @@ export class Bench {
     this.object.map(map).put(encode<unknown>(codec.key, key), encode(codec.value as never, value as never));
   }
 
+  encodeKey(map: string, key: unknown): Buffer {
+    return encode<unknown>(this.codecs.map(map).key, key);
+  }
+
   get(map: string, key: unknown): Fields | undefined {
     const codec = this.codecs.map(map);
     const bytes = this.object.map(map).get(encode<unknown>(codec.key, key));

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Services in packets: to the backend on the way there, from the frontend on the way back.
+ *
+ * - The way back needs only the connection's entry in `service_flows`, never the service.
+ * - SCTP keeps its port or is dropped: its CRC32c covers the port.
+ */
+#pragma once
+
+#include "lb-flow.h"
+#include "nat.h"
+
+#undef SOURCE_FILE
+#define SOURCE_FILE SOURCE_LB_CHOICE
+
+/* skb->mark of what has been translated: to_netdev leaves it alone. Cilium's value for "SNAT done". */
+#define MARK_MASK 0x0f00
+#define MARK_TRANSLATED 0x0300
+
+inline_fn void mark_translated(struct __sk_buff *skb)
+{
+	skb->mark = (skb->mark & ~MARK_MASK) | MARK_TRANSLATED;
+}
+
+inline_fn bool is_translated(const struct __sk_buff *skb)
+{
+	return (skb->mark & MARK_MASK) == MARK_TRANSLATED;
+}
+
+/* Puts into the packet what service_select chose. 0 or DROPPED. */
+noinline_fn int service_rewrite(struct __sk_buff *skb, struct packet *p)
+{
+	struct nat_entry to = { .addr = p->tuple.daddr, .port = p->tuple.dport };
+	int ret;
+
+	if (p->tuple.proto == IPPROTO_SCTP && to.port != p->orig_port)
+		return DROP(p, DROP_NAT_UNSUPPORTED_PROTO);
+	service_untarget(p);
+	ret = nat_rewrite(skb, p, false, &to);
+	if (ret < 0)
+		return ret;
+	p->policy_port = p->tuple.dport;
+	if (!(p->service_flags & SERVICE_HAIRPIN))
+		return 0;
+	loopback_of(p, &to.addr);
+	to.port = p->tuple.sport;
+	return nat_rewrite(skb, p, true, &to);
+}
+
+/* A backend's packet: from the frontend, as the client knows it. */
+noinline_fn int service_reply(struct __sk_buff *skb, struct packet *p)
+{
+	struct service_flow_key key = {};
+	const struct service_flow *flow;
+	struct nat_entry to = {};
+	bool hairpin;
+	int ret;
+
+	service_key_of(&p->tuple, SERVICE_REPLY, &key);
+	flow = bpf_map_lookup_elem(&service_flows, &key);
+	/* Evicted: the client's next packet brings it back. */
+	if (!flow)
+		return DROP(p, DROP_NAT_NO_MAPPING);
+	to.addr = flow->addr;
+	to.port = flow->port;
+	hairpin = flow->flags & SERVICE_HAIRPIN;
+	p->orig_addr = p->tuple.saddr;
+	p->orig_port = p->tuple.sport;
+	p->orig_end = ORIG_SOURCE;
+	if (p->tuple.proto == IPPROTO_SCTP && to.port != p->orig_port)
+		return DROP(p, DROP_NAT_UNSUPPORTED_PROTO);
+	ret = nat_rewrite(skb, p, true, &to);
+	if (ret < 0 || !hairpin)
+		return ret;
+	to.addr = p->orig_addr;
+	to.port = p->tuple.dport;
+	return nat_rewrite(skb, p, false, &to);
+}
+
+inline_fn void service_key_of_inner(const struct inner *inner, __u8 direction, struct service_flow_key *key)
+{
+	key->saddr = inner->tuple.daddr;
+	key->daddr = inner->tuple.saddr;
+	key->sport = inner->tuple.dport;
+	key->dport = inner->tuple.sport;
+	key->proto = inner->tuple.proto;
+	key->direction = direction;
+}
+
+/*
+ * An ICMP error about a packet of a service's connection. SERVICE_REPLY: it goes to the client, the packet inside was for the backend.
+ * SERVICE_FORWARD: it came to the frontend, the packet inside is from there; it goes on to the backend. 1: translated, 0: not of a
+ * service, or DROPPED.
+ */
+noinline_fn int service_error(struct __sk_buff *skb, struct packet *p, __u8 direction)
+{
+	struct service_flow_key key = {};
+	const struct service_flow *flow;
+	struct inner inner = {};
+	struct nat_entry to = {};
+
+	if (parse_inner(skb, p, &inner) < 0)
+		return 0;
+	service_key_of_inner(&inner, direction, &key);
+	flow = bpf_map_lookup_elem(&service_flows, &key);
+	if (!flow || flow->flags & SERVICE_HAIRPIN)
+		return 0;
+	to.addr = flow->addr;
+	to.port = flow->port;
+	p->orig_addr = direction == SERVICE_REPLY ? p->tuple.saddr : p->tuple.daddr;
+	p->orig_end = direction == SERVICE_REPLY ? ORIG_SOURCE : ORIG_DESTINATION;
+	return nat_rewrite_error(skb, p, &inner, direction == SERVICE_FORWARD ? INNER_SOURCE : INNER_DESTINATION_ONLY, &to);
+}
+
+/* On the way to the client, last thing before it gets the packet. 0 or DROPPED. */
+inline_fn int service_restore(struct __sk_buff *skb, struct packet *p)
+{
+	int ret;
+
+	if (p->service == SERVICE_TO_CLIENT)
+		return service_reply(skb, p);
+	if (p->service != SERVICE_ERROR_TO_CLIENT)
+		return 0;
+	ret = service_error(skb, p, SERVICE_REPLY);
+	return ret < 0 ? ret : 0;
+}
+
+/* Is it for the pod itself, which reached itself through a service? */
+inline_fn bool service_is_hairpin_reply(const struct packet *p)
+{
+	struct addr loopback;
+
+	if (p->service != SERVICE_TO_CLIENT)
+		return false;
+	loopback_of(p, &loopback);
+	return addr_equal(&p->tuple.daddr, &loopback);
+}
+
+/* Frontends are no addresses of pods. */
+inline_fn bool identity_is_pod(__u32 identity)
+{
+	return identity >= 256 && identity >> IDENTITY_SCOPE_SHIFT != IDENTITY_SCOPE_CIDR;
+}
+
+/*
+ * Can this packet of a pod be a service's? Not of a connection that has had an answer: one that began before the service was known
+ * and was never answered may be.
+ */
+inline_fn bool service_possible(const struct packet *p, const struct ct_entry *entry)
+{
+	if (!config.services || identity_is_pod(p->dst_identity))
+		return false;
+	if (p->ct_state == CT_STATE_NEW)
+		return true;
+	return p->ct_state == CT_STATE_ESTABLISHED && entry && !(entry->flags & CT_SEEN_REPLY);
+}
