@@ -10,7 +10,12 @@ export interface PolicyConfig {
   enforcement: 'default' | 'always' | 'never';
   /** What policy would deny passes, with an event that says so. */
   audit: boolean;
+  /** Rules with a nodeSelector are about this node. */
   hostFirewall: boolean;
+  /** The node reaches its pods unless a rule denies it. */
+  allowLocalhost: boolean;
+  /** Labels that make up identities, beside the built-in patterns: `app`, or `!version` for one that does not. */
+  labels: string[];
 }
 
 export const servicesDefaults: ServicesConfig = {
@@ -30,7 +35,13 @@ export const servicesDefaults: ServicesConfig = {
   cgroupRoot: '',
 };
 
-export const policyDefaults: PolicyConfig = { enforcement: 'default', audit: false, hostFirewall: false };
+export const policyDefaults: PolicyConfig = {
+  enforcement: 'default',
+  audit: false,
+  hostFirewall: false,
+  allowLocalhost: true,
+  labels: [],
+};
 
 /** The only values that a field may have, by `section.field`. */
 export const choices: Readonly<Record<string, readonly (string | number)[]>> = {

@@ -80,6 +80,8 @@ export interface PolicyFacts {
   allowLocalhost: boolean;
   /** Capacity of an endpoint's policy map. */
   entriesMax: number;
+  /** Patterns beside the built-in ones; see policy/labels.ts. */
+  labels?: readonly string[];
 }
 
 /** What of services this node does, already decided: strict does all parts, partial those that were asked for, off none. */

@@ -32,6 +32,7 @@ export interface DatapathConfig {
   sockHooks?: readonly string[];
   /** Default: as compiled, services are there. */
   services?: Pick<ServiceFacts, 'mode' | 'forwarding'>;
+  policy?: { allowLocalhost: boolean; hostFirewall: boolean };
   trace?: { aggregation?: (typeof aggregations)[number]; intervalS?: number };
 }
 
@@ -89,6 +90,8 @@ export function runtimeOf(
     natPortMax: config.natPorts?.max,
     traceAggregation: config.trace?.aggregation && aggregations.indexOf(config.trace.aggregation),
     traceInterval: config.trace?.intervalS,
+    allowLocalhost: config.policy && Number(config.policy.allowLocalhost),
+    hostFirewall: config.policy && Number(config.policy.hostFirewall),
     services: config.services && Number(config.services.mode !== 'off'),
     dsr: config.services && Number(config.services.mode !== 'off' && config.services.forwarding === 'dsr'),
   });

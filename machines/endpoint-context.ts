@@ -1,6 +1,6 @@
 /** What an endpoint knows, what it hears, and how the one changes by the other; its machine is in `endpoint.ts`. */
 import { type AgentFacts, type ClusterEvent, type KubeObject, labelsKey } from '../cluster/events.ts';
-import { podIdentityLabels } from '../policy/labels.ts';
+import { labelFilter, podIdentityLabels } from '../policy/labels.ts';
 import type { CniReplyRow, LocalEndpointRow } from '../state/tables.ts';
 import { type Backoff, calm } from './backoff.ts';
 import type { IdentityFact } from './identity.ts';
@@ -79,7 +79,14 @@ export function initialContext(input: EndpointInput): EndpointContext {
   };
   if (input.why === 'restored') {
     const { row } = input;
-    return { ...row, ...blank, flags: row.flags ?? 0, key: input.key, hostMac: macFor(`host/${row.link}`), deadlineMs: 0 };
+    return {
+      ...row,
+      ...blank,
+      flags: row.flags ?? 0,
+      key: input.key,
+      hostMac: macFor(`host/${row.link}`),
+      deadlineMs: 0,
+    };
   }
   const { containerId, ifname } = input.request;
   const link = linkName(containerId, ifname);
@@ -123,7 +130,8 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
     case 'fact':
       if (event.value === undefined) return;
       if (event.topic === nodeKey) learnNode(draft, event.value as NodeFact);
-      else if (event.topic === endpointPolicyTopic(draft.endpointId)) learnPolicy(draft, event.value as EndpointPolicyFact);
+      else if (event.topic === endpointPolicyTopic(draft.endpointId))
+        learnPolicy(draft, event.value as EndpointPolicyFact);
       else if (event.topic === `identity/${draft.labelsText}`) {
         draft.identity = (event.value as IdentityFact).identity;
         draft.labels = draft.labelsText.split(';').filter(Boolean);
@@ -133,7 +141,10 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
       return;
   }
   const { pod, namespace, agent } = draft;
-  if (pod && namespace && agent) draft.labelsText = labelsKey(podIdentityLabels(pod, namespace, agent.clusterName));
+  if (pod && namespace && agent) {
+    const filter = labelFilter(agent.policy?.labels ?? []);
+    draft.labelsText = labelsKey(podIdentityLabels(pod, namespace, agent.clusterName, filter));
+  }
 }
 
 function learnPolicy(draft: EndpointContext, { ingress, egress, audit, problem }: EndpointPolicyFact): void {

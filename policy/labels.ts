@@ -39,10 +39,30 @@ const ignored = [
 const lengths = (patterns: readonly RegExp[], key: string): number[] =>
   patterns.map((pattern) => pattern.exec(key)?.[0].length ?? -1).filter((length) => length >= 0);
 
+/** Patterns of one node beside the built-in ones; with an include of its own only what is included counts. */
+export interface LabelFilter {
+  include: readonly RegExp[];
+  ignore: readonly RegExp[];
+}
+
+const builtIn: LabelFilter = { include: [], ignore: [] };
+
+/** `app` includes, `!version` ignores; each is a regular expression that matches at the start of a key, with or without `k8s:`. */
+export function labelFilter(patterns: readonly string[]): LabelFilter {
+  if (patterns.length === 0) return builtIn;
+  const compile = (pattern: string): RegExp => new RegExp(`^(?:${pattern.replace(/^!?(?:k8s:)?/, '')})`);
+  return {
+    include: patterns.filter((pattern) => !pattern.startsWith('!')).map(compile),
+    ignore: patterns.filter((pattern) => pattern.startsWith('!')).map(compile),
+  };
+}
+
 /** Longest include against shortest ignore. */
-export function isIdentityLabel(key: string): boolean {
-  const ignore = lengths(ignored, key);
-  return ignore.length === 0 || Math.max(-1, ...lengths(included, key)) > Math.min(...ignore);
+export function isIdentityLabel(key: string, filter: LabelFilter = builtIn): boolean {
+  const ignore = [...lengths(ignored, key), ...lengths(filter.ignore, key)];
+  const include = Math.max(-1, ...lengths(included, key), ...lengths(filter.include, key));
+  if (ignore.length === 0) return filter.include.length === 0 || include >= 0;
+  return include > Math.min(...ignore);
 }
 
 /** All labels of a pod with their derived ones, before filtering. */
@@ -61,7 +81,14 @@ function allLabels(pod: KubeObject, namespace: KubeObject, clusterName: string):
   };
 }
 
-export function podIdentityLabels(pod: KubeObject, namespace: KubeObject, clusterName: string): Record<string, string> {
-  const relevant = Object.entries(allLabels(pod, namespace, clusterName)).filter(([key]) => isIdentityLabel(key));
+export function podIdentityLabels(
+  pod: KubeObject,
+  namespace: KubeObject,
+  clusterName: string,
+  filter: LabelFilter = builtIn,
+): Record<string, string> {
+  const relevant = Object.entries(allLabels(pod, namespace, clusterName)).filter(([key]) =>
+    isIdentityLabel(key, filter),
+  );
   return Object.fromEntries(relevant.map(([key, value]) => [`k8s:${key}`, value]));
 }

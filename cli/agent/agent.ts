@@ -18,7 +18,7 @@ import { kinds } from '../../machines/kinds.ts';
 import { startDebugServer } from '../../observe/debug-server.ts';
 import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
 import { HealthChecksDriver } from '../../reconcilers/drivers/health-checks.ts';
-import { IdentityClaimsDriver, KubeObjectsDriver } from '../../reconcilers/drivers/kube.ts';
+import { IdentityClaimsDriver, KubeObjectsDriver, KubeStatusDriver } from '../../reconcilers/drivers/kube.ts';
 import { LocalDriver } from '../../reconcilers/drivers/local.ts';
 import { TimersDriver } from '../../reconcilers/drivers/timers.ts';
 import { Engine } from '../../reconcilers/engine.ts';
@@ -29,6 +29,7 @@ import type { AgentConfig } from '../agent-config.ts';
 import { cniHandlers } from './cni-handlers.ts';
 import { agentHubble } from './hubble.ts';
 import { kubeEvents } from './kube-sources.ts';
+import { restored } from './policy.ts';
 import { nodeServices } from './services.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -87,6 +88,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       timers,
       healthChecks,
       new KubeObjectsDriver(client),
+      new KubeStatusDriver(client),
       new IdentityClaimsDriver(client, Math.random),
     ],
     now: Date.now,
@@ -102,10 +104,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const stored = store.rows();
   await loop.takeStock(stored);
   loop.push('agent', { type: 'agent.started', config: agentFacts });
-  const endpoints = stored
-    .filter(({ table }) => table === 'local.endpoints')
-    .map(({ value }) => value as LocalEndpointRow);
-  loop.push('local', { type: 'local.restored', endpoints });
+  const before = restored(stored);
+  loop.push('local', before);
   loop.push('local', { type: 'source.synced', source: 'local' });
   loop.feed('links', datapath.linkEvents$);
   loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log));
@@ -131,7 +131,9 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   );
   datapath.gc.start();
   const resync = setInterval(() => void loop.resync(), config.resyncIntervalMs);
-  log(`agent of node ${config.nodeName} started: ${endpoints.length} endpoints restored, datapath ${datapath.build}`);
+  log(
+    `agent of node ${config.nodeName} started: ${before.endpoints.length} endpoints restored, datapath ${datapath.build}`,
+  );
   return {
     async stop() {
       clearInterval(resync);

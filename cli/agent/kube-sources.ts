@@ -19,6 +19,11 @@ function watchedBy(nodeName: string): Watched[] {
     { resource: 'namespaces', path: '/api/v1/namespaces' },
     { resource: 'ciliumidentities', path: '/apis/cilium.io/v2/ciliumidentities' },
     { resource: 'pods', path: '/api/v1/pods', fieldSelector: `spec.nodeName=${nodeName}` },
+    { resource: 'networkpolicies', path: '/apis/networking.k8s.io/v1/networkpolicies' },
+    ...['ciliumnetworkpolicies', 'ciliumclusterwidenetworkpolicies', 'ciliumcidrgroups'].map((resource) => ({
+      resource,
+      path: `/apis/cilium.io/v2/${resource}`,
+    })),
     { resource: 'services', path: '/api/v1/services', slim: slimService },
     {
       resource: 'endpointslices',
