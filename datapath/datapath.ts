@@ -27,7 +27,7 @@ import { watchLinks } from './link-watch.ts';
 import { cgroupLinksFolder, type Loaded, linksFolder, loadDatapath, programsFolder } from './loader.ts';
 import { type MapPressure, type PacketCount, packetCounts, pressureOf } from './metrics.ts';
 import type { DatapathConfig } from './runtime-config.ts';
-import { destroySockets, translatedSockets } from './sock-destroy.ts';
+import { backendsIn, destroyOrphans, destroySockets, translatedSockets } from './sock-destroy.ts';
 import { sockPart } from './sock-part.ts';
 
 export interface DatapathOptions {
@@ -59,6 +59,8 @@ export interface Datapath {
   readonly flowEvents$: Observable<DatapathEvent>;
   /** Ends UDP sockets that are connected to these backends through a service; how many. 0 where the kernel cannot. */
   destroySockets(gone: readonly BackendRow[]): Promise<number>;
+  /** The same for backends that went while no agent was there to see to their sockets. */
+  destroyOrphanSockets(): Promise<number>;
   readonly gc: {
     start(): void;
     stop(): Promise<void>;
@@ -127,10 +129,10 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     programsFolder: programsFolder(config.pinRoot),
   });
   const isTranslated = translatedSockets(maps('sock_revnat'), btf);
-  const destroyGone = (gone: readonly BackendRow[]): Promise<number> =>
-    features.has.sockDestroy && hasSockets
-      ? destroySockets(gone, { namespaces: [options.netns, ...(options.podNamespaces?.() ?? [])], isTranslated })
-      : Promise.resolve(0);
+  const canDestroy = features.has.sockDestroy && hasSockets;
+  const whose = () => ({ namespaces: [options.netns, ...(options.podNamespaces?.() ?? [])], isTranslated });
+  const destroyGone = async (gone: readonly BackendRow[]): Promise<number> =>
+    canDestroy ? destroySockets(gone, whose()) : 0;
   const onError = options.onError ?? ((error) => process.emitWarning(error instanceof Error ? error : String(error)));
   const services = new ServicesDriver({
     maps,
@@ -168,6 +170,8 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     linkEvents$: watchLinks(netns),
     flowEvents$: datapathEvents(maps('events'), btf),
     destroySockets: destroyGone,
+    destroyOrphanSockets: async () =>
+      canDestroy ? destroyOrphans(() => backendsIn(maps('backends'), codecs), whose()) : 0,
     gc,
     runtimeConfig: runtime.values,
     metrics: () => packetCounts(maps('metrics'), btf),

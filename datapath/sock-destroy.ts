@@ -52,26 +52,55 @@ export function translatedSockets(map: BpfMap, btf: Btf): DestroyOptions['isTran
   return (cookie, addr, port) => map.get(encode(codec, { cookie, addr, port, proto: IPPROTO_UDP })) !== undefined;
 }
 
+const protocols: Readonly<Record<number, BackendRow['protocol']>> = { 6: 'TCP', 17: 'UDP', 132: 'SCTP' };
+
+/** Rows of the map `backends`. */
+export function backendsIn(map: BpfMap, codecs: Codecs): BackendRow[] {
+  const { value } = codecs.map('backends');
+  return map.entries().map(([, bytes]) => {
+    const { addr, port, proto } = value.read(bytes, 0) as { addr: string; port: number; proto: number };
+    return { address: addr, port, protocol: protocols[proto] ?? 'TCP' };
+  });
+}
+
 /** How many sockets ended. Backends of other protocols than UDP end none. */
 export async function destroySockets(backends: readonly BackendRow[], options: DestroyOptions): Promise<number> {
   const gone = new Set(backends.filter(({ protocol }) => protocol === 'UDP').map(backendKey));
-  if (gone.size === 0) return 0;
+  return gone.size === 0 ? 0 : endAll(options, () => (peer) => gone.has(peer));
+}
+
+/** Those whose backend has no row at all: it went, and an agent died before it ended them. How many. */
+export function destroyOrphans(rows: () => Iterable<BackendRow>, options: DestroyOptions): Promise<number> {
+  // The rows are read after the sockets: whoever connects to a new backend meanwhile is in the rows then.
+  return endAll(options, () => {
+    const there = new Set([...rows()].filter(({ protocol }) => protocol === 'UDP').map(backendKey));
+    return (peer) => !there.has(peer);
+  });
+}
+
+async function endAll(options: DestroyOptions, judge: () => (peer: string) => boolean): Promise<number> {
   let ended = 0;
   for (const netns of options.namespaces) {
-    ended += endIn(netns, gone, options);
+    ended += endIn(netns, judge, options.isTranslated);
     await setImmediate();
   }
   return ended;
 }
 
-function endIn(netns: string | undefined, gone: ReadonlySet<string>, { isTranslated }: DestroyOptions): number {
+function endIn(
+  netns: string | undefined,
+  judge: () => (peer: string) => boolean,
+  isTranslated: DestroyOptions['isTranslated'],
+): number {
   const socket = openIn(netns);
   if (!socket) return 0;
   try {
-    const doomed = [AF_INET, AF_INET6]
+    const ours = [AF_INET, AF_INET6]
       .flatMap((family) => connectedSockets(socket, family))
-      .filter(({ peer, cookie, address, port }) => gone.has(peer) && isTranslated(cookie, address, port));
-    return doomed.filter(({ request }) => destroy(socket, request)).length;
+      .filter(({ cookie, address, port }) => isTranslated(cookie, address, port));
+    if (ours.length === 0) return 0;
+    const isGone = judge();
+    return ours.filter(({ peer, request }) => isGone(peer) && destroy(socket, request)).length;
   } finally {
     socket.close();
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Services in sockets, with real sockets: of a pod and of the host, both families, TCP and UDP. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { destroySockets } from '../../datapath/sock-destroy.ts';
+import { destroyOrphans, destroySockets } from '../../datapath/sock-destroy.ts';
 import { netnsCookie } from '../../native/index.ts';
 import type { Place, Proto } from './service-rows.ts';
 import { BACKEND_PORT, HOST, SockBench } from './sock-bench.ts';
@@ -212,6 +212,28 @@ describe.each(families)('$name', ({ vip, backends, node, loopback, shown, called
     const again = await bench.pod.call('open', end(called(vip), port));
     expect((await bench.pod.call('askOpen', again.socket)).said).not.toBe(said);
     await bench.pod.call('close', again.socket);
+  });
+
+  test('a socket whose backend went unseen is found by an agent that starts', async () => {
+    const { port } = service(vip, backends, 'UDP');
+    const [kept, lost] = [
+      await bench.pod.call('open', end(called(vip), port)),
+      await bench.pod.call('open', end(called(vip), port)),
+    ];
+    const { said } = await bench.pod.call('askOpen', lost.socket);
+    const rows = places(backends, 'UDP').map(({ address }) => ({
+      address,
+      port: BACKEND_PORT,
+      protocol: 'UDP' as const,
+    }));
+    const options = { namespaces: [bench.netns.host, bench.netns.pod], isTranslated: bench.isTranslated };
+    expect(await destroyOrphans(() => rows, options)).toBe(0);
+    const others = rows.filter(({ address }) => address !== said);
+    const same = (await bench.pod.call('askOpen', kept.socket)).said === said;
+    expect(await destroyOrphans(() => others, options)).toBe(same ? 2 : 1);
+    await expect(bench.pod.call('askOpen', lost.socket)).rejects.toThrow(/ECONNABORTED|EDESTADDRREQ/);
+    if (!same) expect(await bench.pod.call('askOpen', kept.socket)).toMatchObject({ from: end(shown(vip), port) });
+    await bench.pod.call('close', kept.socket);
   });
 });
 
