@@ -107,6 +107,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const before = restored(stored);
   loop.push('local', before);
   loop.push('local', { type: 'source.synced', source: 'local' });
+  void datapath.destroyOrphanSockets().catch((error) => log(`sockets to backends that are gone: ${error}`));
   loop.feed('links', datapath.linkEvents$);
   loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log));
 
