@@ -8,6 +8,7 @@
 import type { EndpointRow } from '../state/tables.ts';
 import { isMulticast, isV6 } from './packet-model/address.ts';
 import { type Connection, type ConnectionState, Connections } from './packet-model/conntrack.ts';
+import { type ChoosePort, Nat, natPorts } from './packet-model/nat.ts';
 import {
   hasPorts,
   isFragmentationNeeded,
@@ -72,9 +73,16 @@ export class PacketModel {
   readonly tables: ModelTables;
   readonly connections = new Connections();
   readonly #services: Services;
+  readonly #nat: Nat;
   readonly #config: ModelConfig;
 
-  constructor(tables: ModelTables, config: ModelConfig = usualConfig, choose: Choose = ([first]) => first) {
+  constructor(
+    tables: ModelTables,
+    config: ModelConfig = usualConfig,
+    choose: Choose = ([first]) => first,
+    choosePort: ChoosePort = lowestFree,
+  ) {
+    this.#nat = new Nat(choosePort);
     this.tables = tables;
     this.#config = config;
     this.#services = new Services(tables, this.connections, config, choose);
@@ -117,7 +125,7 @@ export class PacketModel {
     const checks: Check[] = [{ endpoint: source, direction: 'egress', peer }];
     if (target) checks.push({ endpoint: target, direction: 'ingress', peer: source.identity });
     // A pod always reaches itself.
-    const passed = this.#admit(sent, flow?.isHairpin ? [] : checks, flow);
+    const passed = this.#admit(sent, target === source || flow?.isHairpin ? [] : checks, flow);
     if ('verdict' in passed) return passed;
     if (target) return deliver(target, passed);
     if (peer === identities.host) return { verdict: 'pass', to: 'host', link: '', packet: passed };
@@ -135,13 +143,24 @@ export class PacketModel {
 
   #fromNetdev(link: string, packet: Packet): Outcome {
     const untouched: Outcome = { verdict: 'pass', to: 'stack', link: '', packet };
-    if (!this.tables.netdevs.has(link)) return untouched;
-    const target = this.tables.endpoints.get(packet.to);
-    if (!target) return untouched;
-    const passed = this.#admit(packet, [
-      { endpoint: target, direction: 'ingress', peer: this.identityOf(packet.from) },
-    ]);
-    return 'verdict' in passed ? passed : deliver(target, passed);
+    const netdev = this.tables.netdevs.get(link);
+    if (!netdev) return untouched;
+    const own = isV6(packet.from) ? netdev.ipv6 : netdev.ipv4;
+    const back = packet.to === own ? this.#nat.incoming(packet) : undefined;
+    const selection = back ? ({ kind: 'none' } as const) : this.#select(packet, true);
+    if (selection.kind === 'drop') return drop(selection.reason);
+    if (selection.kind === 'refused') return { verdict: 'refuse', reason: selection.reason };
+    const met = back ?? (selection.kind === 'to' ? selection.packet : packet);
+    const flow = selection.kind === 'to' ? selection.flow : undefined;
+    const target = this.tables.endpoints.get(met.to);
+    if (!target && !back && !flow) return untouched;
+    const peer = this.identityOf(met.from);
+    const passed = this.#admit(met, target ? [{ endpoint: target, direction: 'ingress', peer }] : [], flow);
+    if ('verdict' in passed) return passed;
+    if (target) return deliver(target, passed);
+    if (!flow || flow.isDsr) return onward(passed, 'network', '');
+    const sent = this.#nat.outgoing(passed, own);
+    return 'reason' in sent ? drop(sent.reason) : onward(sent, 'network', '');
   }
 
   #toNetdev(packet: Packet): Outcome {
@@ -195,6 +214,11 @@ export class PacketModel {
     };
     return lookup(this.tables, question, this.#config.allowLocalhost).reason;
   }
+}
+
+function lowestFree(isFree: (port: number) => boolean): number | undefined {
+  for (let port = natPorts.min; port <= natPorts.max; port++) if (isFree(port)) return port;
+  return undefined;
 }
 
 interface Check {
