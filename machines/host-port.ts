@@ -12,7 +12,7 @@ import { canonicalAddress } from './cidr.ts';
 import { type Birth, type Hears, type Kind, recipe, speech } from './machine.ts';
 import { type Claim, claimedKey, claimTopic, type Rivals, rivalsOf, winnerOver, withRival } from './service-claims.ts';
 import { type ServiceNodeFact, serviceNodeKey } from './service-node.ts';
-import { familyName, isPort, isProtocol } from './service-slices.ts';
+import { familyName, isPort, isProtocol, objectOf, objectsIn, textOf } from './service-slices.ts';
 import type { Frontend } from './service-spec.ts';
 
 // --- context
@@ -32,15 +32,10 @@ interface HostFrontend extends Frontend {
   backend: BackendRow;
 }
 
-interface RawPod {
-  hostNetwork?: boolean;
-  containers?: { ports?: RawPort[] }[];
-  initContainers?: { restartPolicy?: string; ports?: RawPort[] }[];
-}
 interface RawPort {
   containerPort?: unknown;
   hostPort?: unknown;
-  hostIP?: string;
+  hostIP?: unknown;
   protocol?: unknown;
 }
 
@@ -72,21 +67,31 @@ function asked(context: Context): Context {
   return { ...context, frontends, rivals: rivalsOf(context.rivals, new Set(frontends.map(({ key }) => key))) };
 }
 
-/** Host ports of containers that run, with where they are and where they lead. */
+/** Ports of containers that run; init containers end, sidecars do not. */
+function portsOf(pod: KubeObject | undefined): RawPort[] {
+  const { containers, initContainers } = objectOf<{ containers: unknown; initContainers: unknown }>(pod?.spec);
+  const sidecars = objectsIn<{ ports?: unknown; restartPolicy?: unknown }>(initContainers).filter(
+    ({ restartPolicy }) => restartPolicy === 'Always',
+  );
+  const all = [...objectsIn<{ ports?: unknown }>(containers), ...sidecars];
+  return all.flatMap(({ ports }) => objectsIn<RawPort>(ports));
+}
+
+const isHostNetwork = (pod: KubeObject | undefined): boolean =>
+  objectOf<{ hostNetwork: unknown }>(pod?.spec).hostNetwork === true;
+
+/** Host ports, with where they are and where they lead. */
 function frontendsOf({ object, node }: Context): HostFrontend[] {
-  const spec = (object?.spec ?? {}) as RawPod;
-  const { podIPs = [], phase } = (object?.status ?? {}) as { podIPs?: { ip: string }[]; phase?: string };
-  if (!node?.hostPort || spec.hostNetwork || phase === 'Succeeded' || phase === 'Failed') return [];
-  const sidecars = (spec.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
+  const { podIPs, phase } = objectOf<{ podIPs: unknown; phase: unknown }>(object?.status);
+  if (!node?.hostPort || isHostNetwork(object) || phase === 'Succeeded' || phase === 'Failed') return [];
+  const addresses = objectsIn<{ ip?: unknown }>(podIPs).map(({ ip }) => canonicalAddress(textOf(ip)));
   const found = new Map<string, HostFrontend>();
-  for (const { containerPort, hostPort, hostIP, protocol = 'TCP' } of [...(spec.containers ?? []), ...sidecars].flatMap(
-    ({ ports = [] }) => ports,
-  )) {
+  for (const { containerPort, hostPort, hostIP, protocol = 'TCP' } of portsOf(object)) {
     if (!isPort(containerPort) || !isPort(hostPort) || !isProtocol(protocol)) continue;
     const port = { name: `hostPort-${hostPort}-${protocol}`, port: hostPort, protocol, nodePort: 0 };
-    for (const address of placesOf(hostIP, node)) {
+    for (const address of placesOf(textOf(hostIP), node)) {
       const family = familyName(address);
-      const podIP = podIPs.map(({ ip }) => canonicalAddress(ip)).find((ip) => ip && familyName(ip) === family);
+      const podIP = addresses.find((ip) => ip && familyName(ip) === family);
       if (!podIP || !(family === 'IPv4' ? node.ipv4 : node.ipv6)) continue;
       const key = frontendKey({ address, port: hostPort, protocol });
       const backend = { address: podIP, port: containerPort, protocol };
@@ -96,7 +101,7 @@ function frontendsOf({ object, node }: Context): HostFrontend[] {
   return [...found.values()];
 }
 
-function placesOf(hostIP: string | undefined, { addresses }: ServiceNodeFact): string[] {
+function placesOf(hostIP: string, { addresses }: ServiceNodeFact): string[] {
   if (!hostIP) return addresses;
   const address = canonicalAddress(hostIP);
   if (address === '0.0.0.0' || address === '::')
@@ -221,11 +226,7 @@ function rows({ context, value }: Snapshot): Row[] {
 
 function births(event: ClusterEvent): Birth[] {
   if (event.type !== 'kube.upserted' || event.resource !== 'pods') return [];
-  const spec = (event.object.spec ?? {}) as RawPod;
-  const hasOne = [...(spec.containers ?? []), ...(spec.initContainers ?? [])].some(({ ports = [] }) =>
-    ports.some(({ hostPort }) => isPort(hostPort)),
-  );
-  if (spec.hostNetwork || !hasOne) return [];
+  if (isHostNetwork(event.object) || !portsOf(event.object).some(({ hostPort }) => isPort(hostPort))) return [];
   const { namespace = '', name } = event.object.metadata;
   const key = `host-port/${namespace}/${name}`;
   return [{ key, input: { key } }];

@@ -215,6 +215,37 @@ describe.each(Object.entries(alphabets))('any order of events %s', (_, alphabet)
   });
 });
 
+test('whatever is in a field, no event is a defect, and the next good one is heard', () => {
+  const junk = fc.oneof(fc.jsonValue({ maxDepth: 3 }), fc.constantFrom(null, [null], [{}], {}, 'x', -1, [['x']]));
+  const fields = (...names: string[]) =>
+    fc.record(Object.fromEntries(names.map((name) => [name, junk])), { requiredKeys: [] });
+  const spec = fields(
+    ...['type', 'clusterIP', 'clusterIPs', 'ports', 'externalIPs', 'loadBalancerSourceRanges', 'sessionAffinityConfig'],
+    ...['containers', 'initContainers', 'healthCheckNodePort'],
+  );
+  const status = fc.record({ loadBalancer: fields('ingress'), podIPs: junk, addresses: fc.constant([]) });
+  fc.assert(
+    fc.property(
+      spec,
+      status,
+      fields('addresses', 'conditions', 'hints', 'nodeName'),
+      fields('endpoints', 'ports'),
+      pick('LoadBalancer', 'NodePort'),
+      (given, state, endpoint, slice, type) => {
+        const world = new ServiceWorld().start().synced();
+        const bad = { spec: { type, sessionAffinity: 'ClientIP', ...given }, status: state };
+        world.upsert('services', kubeObject('Service', 'demo/a', bad));
+        world.upsert('pods', kubeObject('Pod', 'demo/p1', bad));
+        world.upsert('endpointslices', sliceObject('demo/a', 's1', { endpoints: [endpoint] }));
+        world.upsert('endpointslices', sliceObject('demo/a', 's1', slice));
+        const good = { spec: { clusterIPs: ['10.96.0.1'], ports: [{ port: 80 }] } };
+        world.upsert('services', kubeObject('Service', 'demo/a', good));
+        expect(Object.keys(world.rows('bpf.frontends'))).toContain('10.96.0.1:80/TCP');
+      },
+    ),
+  );
+});
+
 const brief = (ops: readonly Op[]): string[] => ops.map(({ action, table, key }) => `${action} ${table} ${key}`);
 
 describe('the cost of a change', () => {

@@ -32,11 +32,21 @@ export interface EndpointFacts {
   nodes?: string[];
 }
 
+interface RawPort {
+  name?: unknown;
+  port?: unknown;
+  protocol?: unknown;
+}
 interface RawEndpoint {
-  addresses?: unknown[];
-  conditions?: { ready?: boolean | null; serving?: boolean | null; terminating?: boolean | null };
-  nodeName?: string;
-  hints?: { forZones?: { name: string }[]; forNodes?: { name: string }[] };
+  addresses?: unknown;
+  conditions?: unknown;
+  nodeName?: unknown;
+  hints?: unknown;
+}
+interface Conditions {
+  ready: boolean | null;
+  serving: boolean | null;
+  terminating: boolean | null;
 }
 
 const PROTOCOLS: readonly unknown[] = ['TCP', 'UDP', 'SCTP'];
@@ -44,40 +54,44 @@ export const isProtocol = (value: unknown): value is Protocol => PROTOCOLS.inclu
 export const isPort = (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 65_535;
 export const familyName = (address: string): Family => (familyOf(address) === 4 ? 'IPv4' : 'IPv6');
-const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
+export const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+export const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+/** The objects of a list, whatever else is in it. */
+export const objectsIn = <T extends object>(value: unknown): T[] => listOf(value).filter(isObject) as T[];
+export const objectOf = <T extends object>(value: unknown): Partial<T> => (isObject(value) ? (value as T) : {});
 
 /** Undefined: of domain names, which nobody balances. */
 export function sliceFacts(object: KubeObject): SliceFacts | undefined {
   const { addressType } = object;
   if (addressType !== 'IPv4' && addressType !== 'IPv6') return undefined;
-  const ports = listOf(object.ports).flatMap((raw): SlicePort[] => {
-    const { name, port, protocol } = (raw ?? {}) as { name?: string; port?: unknown; protocol?: unknown };
+  const ports = objectsIn<RawPort>(object.ports).flatMap(({ name, port, protocol }): SlicePort[] => {
     const known = protocol ?? 'TCP';
-    return isPort(port) && isProtocol(known) ? [{ name: name ?? '', port, protocol: known }] : [];
+    return isPort(port) && isProtocol(known) ? [{ name: textOf(name), port, protocol: known }] : [];
   });
-  const endpoints = listOf(object.endpoints).flatMap((raw) =>
-    isObject(raw) ? endpointFacts(raw as RawEndpoint, addressType) : [],
-  );
+  const endpoints = objectsIn<RawEndpoint>(object.endpoints).flatMap((raw) => endpointFacts(raw, addressType));
   return { family: addressType, ports, endpoints };
 }
 
-function endpointFacts({ addresses, conditions, nodeName, hints }: RawEndpoint, family: Family): EndpointFacts[] {
-  const address = canonicalAddress(String(listOf(addresses)[0] ?? ''));
+function endpointFacts(raw: RawEndpoint, family: Family): EndpointFacts[] {
+  const address = canonicalAddress(textOf(listOf(raw.addresses)[0]));
   if (address === undefined || familyName(address) !== family) return [];
-  const ready = conditions?.ready ?? true;
-  const serving = conditions?.serving ?? ready;
-  const terminating = conditions?.terminating ?? false;
-  const zones = listOf(hints?.forZones).map((zone) => String((zone as { name?: string } | null)?.name));
-  const nodes = listOf(hints?.forNodes).map((node) => String((node as { name?: string } | null)?.name));
+  const conditions = objectOf<Conditions>(raw.conditions);
+  const ready = conditions.ready ?? true;
+  const serving = conditions.serving ?? ready;
+  const terminating = conditions.terminating ?? false;
+  const hints = objectOf<{ forZones: unknown; forNodes: unknown }>(raw.hints);
+  const [zones, nodes] = [hints.forZones, hints.forNodes].map((names) =>
+    objectsIn<{ name?: unknown }>(names).map(({ name }) => textOf(name)),
+  );
   return [
     {
       address,
-      ready,
-      draining: serving && terminating,
-      node: nodeName ?? '',
-      ...(zones.length > 0 && { zones }),
-      ...(nodes.length > 0 && { nodes }),
+      ready: ready === true,
+      draining: serving === true && terminating === true,
+      node: textOf(raw.nodeName),
+      ...(zones?.length && { zones }),
+      ...(nodes?.length && { nodes }),
     },
   ];
 }

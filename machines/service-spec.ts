@@ -8,7 +8,7 @@ import type { KubeObject } from '../cluster/events.ts';
 import { type FrontendRow, frontendKey, type Protocol } from '../state/tables.ts';
 import { canonicalAddress, canonicalCidr } from './cidr.ts';
 import type { ServiceNodeFact } from './service-node.ts';
-import { type Family, familyName, isPort, isProtocol } from './service-slices.ts';
+import { type Family, familyName, isPort, isProtocol, listOf, objectOf, objectsIn, textOf } from './service-slices.ts';
 
 export interface ServiceSpec {
   uid: string;
@@ -50,77 +50,89 @@ const SOURCE_RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
 const AFFINITY_DEFAULT_S = 10_800;
 const AFFINITY_MAX_S = 86_400;
 
-interface RawSpec {
-  type?: string;
-  clusterIP?: string;
-  clusterIPs?: string[];
-  ports?: { name?: string; port?: unknown; protocol?: unknown; nodePort?: unknown }[];
-  externalIPs?: string[];
-  loadBalancerClass?: string;
-  loadBalancerSourceRanges?: string[];
-  internalTrafficPolicy?: string;
-  externalTrafficPolicy?: string;
-  sessionAffinity?: string;
-  sessionAffinityConfig?: { clientIP?: { timeoutSeconds?: number } };
-  healthCheckNodePort?: number;
-}
+type RawSpec = Partial<
+  Record<
+    | 'type'
+    | 'clusterIP'
+    | 'clusterIPs'
+    | 'ports'
+    | 'externalIPs'
+    | 'loadBalancerClass'
+    | 'loadBalancerSourceRanges'
+    | 'internalTrafficPolicy'
+    | 'externalTrafficPolicy'
+    | 'sessionAffinity'
+    | 'sessionAffinityConfig'
+    | 'healthCheckNodePort',
+    unknown
+  >
+>;
 
 export function serviceSpec({ metadata, ...object }: KubeObject): ServiceSpec {
-  const spec = (object.spec ?? {}) as RawSpec;
+  const spec = objectOf<RawSpec>(object.spec) as RawSpec;
   const isLoadBalancer = spec.type === 'LoadBalancer';
   const externalLocal = spec.externalTrafficPolicy === 'Local';
-  const clusterIPs = spec.clusterIPs ?? (spec.clusterIP ? [spec.clusterIP] : []);
+  const clusterIPs = Array.isArray(spec.clusterIPs) ? spec.clusterIPs : [spec.clusterIP];
   const sourceRanges = isLoadBalancer ? rangesOf(spec, metadata.annotations) : undefined;
-  const timeout = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? AFFINITY_DEFAULT_S;
   return {
     uid: metadata.uid ?? '',
     created: metadata.creationTimestamp ?? '',
     unserved: whyUnserved(spec, clusterIPs, metadata.labels?.[PROXY_NAME]),
-    ports: (spec.ports ?? []).flatMap(portOf),
+    ports: objectsIn<RawPort>(spec.ports).flatMap(portOf),
     clusterIPs: addressesIn(clusterIPs),
     hasNodePorts: isLoadBalancer || spec.type === 'NodePort',
     ingress: isLoadBalancer ? ingressOf(object.status) : [],
-    loadBalancerClass: spec.loadBalancerClass ?? '',
-    externalIPs: addressesIn(spec.externalIPs ?? []),
+    loadBalancerClass: textOf(spec.loadBalancerClass),
+    externalIPs: addressesIn(listOf(spec.externalIPs)),
     internalLocal: spec.internalTrafficPolicy === 'Local',
     externalLocal,
-    affinityTimeout: spec.sessionAffinity === 'ClientIP' ? Math.min(Math.max(timeout, 1), AFFINITY_MAX_S) : 0,
+    affinityTimeout: spec.sessionAffinity === 'ClientIP' ? timeoutOf(spec.sessionAffinityConfig) : 0,
     ...(sourceRanges && { sourceRanges }),
     healthPort: isLoadBalancer && externalLocal && isPort(spec.healthCheckNodePort) ? spec.healthCheckNodePort : 0,
   };
 }
 
-function whyUnserved(spec: RawSpec, clusterIPs: readonly string[], proxy: string | undefined): string {
+function whyUnserved(spec: RawSpec, clusterIPs: readonly unknown[], proxy: string | undefined): string {
   if (spec.type === 'ExternalName') return 'a name elsewhere (type ExternalName)';
   if (clusterIPs.includes('None')) return 'headless: clients resolve its endpoints themselves';
   if (proxy !== undefined) return `served by another proxy (label ${PROXY_NAME} is ${proxy})`;
   return '';
 }
 
-function portOf({ name, port, protocol, nodePort }: NonNullable<RawSpec['ports']>[number]): ServicePort[] {
+type RawPort = Partial<Record<'name' | 'port' | 'protocol' | 'nodePort', unknown>>;
+
+function portOf({ name, port, protocol, nodePort }: RawPort): ServicePort[] {
   const known = protocol ?? 'TCP';
   if (!isPort(port) || !isProtocol(known)) return [];
-  return [{ name: name ?? '', port, protocol: known, nodePort: isPort(nodePort) ? nodePort : 0 }];
+  return [{ name: textOf(name), port, protocol: known, nodePort: isPort(nodePort) ? nodePort : 0 }];
 }
 
 const addressesIn = (texts: readonly unknown[]): string[] => [
-  ...new Set(texts.map((text) => canonicalAddress(String(text))).filter((address) => address !== undefined)),
+  ...new Set(texts.map((text) => canonicalAddress(textOf(text))).filter((address) => address !== undefined)),
 ];
 
 /** Load balancers of mode Proxy want their packets themselves. */
 function ingressOf(status: unknown): string[] {
-  const { ingress = [] } =
-    (status as { loadBalancer?: { ingress?: { ip?: string; ipMode?: string }[] } } | undefined)?.loadBalancer ?? {};
-  return addressesIn(ingress.filter(({ ip, ipMode }) => ip && ipMode !== 'Proxy').map(({ ip }) => ip));
+  const { loadBalancer } = objectOf<{ loadBalancer: unknown }>(status);
+  const { ingress } = objectOf<{ ingress: unknown }>(loadBalancer);
+  const places = objectsIn<{ ip?: unknown; ipMode?: unknown }>(ingress);
+  return addressesIn(places.filter(({ ipMode }) => ipMode !== 'Proxy').map(({ ip }) => ip));
 }
 
 /** A list without one good range lets nobody in: it was meant to keep somebody out. */
 function rangesOf(spec: RawSpec, annotations: Readonly<Record<string, string>> = {}): string[] | undefined {
-  const listed = spec.loadBalancerSourceRanges ?? [];
-  const texts = listed.length > 0 ? listed : (annotations[SOURCE_RANGES] ?? '').split(',');
+  const listed = listOf(spec.loadBalancerSourceRanges);
+  const texts = listed.length > 0 ? listed.map(textOf) : textOf(annotations[SOURCE_RANGES]).split(',');
   const meant = texts.map((text) => text.trim()).filter(Boolean);
-  if (meant.length === 0) return undefined;
+  if (meant.length === 0 && listed.length === 0) return undefined;
   return [...new Set(meant.map(canonicalCidr).filter((cidr) => cidr !== undefined))].sort();
+}
+
+function timeoutOf(config: unknown): number {
+  const { clientIP } = objectOf<{ clientIP: unknown }>(config);
+  const { timeoutSeconds } = objectOf<{ timeoutSeconds: unknown }>(clientIP);
+  const seconds = Number.isInteger(timeoutSeconds) ? (timeoutSeconds as number) : AFFINITY_DEFAULT_S;
+  return Math.min(Math.max(seconds, 1), AFFINITY_MAX_S);
 }
 
 /** Low first. */
