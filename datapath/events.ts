@@ -3,6 +3,9 @@ import { Observable, share } from 'rxjs';
 import { type BpfMap, type Btf, monotonicNs, ringBuffer } from '../native/index.ts';
 import { Codecs } from './codec.ts';
 
+export const ORIG_SOURCE = 1;
+export const ORIG_DESTINATION = 2;
+
 /** `struct event` of bpf/lib/structs.h, where every field is explained. */
 export interface DatapathEvent {
   /** Nanoseconds of CLOCK_MONOTONIC. */
@@ -25,6 +28,8 @@ export interface DatapathEvent {
   lenCap: number;
   sourceFile: number;
   sourceLine: number;
+  /** enum orig_end: which end `origAddr` and `origPort` are of, before translation. */
+  origEnd: number;
   origPort: number;
   origAddr: string;
   /** The captured bytes, from the Ethernet header on; a view that is valid for as long as it is kept. */

@@ -3,7 +3,7 @@
  *
  * - Numbers of points, states and matches are Hubble's (bpf/lib/structs.h); one that is not known here is shown as it is.
  */
-import type { DatapathEvent } from '../datapath/events.ts';
+import { type DatapathEvent, ORIG_DESTINATION, ORIG_SOURCE } from '../datapath/events.ts';
 import { dropReasons } from '../state/drop-reasons.ts';
 import type { EndName, Names } from './names.ts';
 import { type PacketSummary, protocolName, summarize, tcpFlagNames } from './packet.ts';
@@ -30,8 +30,9 @@ export interface MonitorRecord {
   connection: string;
   match: string;
   bytes: number;
-  /** Source before masquerading; '' if it was not changed. */
+  /** The end below before masquerading or a service's translation; '' if nothing was changed. */
   original: string;
+  originalEnd: 'source' | 'destination' | '';
   /** Where in the program a packet was dropped, `nat.h:120`; '' elsewhere. */
   place: string;
 }
@@ -79,9 +80,19 @@ export const FILES: Readonly<Record<number, string>> = {
   6: 'nat.h',
   7: 'delivery.h',
   8: 'fragment.h',
-  9: 'icmp.h',
+  9: 'nat-rewrite.h',
+  10: 'lb.h',
+  11: 'lb-choice.h',
+  12: 'lb-netdev.h',
+  13: 'lb-error.h',
+  14: 'lb-refuse.h',
+  15: 'dsr.h',
 };
 
+const ORIGINAL_ENDS: Readonly<Record<number, 'source' | 'destination'>> = {
+  [ORIG_SOURCE]: 'source',
+  [ORIG_DESTINATION]: 'destination',
+};
 const NO_ADDRESS = new Set(['', '::']);
 const hex = (number: number): string => `0x${number.toString(16)}`;
 
@@ -117,6 +128,7 @@ export function describe(event: DatapathEvent, { names, linkName, bootedAt }: De
     original: NO_ADDRESS.has(event.origAddr)
       ? ''
       : `${event.origAddr}${event.origPort > 0 ? `:${event.origPort}` : ''}`,
+    originalEnd: ORIGINAL_ENDS[event.origEnd] ?? '',
     place: event.sourceFile > 0 ? `${FILES[event.sourceFile] ?? event.sourceFile}:${event.sourceLine}` : '',
   };
 }

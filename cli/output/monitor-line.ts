@@ -30,13 +30,13 @@ export function monitorLine(record: MonitorRecord, options: LineOptions): string
 }
 
 function traceLine(record: MonitorRecord, options: LineOptions): string {
-  const { subtype, flow, connection, link, original } = record;
+  const { subtype, flow, connection, link, original, originalEnd } = record;
   const arrow = TARGETS[subtype] ?? '<-';
   const point = subtype.replace(/^(to|from)-/, '');
   const target = point === 'endpoint' ? `endpoint ${record.endpointId}` : point;
   const state = connection ? ` state ${connection}` : '';
   const device = link ? ` ifindex ${link}` : '';
-  const before = original ? ` orig-ip ${original}` : '';
+  const before = original ? ` ${originalEnd === 'destination' ? 'service' : 'orig-ip'} ${original}` : '';
   return `${arrow} ${target} flow ${flow} , identity ${identities(record)}${state}${device}${before}: ${packet(record, options)}`;
 }
 

@@ -49,11 +49,11 @@ const POINT_WIDTH = 14;
 export function flowLine(text: string): string | undefined {
   const record = parse(text);
   if (!record || !isTelling(record)) return undefined;
-  const { time, type, subtype, source, destination, protocol, tcpFlags, icmp, original, bytes } = record;
+  const { time, type, subtype, source, destination, protocol, tcpFlags, icmp, original, originalEnd, bytes } = record;
   const what = type === 'drop' ? `DROP ${subtype}` : subtype.padEnd(POINT_WIDTH);
-  const masqueraded = original ? ` (was ${original})` : '';
+  const was = (end: typeof originalEnd): string => (original && originalEnd === end ? ` (was ${original})` : '');
   const detail = [protocol, tcpFlags.join(','), icmp, `${bytes} bytes`].filter(Boolean).join(' ');
-  return `${time.slice(11, 23)}  ${what}  ${endText(source)}${masqueraded} → ${endText(destination)}  ${detail}`;
+  return `${time.slice(11, 23)}  ${what}  ${endText(source)}${was('source')} → ${endText(destination)}${was('destination')}  ${detail}`;
 }
 
 /**

@@ -67,6 +67,7 @@ const event = (change: Partial<DatapathEvent>): DatapathEvent => ({
   lenCap: 54,
   sourceFile: 0,
   sourceLine: 0,
+  origEnd: 0,
   origPort: 0,
   origAddr: '::',
   data: frame([192, 0, 2, 9], [10, 0, 1, 5], [40_000, 8080], 0x02),

@@ -5,7 +5,7 @@
  * - Names are those of the moment: a flow keeps them when the pod is gone.
  */
 import { randomUUID } from 'node:crypto';
-import type { DatapathEvent } from '../../datapath/events.ts';
+import { type DatapathEvent, ORIG_DESTINATION, ORIG_SOURCE } from '../../datapath/events.ts';
 import { dropReasons } from '../../state/drop-reasons.ts';
 import { FILES } from '../monitor.ts';
 import type { Names } from '../names.ts';
@@ -59,14 +59,13 @@ const POINTS = [
 /** By enum ct_state of structs.h. */
 const REASONS: Readonly<Record<number, string>> = { 0: 'NEW', 1: 'ESTABLISHED', 2: 'REPLY', 3: 'RELATED' };
 const REPLY = 2;
-const NO_ADDRESS = new Set(['', '::']);
 
 /** Undefined for events that are no flows. */
 export function toFlow(event: DatapathEvent, context: FlowContext): Flow | undefined {
   const type = EVENT_TYPES[event.type];
   if (type === undefined) return undefined;
   const packet = summarize(event.data);
-  const isTranslated = type === TRACE && !NO_ADDRESS.has(event.origAddr);
+  const isTranslated = type === TRACE && event.origEnd === ORIG_SOURCE;
   const sourceAddress = isTranslated ? event.origAddr : packet?.source;
   const source = endpointOf(context, sourceAddress, event.srcIdentity);
   const destination = endpointOf(context, packet?.destination, event.dstIdentity);
@@ -91,7 +90,7 @@ export function toFlow(event: DatapathEvent, context: FlowContext): Flow | undef
     if (isTranslated) flow.IP.source_xlated = packet.source;
     const l4 = layer4Of(packet);
     if (l4) flow.l4 = l4;
-    serviceNames(flow, packet, sourceAddress ?? '', isTranslated ? event.origPort : packet.sourcePort, context);
+    serviceNames(flow, packet, event, context);
   }
   if (event.data.length >= 12) flow.ethernet = { source: mac(event.data, 6), destination: mac(event.data, 0) };
   if (reason > 0) {
@@ -161,15 +160,14 @@ function summaryOf(packet: PacketSummary | undefined): string {
   return protocol.toUpperCase();
 }
 
-function serviceNames(
-  flow: Flow,
-  packet: PacketSummary,
-  source: string,
-  sourcePort: number | undefined,
-  { origins }: FlowContext,
-): void {
-  const from = origins.service(source, sourcePort, packet.protocol);
-  const to = origins.service(packet.destination, packet.destinationPort, packet.protocol);
+/** An end that was a service's frontend, before translation or after. */
+function serviceNames(flow: Flow, packet: PacketSummary, event: DatapathEvent, { origins }: FlowContext): void {
+  const { protocol, source, sourcePort, destination, destinationPort } = packet;
+  const from = origins.service(source, sourcePort, protocol);
+  const to =
+    event.origEnd === ORIG_DESTINATION
+      ? origins.service(event.origAddr, event.origPort, protocol)
+      : origins.service(destination, destinationPort, protocol);
   if (from) flow.source_service = from;
   if (to) flow.destination_service = to;
 }

@@ -1,0 +1,121 @@
+/** A flow for people (compact, dict, tab) and for programs (JSON as Hubble's client prints it). */
+import type { GetFlowsResponse } from '../../observe/hubble/observer.ts';
+import { type Flow, type FlowEndpoint, isoOf, type Timestamp } from '../../observe/hubble/types.ts';
+import type { Colours } from '../output/colours.ts';
+
+const RESERVED = /^reserved:/;
+
+/** `shop/web-0:1024 (ID:4000)`, `198.51.100.7:80 (world)`. */
+function endText(
+  { namespace, pod_name, identity, labels = [] }: FlowEndpoint,
+  address = '',
+  port = 0,
+  service?: string,
+): string {
+  const host = service || (pod_name ? `${namespace}/${pod_name}` : address);
+  const place = port > 0 ? `${host.includes(':') ? `[${host}]` : host}:${port}` : host;
+  const reserved = labels.find((label) => RESERVED.test(label));
+  return `${place} (${reserved ? reserved.replace(RESERVED, '') : `ID:${identity}`})`;
+}
+
+const portsOf = ({ l4 }: Flow): { source_port?: number; destination_port?: number } =>
+  l4?.TCP ?? l4?.UDP ?? l4?.SCTP ?? {};
+
+export function ends(flow: Flow): { source: string; destination: string } {
+  const { source_port, destination_port } = portsOf(flow);
+  return {
+    source: endText(flow.source, flow.IP?.source, source_port),
+    destination: endText(flow.destination, flow.IP?.destination, destination_port),
+  };
+}
+
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+
+function timeText({ seconds, nanos }: Timestamp): string {
+  const date = new Date(seconds * 1000);
+  const two = (number: number): string => String(number).padStart(2, '0');
+  const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':');
+  return `${MONTHS[date.getMonth()]} ${String(date.getDate()).padStart(2)} ${clock}.${String(Math.floor(nanos / 1e6)).padStart(3, '0')}`;
+}
+
+/** What happened, in the words of Hubble's client. */
+export function typeText(flow: Flow): string {
+  const { event_type, drop_reason_desc, trace_observation_point, policy_match_type = 0 } = flow;
+  switch (event_type.type) {
+    case 1:
+      return (drop_reason_desc ?? 'dropped').toLowerCase().replaceAll('_', ' ');
+    case 4:
+      return (trace_observation_point ?? 'trace').toLowerCase().replaceAll('_', '-');
+    case 5:
+      return `policy-verdict:${MATCHES[policy_match_type] ?? policy_match_type} ${flow.traffic_direction}`;
+    default:
+      return `event ${event_type.type}`;
+  }
+}
+
+const MATCHES = ['none', 'L3-Only', 'L3-L4', 'L4-Only', 'all', 'L3-Proto', 'Proto-Only'];
+
+/** Policies that decided, as `namespace/name`. */
+export function policiesOf(flow: Flow): string[] {
+  const all = [flow.egress_allowed_by, flow.ingress_allowed_by, flow.egress_denied_by, flow.ingress_denied_by];
+  return all.flatMap((policies = []) =>
+    policies.map(({ namespace, name }) => (namespace ? `${namespace}/${name}` : name)),
+  );
+}
+
+function verdictText({ verdict }: Flow, { red, green, yellow }: Colours): string {
+  if (verdict === 'FORWARDED' || verdict === 'TRANSLATED') return green(verdict);
+  return verdict === 'DROPPED' || verdict === 'ERROR' ? red(verdict) : yellow(verdict);
+}
+
+export function compact(flow: Flow, colours: Colours): string {
+  const { source, destination } = ends(flow);
+  const arrow = flow.is_reply?.value ? '<-' : flow.is_reply ? '->' : '<>';
+  const [left, right] = flow.is_reply?.value ? [destination, source] : [source, destination];
+  const policies = policiesOf(flow);
+  const by = policies.length > 0 ? ` by ${policies.join(', ')}` : '';
+  return `${timeText(flow.time)}: ${left} ${arrow} ${right} ${typeText(flow)} ${verdictText(flow, colours)}${by} (${flow.Summary})`;
+}
+
+export function dict(flow: Flow, nodeName: string, colours: Colours): string {
+  const { source, destination } = ends(flow);
+  const rows = [
+    ['TIMESTAMP', timeText(flow.time)],
+    ['NODE', nodeName],
+    ['SOURCE', source],
+    ['DESTINATION', destination],
+    ['TYPE', typeText(flow)],
+    ['VERDICT', verdictText(flow, colours)],
+    ['POLICIES', policiesOf(flow).join(', ')],
+    ['SUMMARY', flow.Summary],
+  ];
+  return rows.map(([name, value]) => `${`${name}:`.padStart(12)} ${value}`).join('\n');
+}
+
+export const TAB_HEADER = ['TIMESTAMP', 'SOURCE', 'DESTINATION', 'TYPE', 'VERDICT', 'SUMMARY'];
+
+export function tab(flow: Flow): string[] {
+  const { source, destination } = ends(flow);
+  return [timeText(flow.time), source, destination, typeText(flow), flow.verdict, flow.Summary];
+}
+
+/** Proto3 JSON with the names of the protocol files; what is empty is left out. */
+export function flowJson(response: GetFlowsResponse): unknown {
+  return plain(response);
+}
+
+function plain(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(plain);
+  if (value === null || typeof value !== 'object') return value;
+  const object = value as Record<string, unknown>;
+  if ('seconds' in object && 'nanos' in object) return isoOf(object as unknown as Timestamp);
+  const entries = Object.entries(object).map(([name, inner]): [string, unknown] =>
+    name === 'is_reply' ? [name, (inner as { value?: boolean }).value === true] : [name, plain(inner)],
+  );
+  return Object.fromEntries(entries.filter(([name, inner]) => name === 'is_reply' || !isEmpty(inner)));
+}
+
+function isEmpty(value: unknown): boolean {
+  if (value === undefined || value === null || value === '' || value === 0 || value === false) return true;
+  return Array.isArray(value) && value.length === 0;
+}

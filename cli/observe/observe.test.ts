@@ -1,0 +1,117 @@
+/** Flags of `observe` as filters, times, and flows as lines. */
+import { describe, expect, it } from 'vitest';
+import type { Flow } from '../../observe/hubble/types.ts';
+import { coloursFor } from '../output/colours.ts';
+import { UsageError } from '../usage.ts';
+import { parseFilters } from './filters.ts';
+import { compact, dict, flowJson, tab } from './flow-text.ts';
+import { parseTime } from './time.ts';
+
+describe('filters', () => {
+  it.each<[string, object[], object[]]>([
+    ['', [], []],
+    [
+      '--from-pod shop/web --to-port 80 --to-port 443',
+      [{ source_pod: ['shop/web'], destination_port: ['80', '443'] }],
+      [],
+    ],
+    [
+      '-n shop --verdict dropped',
+      [
+        { source_pod: ['shop/'], verdict: ['DROPPED'] },
+        { destination_pod: ['shop/'], verdict: ['DROPPED'] },
+      ],
+      [],
+    ],
+    ['--protocol=tcp --not --from-identity host', [{ protocol: ['tcp'] }], [{ source_identity: [1] }]],
+    ['--not --ip 10.0.0.1', [], [{ source_ip: ['10.0.0.1'] }, { destination_ip: ['10.0.0.1'] }]],
+    [
+      '-t trace:to-network -6',
+      [{ event_type: [{ type: 4, match_sub_type: true, sub_type: 11 }], ip_version: ['IPv6'] }],
+      [],
+    ],
+    [
+      '--tcp-flags syn,ack --drop-reason-desc policy-denied',
+      [{ tcp_flags: [{ SYN: true, ACK: true }], drop_reason_desc: ['POLICY_DENIED'] }],
+      [],
+    ],
+  ])('%s', (line, whitelist, blacklist) => {
+    const args = line.split(' ').filter(Boolean);
+    expect(parseFilters(args)).toEqual({ whitelist, blacklist, rest: [] });
+  });
+
+  it('leaves what is no filter', () => {
+    expect(parseFilters(['--last', '5', '--pod', 'a/b', '-f']).rest).toEqual(['--last', '5', '-f']);
+  });
+
+  it.each(['--verdict good', '--pod', '--not --last 3', '--not', '--to-identity nobody', '--type flow'])(
+    'refuses %s',
+    (line) => {
+      expect(() => parseFilters(line.split(' '))).toThrow(UsageError);
+    },
+  );
+});
+
+describe('times', () => {
+  it('are that long ago, or dates', () => {
+    expect(parseTime('since', '1h30m', 10_000_000)).toEqual({ seconds: 4_600, nanos: 0 });
+    expect(parseTime('since', '1970-01-01T00:00:01.5Z', 0)).toEqual({ seconds: 1, nanos: 500_000_000 });
+    expect(() => parseTime('until', 'soon', 0)).toThrow(/--until is "soon"; expected a duration/);
+  });
+});
+
+describe('a flow', () => {
+  const plain = coloursFor({ isTTY: false } as NodeJS.WriteStream);
+  const flow: Flow = {
+    time: { seconds: 1, nanos: 2_000_000 },
+    uuid: 'u',
+    emitter: { name: 'Hubble', version: '1' },
+    verdict: 'DROPPED',
+    drop_reason: 133,
+    drop_reason_desc: 'POLICY_DENIED',
+    IP: { source: '10.0.1.5', destination: '2001:db8::1', ipVersion: 'IPv6' },
+    l4: { TCP: { source_port: 1024, destination_port: 80, flags: { SYN: true } } },
+    source: { ID: 3, identity: 4000, namespace: 'shop', pod_name: 'web-0', cluster_name: '', labels: ['k8s:app=web'] },
+    destination: {
+      ID: 0,
+      identity: 10,
+      namespace: '',
+      pod_name: '',
+      cluster_name: '',
+      labels: ['reserved:world-ipv6'],
+    },
+    Type: 'L3_L4',
+    node_name: 'node-1',
+    event_type: { type: 1, sub_type: 133 },
+    traffic_direction: 'EGRESS',
+    egress_denied_by: [{ name: 'lock', namespace: 'shop', labels: [], revision: 0, kind: 'CiliumNetworkPolicy' }],
+    Summary: 'TCP Flags: SYN',
+  };
+
+  it('is a line: who to whom, what, and by whose rule', () => {
+    expect(compact(flow, plain)).toMatch(
+      /: shop\/web-0:1024 \(ID:4000\) <> \[2001:db8::1\]:80 \(world-ipv6\) policy denied DROPPED by shop\/lock \(TCP Flags: SYN\)$/,
+    );
+    expect(tab(flow)[2]).toBe('[2001:db8::1]:80 (world-ipv6)');
+    expect(dict(flow, 'node-1', plain)).toContain('VERDICT: DROPPED');
+  });
+
+  it('points back when it is a reply', () => {
+    const reply: Flow = { ...flow, is_reply: { value: true }, verdict: 'FORWARDED' };
+    expect(compact(reply, plain)).toContain('[2001:db8::1]:80 (world-ipv6) <- shop/web-0:1024 (ID:4000)');
+  });
+
+  it('is JSON with the names of the protocol, and without what is empty', () => {
+    const json = flowJson({ flow: { ...flow, is_reply: { value: false } }, node_name: 'node-1', time: flow.time });
+    expect(json).toMatchObject({
+      flow: {
+        time: '1970-01-01T00:00:01.002000000Z',
+        verdict: 'DROPPED',
+        is_reply: false,
+        source: { pod_name: 'web-0' },
+      },
+      node_name: 'node-1',
+    });
+    expect(JSON.stringify(json)).not.toContain('cluster_name');
+  });
+});

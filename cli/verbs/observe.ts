@@ -1,0 +1,118 @@
+/** `axoneme observe`: flows of a node or a relay, by the Hubble API. */
+import { credentials, loadPackageDefinition } from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
+import type { GetFlowsRequest, GetFlowsResponse } from '../../observe/hubble/observer.ts';
+import { PROTO_FILES, PROTO_OPTIONS } from '../../observe/hubble/service.ts';
+import type { Flow, Timestamp } from '../../observe/hubble/types.ts';
+import type { StatusView } from '../../observe/status.ts';
+import { parseFilters } from '../observe/filters.ts';
+import { compact, dict, flowJson, policiesOf, TAB_HEADER, tab } from '../observe/flow-text.ts';
+import { parseTime } from '../observe/time.ts';
+import { noPositionals } from '../output/arguments.ts';
+import { coloursFor } from '../output/colours.ts';
+import { clientFor, targetFlags, targetUsage } from '../output/debug-target.ts';
+import { print } from '../output/print.ts';
+import { parseArguments, UsageError, wholeNumber } from '../usage.ts';
+
+export const summary = 'flows: who talks to whom, and what became of it';
+export const usage = `axoneme observe [FILTERS] [--last N | --first N | --all] [--since TIME] [--until TIME] [--follow] [-o compact|dict|tab|json|jsonpb]
+
+  --last N          the newest N that match (20)
+  --first N         the oldest N
+  --all             all that are kept
+  --since TIME      from a time on: 5m, 2h, or 2026-11-23T05:00:00Z
+  --until TIME      up to a time
+  --follow          and those to come
+  --server ADDRESS  a Hubble server instead of this node's: unix:///path, host:port
+  --policy NAME     flows that this policy allowed or denied (namespace/name, or a name)
+
+Filters, each with --from- and --to- for one side: --namespace --pod --ip --label --identity --port --service --fqdn --workload --cluster
+and --verdict --drop-reason-desc --protocol --type --traffic-direction --tcp-flags --node-name --http-method --http-path --http-status
+--dns-query --uuid --ipv4 --ipv6 --is-reply; --not before one of them excludes what it selects.
+${targetUsage}`;
+
+const FORMATS = ['compact', 'dict', 'tab', 'json', 'jsonpb'] as const;
+const LAST = 20;
+const NUMBER_MAX = Number.MAX_SAFE_INTEGER;
+
+const flagSpec = {
+  ...targetFlags,
+  last: 'N',
+  first: 'N',
+  all: true,
+  since: 'TIME',
+  until: 'TIME',
+  follow: true,
+  server: 'ADDRESS',
+  policy: 'NAME',
+} as const;
+
+export async function run(args: string[]): Promise<number> {
+  const { whitelist, blacklist, rest } = parseFilters(args);
+  const { flags, positionals } = parseArguments(rest, flagSpec);
+  noPositionals(positionals);
+  const format = flags.output ?? 'compact';
+  if (!FORMATS.some((known) => known === format))
+    throw new UsageError(`flag --output is ${JSON.stringify(format)}; known are ${FORMATS.join(', ')}`);
+  const request: GetFlowsRequest = { whitelist, blacklist, follow: flags.follow === true, ...count(flags) };
+  if (flags.since) request.since = parseTime('since', flags.since, Date.now());
+  if (flags.until) request.until = parseTime('until', flags.until, Date.now());
+  const server = flags.server ?? (await ownServer(flags));
+  const show = printer(format);
+  for await (const response of getFlows(server, request)) {
+    if (response.lost_events) process.stderr.write(`… ${response.lost_events.num_events_lost} flows were lost\n`);
+    if (response.flow && (!flags.policy || decidedBy(response.flow as Flow, flags.policy))) show(response);
+  }
+  return 0;
+}
+
+/** Which flows, when neither time nor number says so. */
+function count(flags: { last?: string; first?: string; all?: true; follow?: true; since?: string }): GetFlowsRequest {
+  if (flags.first !== undefined && flags.last !== undefined)
+    throw new UsageError('flags --first and --last exclude each other');
+  if (flags.first !== undefined) return { first: true, number: wholeNumber('first', flags.first, 1, NUMBER_MAX) };
+  if (flags.last !== undefined) return { number: wholeNumber('last', flags.last, 1, NUMBER_MAX) };
+  return flags.all || flags.since || flags.follow ? {} : { number: LAST };
+}
+
+async function ownServer(flags: Parameters<typeof clientFor>[0]): Promise<string> {
+  const { hubble } = await (await clientFor(flags)).get<StatusView>('/v1/status');
+  if (!hubble) throw new Error('this agent has no flows: it runs without a datapath');
+  return `unix://${hubble.socket}`;
+}
+
+const decidedBy = (flow: Flow, policy: string): boolean =>
+  policiesOf(flow).some((name) => name === policy || name.endsWith(`/${policy}`));
+
+function printer(format: string): (response: GetFlowsResponse) => void {
+  const colours = coloursFor(process.stdout);
+  let printed = 0;
+  return (response) => {
+    const flow = response.flow as Flow;
+    if (format === 'json' || format === 'jsonpb') print(`${JSON.stringify(flowJson(response))}\n`);
+    else if (format === 'dict')
+      print(`${printed > 0 ? '------------\n' : ''}${dict(flow, response.node_name, colours)}\n`);
+    else if (format === 'tab') print(`${printed > 0 ? '' : `${TAB_HEADER.join('\t')}\n`}${tab(flow).join('\t')}\n`);
+    else print(`${compact(flow, colours)}\n`);
+    printed++;
+  };
+}
+
+async function* getFlows(server: string, request: GetFlowsRequest): AsyncGenerator<GetFlowsResponse> {
+  const root = loadPackageDefinition(loadSync(PROTO_FILES, PROTO_OPTIONS)) as unknown as {
+    observer: { Observer: new (address: string, how: unknown) => ObserverClient };
+  };
+  const client = new root.observer.Observer(server, credentials.createInsecure());
+  try {
+    yield* client.GetFlows(request);
+  } catch (error) {
+    throw new Error(`${server}: ${(error as { details?: string }).details ?? error}`);
+  } finally {
+    client.close();
+  }
+}
+
+interface ObserverClient {
+  GetFlows(request: GetFlowsRequest): AsyncIterable<GetFlowsResponse & { time: Timestamp }>;
+  close(): void;
+}

@@ -1,0 +1,87 @@
+/** Flows of real traffic, as a client of the Hubble API sees them. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { commandPod, EmbeddedCluster, namespaceOf, run, serverPod, until } from './embedded.ts';
+
+const name = `axt-${process.pid}-hubble`;
+const AXONEME = new URL('../../cli/axoneme', import.meta.url).pathname;
+let cluster: EmbeddedCluster;
+
+interface SeenFlow {
+  verdict: string;
+  traffic_direction: string;
+  is_reply?: boolean;
+  trace_observation_point?: string;
+  drop_reason_desc?: string;
+  node_name: string;
+  source: { pod_name?: string; namespace?: string; identity: number; labels: string[] };
+  destination: { pod_name?: string; labels: string[] };
+  IP: { source: string; source_xlated?: string; ipVersion: string };
+  l4: Record<string, object>;
+}
+
+async function observe(...flags: string[]): Promise<SeenFlow[]> {
+  const { code, stdout, stderr } = await run(AXONEME, ['observe', '--name', name, '--all', '-o', 'json', ...flags]);
+  expect(code, stderr).toBe(0);
+  return stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => (JSON.parse(line) as { flow: SeenFlow }).flow);
+}
+
+/** The events are read every 50 ms. */
+const seen = (...flags: string[]): Promise<SeenFlow[]> =>
+  until(`flows ${flags.join(' ')}`, 5_000, async () => {
+    const flows = await observe(...flags);
+    return flows.length > 0 ? flows : undefined;
+  });
+
+const curl = (...args: string[]) =>
+  run(AXONEME, ['exec', '--name', name, 'demo/client', '--', 'curl', '-sS', '-m', '3', ...args]);
+
+beforeAll(async () => {
+  cluster = await EmbeddedCluster.up(
+    name,
+    namespaceOf('demo') + commandPod('demo', 'client', ['sleep', 'infinity']) + serverPod('demo', 'server'),
+  );
+}, 60_000);
+afterAll(() => cluster?.down(), 30_000);
+
+it('shows a connection from pod to pod with names, identity and direction, over IPv4 and IPv6', async () => {
+  const pod = await cluster.core.readNamespacedPod({ namespace: 'demo', name: 'server' });
+  for (const { ip = '' } of pod.status?.podIPs ?? []) {
+    const isIpv6 = ip.includes(':');
+    expect((await curl(`http://${isIpv6 ? `[${ip}]` : ip}:8080/`)).code).toBe(0);
+    const flows = await seen('--to-pod', 'demo/server', '--from-pod', 'demo/client', isIpv6 ? '--ipv6' : '--ipv4');
+    expect(flows[0]).toMatchObject({
+      verdict: 'FORWARDED',
+      is_reply: false,
+      trace_observation_point: 'TO_ENDPOINT',
+      node_name: `${name}/node-1`,
+      source: { pod_name: 'client', namespace: 'demo' },
+      destination: { pod_name: 'server' },
+      IP: { ipVersion: isIpv6 ? 'IPv6' : 'IPv4' },
+      l4: { TCP: { destination_port: 8080, flags: { SYN: true } } },
+    });
+    expect(flows[0]?.source.labels).toContain('k8s:io.kubernetes.pod.namespace=demo');
+    const [reply] = await seen('--from-pod', 'demo/server', '--to-pod', 'demo/client', isIpv6 ? '--ipv6' : '--ipv4');
+    expect(reply).toMatchObject({ is_reply: true, verdict: 'FORWARDED' });
+  }
+}, 30_000);
+
+it('shows the world outside, and the address that a masqueraded connection came from', async () => {
+  await curl('http://203.0.113.10/');
+  const flows = await seen('--from-pod', 'demo/client', '--to-identity', 'world-ipv4');
+  const masqueraded = flows.find(({ IP }) => IP.source_xlated);
+  expect(masqueraded).toMatchObject({
+    traffic_direction: 'EGRESS',
+    destination: { labels: ['reserved:world-ipv4'] },
+    trace_observation_point: 'TO_NETWORK',
+  });
+  expect(masqueraded?.IP.source).toMatch(/^10\.0\.1\./);
+  expect(masqueraded?.IP.source_xlated).toMatch(/^172\.28\./);
+}, 30_000);
+
+it('shows what is dropped, and why', async () => {
+  const [drop] = await seen('--verdict', 'DROPPED', '--protocol', 'icmpv6');
+  expect(drop).toMatchObject({ verdict: 'DROPPED', drop_reason_desc: expect.stringMatching(/ICMPV6|SOURCE/) });
+}, 30_000);
