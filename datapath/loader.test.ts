@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createMap, openPinnedMap } from '../native/index.ts';
 import { Codecs, encode } from './codec.ts';
+import { probeFeatures } from './features.ts';
 import { type Loaded, loadDatapath, programsFolder } from './loader.ts';
 import type { DatapathConfig } from './runtime-config.ts';
+import { sockPart } from './sock-part.ts';
 import { type TestPins, testPins } from './testdata/pins.ts';
 import { smallObject } from './testdata/small-object.ts';
 
@@ -70,6 +72,22 @@ describe('loading', () => {
       expect(next.notices).toEqual([]);
     }
     expect(new Set(builds).size).toBe(4);
+  });
+
+  test('a second object works on the same maps, is of the same build, and is found again by a restart', () => {
+    const { config } = pinned();
+    const open = (...hooks: string[]): Loaded => {
+      const part = sockPart(hooks, probeFeatures(), undefined);
+      const loaded = loadDatapath(config, HZ, undefined, [part]);
+      cleanups.push(() => loaded.close());
+      return loaded;
+    };
+    const first = open('connect4', 'connect6');
+    expect([...first.programs.keys()]).toEqual(
+      expect.arrayContaining(['from_endpoint', 'sock_connect4', 'sock_connect6']),
+    );
+    expect(first.programs.get('sock_connect4')?.info.mapIds).toContain(first.maps.get('frontends')?.info.id);
+    expect(programIds(open('connect4', 'connect6'))).toEqual(programIds(first));
   });
 
   test('the programs see the configuration', () => {
