@@ -42,7 +42,7 @@ export function addressesOfNode(node: KubeObject): string[] {
 }
 
 /** Endpoints of default/kubernetes are where the API server listens. */
-function apiServerAddresses(cluster: Cluster): string[] {
+export function apiServerAddresses(cluster: Cluster): string[] {
   return ofKind(cluster, 'EndpointSlice')
     .filter((slice) => namespaceOf(slice) === 'default')
     .filter(({ metadata }) => metadata.labels?.['kubernetes.io/service-name'] === 'kubernetes')

@@ -36,10 +36,10 @@ const IGNORE = [
   'annotation.*',
   'etcd_node',
   'topology\\.kubernetes\\.io',
-];
+].map((pattern) => new RegExp(`^${pattern}`));
 
 function counts(key: string): boolean {
-  const ignored = IGNORE.flatMap((pattern) => new RegExp(`^${pattern}`).exec(key)?.[0].length ?? []);
+  const ignored = IGNORE.flatMap((pattern) => pattern.exec(key)?.[0].length ?? []);
   if (ignored.length === 0) return true;
   return (INCLUDE.exec(key)?.[0].length ?? -1) > Math.min(...ignored);
 }

@@ -1,11 +1,11 @@
 /**
  * The referee of policy: walks every rule of every object for one flow and says what becomes of it, slowly and plainly.
  *
- * - Written from reference/policy-semantics.md alone; it shares no code with `policy/`, and nothing is indexed or remembered.
+ * - Written from reference/policy-semantics.md alone; it shares no code with `policy/`, and rules are never indexed.
  * - What only a proxy, a DNS answer or a handshake could allow is denied: there is none of them yet.
  */
 import { type Cluster, type Party, partyOf, protocolOf } from './cluster.ts';
-import type { Flow, Side, Verdict } from './flow.ts';
+import type { Flow, FlowEnd, Side, Verdict } from './flow.ts';
 import { type Section, sectionsOf } from './policies.ts';
 import type { Direction, Match, Question } from './rules.ts';
 
@@ -23,17 +23,23 @@ interface SideAnswer {
 const unenforced: SideAnswer = { side: 'not-enforced', isRedirected: false, names: [] };
 
 export function judge(cluster: Cluster, flow: Flow): Verdict {
-  return judgeWith(cluster, sectionsOf(cluster), flow);
+  return judgeAll(cluster, [flow])[0] as Verdict;
 }
 
 /** Many flows of one cluster: the objects are read once. */
 export function judgeAll(cluster: Cluster, flows: readonly Flow[]): Verdict[] {
   const sections = sectionsOf(cluster);
-  return flows.map((flow) => judgeWith(cluster, sections, flow));
+  const known = new Map<string, Party>();
+  const party = (end: FlowEnd, other: FlowEnd): Party => {
+    const key = JSON.stringify([end, 'entity' in end && other]);
+    const found = known.get(key) ?? partyOf(cluster, end, other);
+    known.set(key, found);
+    return found;
+  };
+  return flows.map((flow) => judgeWith(cluster, sections, flow, party(flow.from, flow.to), party(flow.to, flow.from)));
 }
 
-function judgeWith(cluster: Cluster, sections: readonly Section[], flow: Flow): Verdict {
-  const [from, to] = [partyOf(cluster, flow.from, flow.to), partyOf(cluster, flow.to, flow.from)];
+function judgeWith(cluster: Cluster, sections: readonly Section[], flow: Flow, from: Party, to: Party): Verdict {
   const protocol = protocolOf(flow, from, to);
   const ask = (direction: Direction, subject: Party, peer: Party): SideAnswer =>
     isSelf(from, to) || passesAlways(protocol, flow.port)

@@ -23,16 +23,22 @@ export interface Case {
   expect?: readonly string[];
 }
 
+const parsed = new Map<string, Line>();
+
 function parse(line: string): Line {
+  const known = parsed.get(line);
+  if (known) return known;
   const found = /^(never )?(in|out) ([^:]+):(.*)$/.exec(line);
   if (!found) throw new TypeError(`${line} is no expectation`);
   const [, never, direction, subject = '', peers = ''] = found;
-  return {
+  const read: Line = {
     isNever: never !== undefined,
     direction: direction === 'in' ? 'in' : 'out',
     subject: subject.trim(),
     peers: peers.split(',').flatMap((peer) => peer.trim() || []),
   };
+  parsed.set(line, read);
+  return read;
 }
 
 function isEnd(pattern: string, end: string): boolean {

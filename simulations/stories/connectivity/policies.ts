@@ -1,0 +1,80 @@
+/** Puts the policies of one case in force in a town and waits until the agent says that they are. */
+import { KubeConfig, type KubernetesObject, KubernetesObjectApi } from '@kubernetes/client-node';
+import { parseAllDocuments } from 'yaml';
+import type { KubeObject } from '../../../cluster/events.ts';
+import type { PolicyNodeView } from '../../../observe/policy.ts';
+import { type EmbeddedCluster, until } from '../embedded.ts';
+
+const SETTLE_TIMEOUT_MS = 15_000;
+
+export const read = (yaml: string): KubeObject[] =>
+  parseAllDocuments(yaml).flatMap((document) => (document.toJS() as KubeObject | null) ?? []);
+
+const isPolicy = ({ kind }: KubeObject): boolean => kind.endsWith('NetworkPolicy');
+const keyOf = ({ kind, metadata }: KubeObject): string => `${kind}/${metadata.namespace ?? ''}/${metadata.name}`;
+const sorted = (texts: Iterable<string>): string => [...texts].sort().join(' ');
+
+export class PoliciesInForce {
+  readonly #cluster: EmbeddedCluster;
+  readonly #api: KubernetesObjectApi;
+  #now: KubeObject[] = [];
+  #round = 0;
+
+  constructor(cluster: EmbeddedCluster) {
+    this.#cluster = cluster;
+    const config = new KubeConfig();
+    config.loadFromFile(cluster.ready.kubeconfig);
+    this.#api = KubernetesObjectApi.makeApiClient(config);
+  }
+
+  /** Instead of those before. Resolves with the objects as they were made: policies get names that no case before had. */
+  async replace(yaml: string): Promise<KubeObject[]> {
+    const round = ++this.#round;
+    const next = read(yaml).map((object) =>
+      isPolicy(object)
+        ? { ...object, metadata: { ...object.metadata, name: `${object.metadata.name}-${round}` } }
+        : object,
+    );
+    const old = this.#now;
+    this.#now = next;
+    const hasOthers = [...old, ...next].some((object) => !isPolicy(object));
+    const remove = (): Promise<unknown> =>
+      Promise.all(old.map((object) => this.#api.delete(object as unknown as KubernetesObject)));
+    const create = (): Promise<unknown> =>
+      Promise.all(next.map((object) => this.#api.create(object as unknown as KubernetesObject)));
+    if (hasOthers) {
+      await remove();
+      await this.#settled([]);
+      await create();
+    } else {
+      await Promise.all([remove(), create()]);
+    }
+    await this.#settled(next);
+    return next;
+  }
+
+  async #settled(objects: readonly KubeObject[]): Promise<void> {
+    const policies = sorted(objects.filter(isPolicy).map(keyOf));
+    const groups = sorted(
+      objects.filter(({ kind }) => kind === 'CiliumCIDRGroup').map(({ metadata }) => metadata.name),
+    );
+    const services = objects
+      .filter(({ kind }) => kind === 'Service')
+      .map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
+    const hasSlices = objects.some(({ kind }) => kind === 'EndpointSlice');
+    let last: PolicyNodeView | undefined;
+    await until(`policies ${policies || 'none'} in force`, SETTLE_TIMEOUT_MS, async () => {
+      last = await this.#cluster.debug<PolicyNodeView>('/v1/policy');
+      if (!last.settled || sorted(last.policies.map(({ key }) => key)) !== policies) return undefined;
+      if (sorted(last.groups) !== groups) return undefined;
+      const known = last.services;
+      const hasServices = services.every((name) => known.some(({ service }) => service === name));
+      const hasAddresses = !hasSlices || known.some(({ addresses }) => addresses.length > 0);
+      return (hasServices && hasAddresses) || objects.length === 0 ? true : undefined;
+    }).catch((error: unknown) => {
+      throw new Error(
+        `${error instanceof Error ? error.message : error}; the agent has ${JSON.stringify(last)?.slice(0, 2000)}`,
+      );
+    });
+  }
+}
