@@ -85,7 +85,7 @@ const restored: LocalEndpointRow = {
 const labels = 'k8s:io.cilium.k8s.policy.cluster=default;k8s:io.kubernetes.pod.namespace=demo;';
 
 /** For each kind: births, and an alphabet rich enough to reach every state. */
-const worlds: Record<string, { inputs: unknown[]; alphabet: Message[] }> = {
+const worlds: Record<string, { inputs: unknown[]; alphabet: Message[]; limit?: number }> = {
   'ip-pool': {
     inputs: [{ nodeName: 'n1', ipv4: true, ipv6: true }],
     alphabet: [
@@ -237,6 +237,7 @@ Object.assign(worlds, {
     ],
   },
   service: {
+    limit: 500,
     inputs: [{ key: 'service/demo/web' }],
     alphabet: [
       ofServiceNode(serviceFacts),
@@ -254,6 +255,7 @@ Object.assign(worlds, {
     ],
   },
   'host-port': {
+    limit: 500,
     inputs: [{ key: 'host-port/demo/web' }],
     alphabet: [
       ofServiceNode(serviceFacts),
@@ -271,8 +273,8 @@ Object.assign(worlds, {
 const text = (snapshot: AnyMachineSnapshot): string => canonical([snapshot.value, snapshot.context]);
 
 /** Every snapshot within reach, found breadth first; contexts that grow without end are cut at `limit`. */
-function explore(kind: Kind, limit = 3_000): Map<string, AnyMachineSnapshot> {
-  const { inputs, alphabet } = worlds[kind.name] as (typeof worlds)[string];
+function explore(kind: Kind): Map<string, AnyMachineSnapshot> {
+  const { inputs, alphabet, limit = 3_000 } = worlds[kind.name] as (typeof worlds)[string];
   const seen = new Map<string, AnyMachineSnapshot>();
   const queue = inputs.map((input) => initialTransition(kind.logic, input)[0]);
   for (let snapshot = queue.shift(); snapshot && seen.size < limit; snapshot = queue.shift()) {
