@@ -15,6 +15,7 @@
 #include "lib/delivery.h"
 #include "lib/events.h"
 #include "lib/fragment.h"
+#include "lib/host.h"
 #include "lib/ipcache.h"
 #include "lib/lb.h"
 #include "lib/lb-netdev.h"
@@ -116,6 +117,10 @@ inline_fn int from_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 			return ret;
 		if (dst) {
 			ret = policy_apply(skb, p, dst, DIRECTION_INGRESS, entry);
+			if (ret < 0)
+				return ret;
+		} else if (config.host_firewall && p->dst_identity == IDENTITY_HOST) {
+			ret = host_from_endpoint(skb, p, entry);
 			if (ret < 0)
 				return ret;
 		}
@@ -236,8 +241,10 @@ inline_fn int from_netdev_ip(struct __sk_buff *skb, struct packet *p)
 		ret = 0;
 	}
 	dst = endpoint_of(&p->tuple.daddr);
-	if (!dst)
-		return config.services ? service_from_netdev(skb, p, ret) : TC_ACT_OK;
+	if (!dst) {
+		ret = config.services ? service_from_netdev(skb, p, ret) : TC_ACT_OK;
+		return config.host_firewall && ret == TC_ACT_OK ? host_from_netdev(skb, p) : ret;
+	}
 	ret = fragment_track(p);
 	if (ret < 0)
 		return ret;
@@ -277,6 +284,8 @@ inline_fn int to_netdev_ip(struct __sk_buff *skb, struct packet *p)
 	pull_headers(skb);
 	if (parse_ip(skb, p) < 0)
 		return TC_ACT_OK;
+	if (config.host_firewall && host_to_netdev(skb, p) < 0)
+		return DROPPED;
 	if (config.services && addr_equal(&p->tuple.saddr, p->ipv6 ? &netdev->ipv6 : &netdev->ipv4)) {
 		ret = service_to_netdev(skb, p);
 		if (ret < 0)

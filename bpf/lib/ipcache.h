@@ -32,5 +32,8 @@ inline_fn bool identity_is_world(__u32 identity)
 
 inline_fn const struct endpoint *endpoint_of(const struct addr *addr)
 {
-	return bpf_map_lookup_elem(&endpoints, addr);
+	const struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, addr);
+
+	/* The node itself has the place of 0.0.0.0, which nobody has, and no link. */
+	return config.host_firewall && endpoint && !endpoint->ifindex ? NULL : endpoint;
 }

@@ -51,7 +51,7 @@ struct config {
 	__u8 service_reject;            /* 1: without a backend a connection is refused (RST, port unreachable), 0: dropped (158) */
 	__u8 service_external_cluster_ip; /* 1: ClusterIPs are reachable from outside, 0: dropped (174) */
 	__u8 dsr;                       /* 1: packets from other nodes may carry the frontend's address */
-	__u8 pad;
+	__u8 host_firewall;             /* 1: connections of the node itself are tracked, and subject to its policy */
 	__u16 node_port_min;            /* ports of nodes that are services', both included */
 	__u16 node_port_max;
 	struct cidr native_routing_ipv4; /* destinations that are never masqueraded */
@@ -514,6 +514,7 @@ enum source_file {
 	SOURCE_LB_ERROR = 13,
 	SOURCE_LB_REFUSE = 14,
 	SOURCE_DSR = 15,
+	SOURCE_HOST = 16,
 };
 
 /* Which end `orig_addr` and `orig_port` of an event are about. */

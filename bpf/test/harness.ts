@@ -40,6 +40,8 @@ const verdicts = new Map<number, Verdict>([
   [7, 'redirect'],
 ]);
 
+const hostEndpointId = 65_536;
+
 export interface Outcome {
   verdict: Verdict;
   data: Buffer;
@@ -196,15 +198,22 @@ export class Bench {
     }
   }
 
+  /** The row of the node itself. */
+  host(flags: number): void {
+    const mac = '00:00:00:00:00:00';
+    const row = { ifindex: 0, identity: identities.host, id: hostEndpointId, flags, policyRevision: 1 };
+    this.put('endpoints', '0.0.0.0', { ...row, mac, hostMac: mac });
+  }
+
   policyRevision(revision: number): void {
     const value = Buffer.alloc(4);
     value.writeUInt32LE(revision);
     this.object.map('policy_revision').put(Buffer.alloc(4), value);
   }
 
-  /** Replaces the policy of a pod. */
-  policy(pod: 'a' | 'b', entries: readonly PolicyEntry[]): void {
-    const id = pod === 'a' ? 1 : 2;
+  /** Replaces the policy of a pod, or of the node. */
+  policy(pod: 'a' | 'b' | 'host', entries: readonly PolicyEntry[]): void {
+    const id = { a: 1, b: 2, host: hostEndpointId }[pod];
     const key = this.codecs.struct('policy_key');
     const value = this.codecs.struct('policy_entry');
     const inner = createMap({
@@ -325,6 +334,7 @@ export const defaultConfig: Fields = {
   serviceReject: 1,
   serviceExternalClusterIp: 0,
   dsr: 0,
+  hostFirewall: 0,
   nodePortMin: 30000,
   nodePortMax: 32767,
   loopbackIpv4: families[0].loopback,
