@@ -187,8 +187,9 @@ export class PacketModel {
       if (endpoint.flags & ENFORCE[direction] && state !== 'reply')
         checked[direction] = { revision: endpoint.policyRevision, identity: peer };
     }
-    this.connections.note(packet, state, checked, flow !== undefined);
-    if (state !== 'reply' || !connection?.isService) return packet;
+    const isAnswer = flow === undefined && state === 'reply' && connection?.isService === true;
+    this.connections.note(packet, state, checked, flow !== undefined && state !== 'reply');
+    if (!isAnswer) return packet;
     return this.#services.restored(packet) ?? drop('NO_MAPPING_FOR_NAT_MASQUERADE');
   }
 

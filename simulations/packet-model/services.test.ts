@@ -156,9 +156,13 @@ function randomMet(f: Family): Met {
 function followUp({ past }: Scenario, f: Family): Met | undefined {
   const { met, outcome } = past[below(past.length)] ?? {};
   if (!met || !outcome || outcome.verdict === 'drop' || outcome.verdict === 'refuse') return undefined;
-  const flags = met.packet.proto === protocols.udp ? {} : { tcpFlags: pick([2, 16, 16, 16, 17, 4]) };
-  if (chance(0.4)) return { place: met.place, packet: { ...met.packet, ...flags } };
-  const packet = { ...reversed(outcome.packet), ttl: 64, ...flags };
+  const isDatagram = met.packet.proto === protocols.udp;
+  const flags: { tcpFlags?: number } = isDatagram ? {} : { tcpFlags: pick([2, 16, 16, 16, 17, 4]) };
+  // Nobody begins a connection of its own from where it answers.
+  const again = flags.tcpFlags === 2 && met.packet.tcpFlags !== 2 ? { tcpFlags: 16 } : flags;
+  if (chance(0.4)) return { place: met.place, packet: { ...met.packet, ...again } };
+  const answer = flags.tcpFlags === 2 ? { tcpFlags: 18 } : flags;
+  const packet = { ...reversed(outcome.packet), ttl: 64, ...answer };
   const pod = PODS.find((one) => f[one] === packet.from);
   if (pod) return { place: { program: 'from_endpoint', link: links[pod] }, packet };
   return { place: { program: 'from_netdev', link: 'eth0' }, packet };

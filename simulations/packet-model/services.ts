@@ -63,7 +63,7 @@ export class Services {
   readonly #forward = new Map<string, ServiceFlow>();
   /** By the tuple of a reply as the backend sends it. */
   readonly #reply = new Map<string, ServiceFlow>();
-  /** By client and set. */
+  /** By client and number of the set. */
   readonly #affinity = new Map<string, { backend: string; number: number }>();
 
   constructor(tables: ModelTables, connections: Connections, config: ServiceConfig, choose: Choose) {
@@ -116,17 +116,18 @@ export class Services {
     const flow = flowTo(chosen);
     this.#forward.set(tupleKey(packet), flow);
     this.#reply.set(tupleKey(reversed(this.translated(packet, flow))), flow);
-    if (this.#tables.sets.get(setName)?.affinityTimeout)
-      this.#affinity.set(`${packet.from} ${setName}`, { backend: chosen, number: flow.number });
+    const set = this.#tables.sets.get(setName);
+    if (set?.row.affinityTimeout)
+      this.#affinity.set(`${packet.from} ${set.number}`, { backend: chosen, number: flow.number });
     return this.#towards(packet, flow);
   }
 
   /** `first`: what is tried first; one only where it is not left to chance. */
   #candidates(packet: Packet, setName: string, isExternal: boolean): { first: string[]; all: string[] } {
-    const set = this.#tables.sets.get(setName);
+    const { row: set, number } = this.#tables.sets.get(setName) ?? {};
     const all = (set?.backends ?? []).filter((name) => this.#tables.backends.has(name));
     if (!set || all.length === 0) return { first: [], all: [] };
-    const last = set.affinityTimeout ? this.#affinity.get(`${packet.from} ${setName}`) : undefined;
+    const last = set.affinityTimeout ? this.#affinity.get(`${packet.from} ${number}`) : undefined;
     if (last && all.includes(last.backend) && this.#tables.backends.get(last.backend)?.number === last.number)
       return { first: [last.backend], all };
     if (!isExternal || set.maglevSize === 0) return { first: all, all };

@@ -24,15 +24,22 @@ export interface AnyRow {
   value: unknown;
 }
 
+/** Rows with a number that each has for as long as it is there. */
+class Numbered<R> extends Map<string, { row: R; number: number }> {
+  #last = 0;
+
+  put(key: string, row: R): void {
+    this.set(key, { row, number: this.get(key)?.number ?? ++this.#last });
+  }
+}
+
 export class ModelTables {
   readonly endpoints = new Map<string, EndpointRow>();
   readonly netdevs = new Map<string, NetdevRow>();
   readonly identities = new LongestPrefix<number>();
   readonly policyMaps = new Map<number, PolicyMapRow>();
-  /** With a number that it has for as long as its row is there. */
-  readonly backends = new Map<string, { row: BackendRow; number: number }>();
-  #backends = 0;
-  readonly sets = new Map<string, BackendSetRow>();
+  readonly backends = new Numbered<BackendRow>();
+  readonly sets = new Numbered<BackendSetRow>();
   readonly frontends = new Map<string, FrontendRow>();
   /** By frontend. */
   readonly ranges = new Map<string, LongestPrefix<true>>();
@@ -64,13 +71,10 @@ export class ModelTables {
         break;
       }
       case 'bpf.backends':
-        this.backends.set(key, {
-          row: value as BackendRow,
-          number: this.backends.get(key)?.number ?? ++this.#backends,
-        });
+        this.backends.put(key, value as BackendRow);
         break;
       case 'bpf.backend-sets':
-        this.sets.set(key, value as BackendSetRow);
+        this.sets.put(key, value as BackendSetRow);
         break;
       case 'bpf.frontends':
         this.frontends.set(key, value as FrontendRow);

@@ -45,9 +45,9 @@ function errorBody({ inner }: Packet): Buffer {
 const isEcho = ({ proto }: Tuple): boolean => proto === protocols.icmp || proto === protocols.icmpv6;
 const echoType = ({ from, sport }: Tuple): number => (isV6(from) ? (sport ? 128 : 129) : sport ? 8 : 0);
 
-/** A chunk that stands for the flags: INIT, ABORT, SHUTDOWN, else DATA. */
+/** A chunk that stands for the flags: INIT, INIT ACK, ABORT, SHUTDOWN, else DATA. */
 function chunkOf(flags: number): number {
-  if (flags & tcpFlags.syn) return 1;
+  if (flags & tcpFlags.syn) return flags & tcpFlags.ack ? 2 : 1;
   if (flags & tcpFlags.rst) return 6;
   return flags & tcpFlags.fin ? 7 : 0;
 }
