@@ -154,6 +154,7 @@ inline_fn int dsr_take_ipv6(struct __sk_buff *skb, struct packet *p)
 /* On the backend's node, for a packet to one of its pods: remembers the frontend for the replies. 0 or DROPPED. */
 noinline_fn int dsr_learn(struct __sk_buff *skb, struct packet *p)
 {
+	const struct ct_entry *entry;
 	int ret;
 
 	if (!has_ports(p->tuple.proto) || p->fragment)
@@ -163,8 +164,9 @@ noinline_fn int dsr_learn(struct __sk_buff *skb, struct packet *p)
 		return ret < 0 ? DROP(p, DROP_WRITE_ERROR) : 0;
 	p->orig_end = ORIG_DESTINATION;
 	p->service_flags = SERVICE_DSR;
-	ct_find(p);
-	if (!service_claim(p))
+	entry = service_connection(p);
+	/* A connection that came directly is not made a service's. */
+	if ((p->ct_state != CT_STATE_NEW && entry && !(entry->flags & CT_SERVICE)) || !service_claim(p))
 		return DROP(p, DROP_NAT_NO_MAPPING);
 	p->service = SERVICE_TO_BACKEND;
 	return 0;

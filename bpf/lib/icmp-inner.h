@@ -4,13 +4,6 @@
 
 #include "parse.h"
 
-/* The head of a packet inside another one, as in an ICMP error. */
-struct inner {
-	struct tuple tuple;
-	__u32 l3_off;
-	__u32 l4_off;
-};
-
 /* Of the family of the outer packet, behind the 8 bytes of the ICMP header. Negative: not to be understood. */
 noinline_fn int parse_inner(struct __sk_buff *skb, const struct packet *p, struct inner *inner)
 {

@@ -35,22 +35,20 @@ noinline_fn int service_to_pod(struct __sk_buff *skb, struct packet *p, const st
 	return to_local_endpoint(skb, p, dst, true, ret);
 }
 
-/* The address that the device, which the packet leaves by, has for masquerading. False: it is none of ours. */
-inline_fn bool node_address(const struct packet *p, __u32 ifindex, struct addr *out)
+/* The address that the device, which the packet leaves by, has for masquerading. NULL: it is none of ours. */
+inline_fn const struct addr *node_address(const struct packet *p)
 {
-	const struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &ifindex);
+	const struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &p->fib.ifindex);
 
 	if (!netdev)
-		return false;
-	*out = p->ipv6 ? netdev->ipv6 : netdev->ipv4;
-	return true;
+		return NULL;
+	return p->ipv6 ? &netdev->ipv6 : &netdev->ipv4;
 }
 
 /* To a backend elsewhere. */
 noinline_fn int service_to_remote(struct __sk_buff *skb, struct packet *p, struct ct_entry *entry)
 {
-	struct nat_entry source = {};
-	struct addr node;
+	const struct addr *node;
 	int ret, due;
 	long routed;
 
@@ -63,7 +61,8 @@ noinline_fn int service_to_remote(struct __sk_buff *skb, struct packet *p, struc
 	}
 	if (!is_routed(routed))
 		return DROP(p, DROP_NO_FIB);
-	if (!node_address(p, p->fib.ifindex, &node))
+	node = node_address(p);
+	if (!node)
 		return DROP(p, DROP_NO_DEVICE);
 	due = ct_commit(p, entry);
 	if (due < 0)
@@ -74,10 +73,10 @@ noinline_fn int service_to_remote(struct __sk_buff *skb, struct packet *p, struc
 	if (p->service_flags & SERVICE_DSR) {
 		ret = dsr_announce(skb, p);
 	} else {
-		ret = nat_service(p, &node, &source);
+		ret = nat_service(p, node);
 		if (ret < 0)
 			return ret;
-		ret = nat_rewrite(skb, p, true, &source);
+		ret = nat_rewrite(skb, p, true, &p->node);
 	}
 	if (ret < 0)
 		return ret;

@@ -96,12 +96,12 @@ noinline_fn int service_error(struct __sk_buff *skb, struct packet *p, __u8 dire
 {
 	struct service_flow_key key = {};
 	const struct service_flow *flow;
-	struct inner inner = {};
 	struct nat_entry to = {};
 
-	if (parse_inner(skb, p, &inner) < 0)
+	__builtin_memset(&p->inner, 0, sizeof(p->inner));
+	if (parse_inner(skb, p, &p->inner) < 0)
 		return 0;
-	service_key_of_inner(&inner, direction, &key);
+	service_key_of_inner(&p->inner, direction, &key);
 	flow = bpf_map_lookup_elem(&service_flows, &key);
 	if (!flow || flow->flags & SERVICE_HAIRPIN)
 		return 0;
@@ -109,7 +109,7 @@ noinline_fn int service_error(struct __sk_buff *skb, struct packet *p, __u8 dire
 	to.port = flow->port;
 	p->orig_addr = direction == SERVICE_REPLY ? p->tuple.saddr : p->tuple.daddr;
 	p->orig_end = direction == SERVICE_REPLY ? ORIG_SOURCE : ORIG_DESTINATION;
-	return nat_rewrite_error(skb, p, &inner, direction == SERVICE_FORWARD ? INNER_SOURCE : INNER_DESTINATION_ONLY, &to);
+	return nat_rewrite_error(skb, p, &p->inner, direction == SERVICE_FORWARD ? INNER_SOURCE : INNER_DESTINATION_ONLY, &to);
 }
 
 /* On the way to the client, last thing before it gets the packet. 0 or DROPPED. */

@@ -157,8 +157,8 @@ inline_fn bool nat_verify(const struct packet *p, const struct addr *node, struc
 	return true;
 }
 
-/* A service's connection from outside goes on to another node under this one's address. 0 or DROPPED. */
-noinline_fn int nat_service(struct packet *p, const struct addr *node, struct nat_entry *to)
+/* A service's connection from outside goes on to another node under this one's address, p->node. 0 or DROPPED. */
+noinline_fn int nat_service(struct packet *p, const struct addr *node)
 {
 	struct nat_key key = {};
 	struct nat_entry *entry;
@@ -166,12 +166,12 @@ noinline_fn int nat_service(struct packet *p, const struct addr *node, struct na
 	nat_key_of(p, DIRECTION_EGRESS, &key);
 	entry = bpf_map_lookup_elem(&nat, &key);
 	if (entry && nat_verify(p, node, entry)) {
-		*to = *entry;
+		p->node = *entry;
 		return 0;
 	}
 	if (addr_is_zero(node))
 		return DROP(p, DROP_NAT_NO_MAPPING);
-	return nat_allocate(p, node, &key, to);
+	return nat_allocate(p, node, &key, &p->node);
 }
 
 /* Did the other end begin the connection? Then its packets go back under the address they came to. */

@@ -58,6 +58,13 @@ struct tuple {
 	__u8 pad[3];
 } __attribute__((aligned(8)));
 
+/* The head of a packet inside another one, as in an ICMP error. */
+struct inner {
+	struct tuple tuple;
+	__u32 l3_off;
+	__u32 l4_off;
+};
+
 /* What a packet is to a connection that began at a frontend. */
 enum service_role {
 	SERVICE_NONE = 0,
@@ -77,6 +84,8 @@ struct packet {
 	struct ct_key ct_key;
 	struct backend chosen;      /* by backend_choose */
 	struct bpf_fib_lookup fib;  /* by route */
+	struct nat_entry node;      /* by nat_service */
+	struct inner inner;         /* by service_error */
 	/* From here on all is zero at the start of a program. */
 	struct addr orig_addr;      /* of the end that was translated, before */
 	__be16 orig_port;
