@@ -69,7 +69,8 @@ export function canonicalAddress(text: string): string | undefined {
 /** The same for CIDRs, without host bits. */
 export function canonicalCidr(text: string): string | undefined {
   const cidr = parseCidr(text);
-  return cidr && `${addressAt(cidr, 0)}/${cidr.prefixLength}`;
+  if (!cidr || (cidr.bits === 128 && cidr.base >> 32n === 0xffffn)) return undefined;
+  return `${addressAt(cidr, 0)}/${cidr.prefixLength}`;
 }
 
 export function contains(cidr: string, address: string): boolean {
