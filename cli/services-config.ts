@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { ServiceFacts } from '../cluster/events.ts';
 import { maglevSizes } from '../datapath/maglev.ts';
+import { canonicalCidr } from '../machines/cidr.ts';
 
 /** As written: in mode partial the parts that are wanted; strict has all of them and off none. */
 export type ServicesConfig = Omit<ServiceFacts, 'sockHooks'>;
@@ -68,6 +69,19 @@ export function serviceFacts(config: ServicesConfig, hooks: readonly string[]): 
     sockHooks: part(config.socketLB) ? hooks : [],
     cgroupRoot: mode === 'off' ? '' : config.cgroupRoot || cgroup2Mount() || '',
   };
+}
+
+/** What is wrong in lists, in words. */
+export function servicesTrouble({ nodePortAddresses, loadBalancerClasses }: ServicesConfig): string | undefined {
+  const wrong = (nodePortAddresses as unknown[]).find(
+    (place) => place !== 'primary' && (typeof place !== 'string' || canonicalCidr(place) === undefined),
+  );
+  if (wrong !== undefined)
+    return `field services.nodePortAddresses has ${JSON.stringify(wrong)}, expected CIDRs or "primary"`;
+  const nameless = (loadBalancerClasses as unknown[]).find((name) => typeof name !== 'string' || name === '');
+  return nameless === undefined
+    ? undefined
+    : `field services.loadBalancerClasses has ${JSON.stringify(nameless)}, expected names of classes`;
 }
 
 /** Where cgroup v2 is mounted: alone at /sys/fs/cgroup, or beside version 1 somewhere below. */
