@@ -1,12 +1,13 @@
 /** The agent's configuration file: JSON, validated field by field. */
 import { readFileSync } from 'node:fs';
-import { type HubbleConfig, hubbleDefaults, hubbleTrouble } from './hubble-config.ts';
+import { type HubbleConfig, hubbleDefaults, hubbleTrouble, listenTrouble } from './hubble-config.ts';
 import {
   choices,
   type PolicyConfig,
   policyDefaults,
   type ServicesConfig,
   servicesDefaults,
+  servicesTrouble,
 } from './services-config.ts';
 
 export interface AgentConfig {
@@ -37,6 +38,8 @@ export interface AgentConfig {
   services: ServicesConfig;
   policy: PolicyConfig;
   hubble: HubbleConfig;
+  /** `listen`: HOST:PORT of Prometheus' metrics; empty: only on the debug endpoint, at /metrics. */
+  metrics: { listen: string };
 }
 
 const defaults: AgentConfig = {
@@ -61,9 +64,10 @@ const defaults: AgentConfig = {
   services: servicesDefaults,
   policy: policyDefaults,
   hubble: hubbleDefaults,
+  metrics: { listen: '' },
 };
 /** Sections whose fields are checked one by one; the others are taken as they are. */
-const sections: ReadonlySet<string> = new Set(['services', 'policy', 'hubble']);
+const sections: ReadonlySet<string> = new Set(['services', 'policy', 'hubble', 'metrics']);
 
 /** Throws with the file, the field, the value and what was expected. */
 export function loadAgentConfig(path: string): AgentConfig {
@@ -87,7 +91,7 @@ export function parseAgentConfig(raw: unknown, path: string): AgentConfig {
   config.cniSocket ||= `${config.stateDir}/cni.sock`;
   config.debugSocket ||= `${config.stateDir}/debug.sock`;
   config.hubble.socket ||= `${config.stateDir}/hubble.sock`;
-  const trouble = hubbleTrouble(config.hubble);
+  const trouble = servicesTrouble(config.services) ?? hubbleTrouble(config.hubble);
   if (trouble) throw new Error(`agent config ${path}: ${trouble}`);
   return config;
 }

@@ -14,15 +14,22 @@ export const hubbleDefaults: HubbleConfig = {
 };
 
 const CAPACITY_MAX = 65_535;
+const PORT_MAX = 65_535;
 
 /** What does not go together, as field, value and what was expected; empty: nothing. */
 export function hubbleTrouble({ listen, tlsCert, tlsKey, tlsClientCa, capacity }: HubbleConfig): string {
   if (!Number.isInteger(capacity) || capacity < 1 || capacity > CAPACITY_MAX)
     return `field hubble.capacity is ${capacity}, expected a number of flows from 1 to ${CAPACITY_MAX}`;
-  const port = /:([0-9]{1,5})$/.exec(listen)?.[1];
-  if (listen && (port === undefined || Number(port) > CAPACITY_MAX || Number(port) === 0))
-    return `field hubble.listen is ${JSON.stringify(listen)}, expected HOST:PORT or :PORT`;
+  const trouble = listenTrouble('hubble.listen', listen);
+  if (trouble) return trouble;
   if ((tlsCert === '') !== (tlsKey === '')) return 'fields hubble.tlsCert and hubble.tlsKey: expected both or none';
   if (tlsClientCa && !tlsCert) return 'field hubble.tlsClientCa: expected hubble.tlsCert and hubble.tlsKey beside it';
   return '';
+}
+
+/** The same for an address to listen on; empty is none. */
+export function listenTrouble(field: string, listen: string): string {
+  const port = Number(/:([0-9]{1,5})$/.exec(listen)?.[1] ?? 0);
+  const isFine = listen === '' || (port > 0 && port <= PORT_MAX);
+  return isFine ? '' : `field ${field} is ${JSON.stringify(listen)}, expected HOST:PORT or :PORT`;
 }

@@ -369,6 +369,6 @@ function packetEvent(): DatapathEvent {
       lenOrig: 54,
       lenCap: data.length,
     },
-    ...{ sourceFile: 0, sourceLine: 0, origPort: 0, origAddr: '::', data },
+    ...{ sourceFile: 0, sourceLine: 0, origEnd: 0, origPort: 0, origAddr: '::', data },
   };
 }

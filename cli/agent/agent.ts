@@ -15,7 +15,9 @@ import { openRecording } from '../../cluster/recording.ts';
 import { openDatapath } from '../../datapath/datapath.ts';
 import { probeFeatures } from '../../datapath/features.ts';
 import { kinds } from '../../machines/kinds.ts';
+import type { DebugSources } from '../../observe/debug/sources.ts';
 import { startDebugServer } from '../../observe/debug-server.ts';
+import { startMetrics } from '../../observe/metrics/metrics-server.ts';
 import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
 import { HealthChecksDriver } from '../../reconcilers/drivers/health-checks.ts';
 import { IdentityClaimsDriver, KubeObjectsDriver, KubeStatusDriver } from '../../reconcilers/drivers/kube.ts';
@@ -120,15 +122,18 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     log,
   });
   const hubble = await agentHubble(config, engine, datapath, version);
+  const sources: DebugSources = {
+    inspector: engine,
+    kernelRows,
+    datapath,
+    agent: { nodeName: config.nodeName, version, build: datapath.build, startedAt, features: datapath.features },
+    hubble: { socket: config.hubble.socket, listen: config.hubble.listen, status: hubble.status },
+  };
+  const metrics = await startMetrics(config.metrics.listen, sources, Date.now);
+  hubble.flows$.subscribe((flow) => metrics.count(flow));
   const debug = await startDebugServer(
     { socketPath: config.debugSocket, port: config.debugPort },
-    {
-      inspector: engine,
-      kernelRows,
-      datapath,
-      agent: { nodeName: config.nodeName, version, build: datapath.build, startedAt, features: datapath.features },
-      hubble: { socket: config.hubble.socket, listen: config.hubble.listen, status: hubble.status },
-    },
+    { ...sources, metrics: metrics.text },
   );
   datapath.gc.start();
   const resync = setInterval(() => void loop.resync(), config.resyncIntervalMs);
@@ -141,6 +146,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       await cni.close();
       await hubble.close();
       await debug.close();
+      await metrics.close();
       await loop.stop();
       timers.close();
       await healthChecks.close();

@@ -34,6 +34,14 @@ export function nodeRoutes(sources: DebugSources, names: Names, now: () => numbe
         return json(health, health.status === 'ok' ? 200 : 503);
       },
     },
+    {
+      pattern: '/metrics',
+      doc: 'metrics in Prometheus’ text format',
+      async answer() {
+        if (!sources.metrics) throw new Refusal(404, 'there are no metrics here: this is a replay', 'a running agent');
+        return { kind: 'text', body: await sources.metrics() };
+      },
+    },
     { pattern: '/v1/endpoints', doc: 'endpoints of this node', answer: () => json(endpointsOf(inspector)) },
     {
       pattern: '/v1/endpoints/*',

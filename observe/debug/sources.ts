@@ -16,6 +16,8 @@ export interface DebugSources {
   datapath?: DatapathView;
   agent: AgentView;
   hubble?: HubbleView;
+  /** Prometheus' text. */
+  metrics?(): Promise<string>;
 }
 
 export interface HubbleView {

@@ -6,12 +6,13 @@
  */
 import { readFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import type { Observable } from 'rxjs';
+import { type Observable, Subject } from 'rxjs';
 import type { DatapathEvent } from '../../datapath/events.ts';
 import { listening, listenOnSocket } from '../listening.ts';
 import { FlowRing } from './flow-ring.ts';
 import type { HubbleSource } from './source.ts';
 import { type FlowContext, toFlow } from './to-flow.ts';
+import type { Flow } from './types.ts';
 
 export interface HubbleConfig {
   /** Path; its directory exists. */
@@ -28,6 +29,8 @@ export interface HubbleConfig {
 }
 
 export interface Hubble extends HubbleSource {
+  /** Each flow as it comes. */
+  flows$: Observable<Flow>;
   close(): Promise<void>;
 }
 
@@ -55,14 +58,16 @@ function collect(
   { capacity, listen, socket }: HubbleConfig,
   events$: Observable<DatapathEvent>,
   context: FlowContext,
-): HubbleSource & { stop(): void } {
+): HubbleSource & { flows$: Observable<Flow>; stop(): void } {
   const ring = new FlowRing(capacity);
   const startedAt = Date.now();
+  const flows$ = new Subject<Flow>();
   const seen = new Map<string, number>();
   const subscription = events$.subscribe((event) => {
     const flow = toFlow(event, context);
     if (!flow) return;
     ring.push(flow);
+    flows$.next(flow);
     for (const { namespace } of [flow.source, flow.destination]) if (namespace) seen.set(namespace, flow.time.seconds);
   });
   const flowsRate = (): number => {
@@ -74,6 +79,7 @@ function collect(
   };
   return {
     ring,
+    flows$,
     nodeName: context.nodeName,
     version: context.version,
     status: () => ({

@@ -1,0 +1,130 @@
+/**
+ * The agent's state as Prometheus metrics, with Cilium's names where Cilium has one (reference crds-and-cli.md, section 5).
+ *
+ * - Nothing is counted twice: what the engine or the kernel counts is read when somebody asks.
+ */
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { dropReasons } from '../../state/drop-reasons.ts';
+import type { FrontendRow } from '../../state/tables.ts';
+import type { DebugSources } from '../debug/sources.ts';
+import { identitiesOf } from '../endpoints.ts';
+import { statusOf } from '../status.ts';
+
+const BUCKETS_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30];
+
+/** Returns what ends the counting. */
+export function agentMetrics(registry: Registry, sources: DebugSources, now: () => number): () => void {
+  const { inspector, agent } = sources;
+  const registers = [registry];
+  const state = () => statusOf(sources, now());
+  const gauge = (name: string, help: string, labelNames: string[], read: (set: Set) => void): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        this.reset();
+        read((labels, value) => this.set(labels, value));
+      },
+    });
+  };
+  const counter = (name: string, help: string, labelNames: string[], read: (add: Set) => void): void => {
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        this.reset();
+        read((labels, value) => this.inc(labels, value));
+      },
+    });
+  };
+
+  gauge('cilium_version', 'Version of the agent, always 1', ['version', 'revision', 'arch'], (set) =>
+    set({ version: agent.version, revision: agent.build, arch: process.arch }, 1),
+  );
+  gauge('cilium_endpoint', 'Endpoints of this node', [], (set) => set({}, state().endpoints.total));
+  gauge('cilium_endpoint_state', 'Endpoints by state', ['endpoint_state'], (set) => {
+    for (const [endpoint_state, count] of Object.entries(state().endpoints.byState)) set({ endpoint_state }, count);
+  });
+  gauge('cilium_identity', 'Identities that this node knows, by type', ['type'], (set) => {
+    const counts: Record<string, number> = {};
+    for (const { id } of identitiesOf(inspector)) {
+      const type = id < 256 ? 'reserved' : id < 1 << 24 ? 'cluster_local' : 'node_local';
+      counts[type] = (counts[type] ?? 0) + 1;
+    }
+    for (const [type, count] of Object.entries(counts)) set({ type }, count);
+  });
+  gauge('cilium_ip_addresses', 'Addresses that pods of this node have', ['family'], (set) => {
+    for (const { family, used } of state().ipam) set({ family: family.toLowerCase() }, used);
+  });
+  gauge('cilium_ipam_capacity', 'Addresses that pods of this node can have', ['family', 'cidr'], (set) => {
+    for (const { family, cidr, total } of state().ipam) set({ family: family.toLowerCase(), cidr }, total);
+  });
+  gauge('cilium_controllers_failing', 'Machines that are failing', [], (set) =>
+    set({}, state().machines.failing.length),
+  );
+  gauge('cilium_bpf_map_pressure', 'Fill of a map, 0 to 1', ['map_name'], (set) => {
+    for (const { map, ratio } of sources.datapath?.mapPressure() ?? []) set({ map_name: map }, ratio);
+  });
+  gauge('axoneme_bpf_map_entries', 'Entries of a map', ['map_name'], (set) => {
+    for (const { map, entries } of sources.datapath?.mapPressure() ?? []) set({ map_name: map }, entries);
+  });
+  gauge('axoneme_services', 'Services with a frontend', ['type'], (set) => {
+    const services = new Map<string, string>();
+    for (const { actual } of inspector.rows('bpf.frontends')) {
+      const row = actual as FrontendRow | undefined;
+      if (row) services.set(row.service, row.type);
+    }
+    const counts: Record<string, number> = {};
+    for (const type of services.values()) counts[type] = (counts[type] ?? 0) + 1;
+    for (const [type, count] of Object.entries(counts)) set({ type }, count);
+  });
+
+  const packets = (drops: boolean, unit: 'packets' | 'bytes') => (add: Set) => {
+    for (const { reason, direction, ...counts } of sources.datapath?.metrics() ?? []) {
+      const known = dropReasons.get(reason);
+      if ((known?.kind === 'drop') !== drops || known?.kind === 'counter') continue;
+      const labels = { direction: direction.toUpperCase() };
+      add(drops ? { ...labels, reason: known?.text ?? String(reason) } : labels, counts[unit]);
+    }
+  };
+  counter('cilium_drop_count_total', 'Packets dropped', ['reason', 'direction'], packets(true, 'packets'));
+  counter('cilium_drop_bytes_total', 'Bytes dropped', ['reason', 'direction'], packets(true, 'bytes'));
+  counter('cilium_forward_count_total', 'Packets forwarded', ['direction'], packets(false, 'packets'));
+  counter('cilium_forward_bytes_total', 'Bytes forwarded', ['direction'], packets(false, 'bytes'));
+
+  counter('axoneme_engine_events_total', 'Events that the engine took', [], (add) => add({}, inspector.stats().events));
+  counter('axoneme_engine_transitions_total', 'Transitions of machines', [], (add) =>
+    add({}, inspector.stats().transitions),
+  );
+  counter('axoneme_ops_total', 'Ops by table and result', ['table', 'result'], (add) => {
+    for (const { table, ok, failed } of inspector.stats().ops) {
+      add({ table, result: 'ok' }, ok);
+      add({ table, result: 'failed' }, failed);
+    }
+  });
+  counter('axoneme_drift_repaired_total', 'Rows that were changed behind our back and put right', [], (add) =>
+    add({}, inspector.stats().driftRepaired),
+  );
+  gauge('axoneme_machines', 'Machines that live', [], (set) => set({}, inspector.stats().machines));
+  gauge('axoneme_rows', 'Rows that are wanted or actual', [], (set) => set({}, inspector.stats().rows));
+  gauge('axoneme_rows_unsettled', 'Rows that machines wait for', [], (set) => set({}, inspector.stats().pending));
+  gauge('axoneme_ops_in_flight', 'Ops under way', [], (set) => set({}, inspector.stats().inFlight));
+
+  const latency = new Histogram({
+    name: 'axoneme_reconcile_duration_seconds',
+    help: 'From the event that made an op necessary to its result',
+    labelNames: ['table'],
+    buckets: BUCKETS_SECONDS,
+    registers,
+  });
+  const subscription = inspector.ops$.subscribe(({ table, plannedAt, doneAt, error }) => {
+    if (doneAt !== undefined && !error) latency.observe({ table }, (doneAt - plannedAt) / 1000);
+  });
+  return () => subscription.unsubscribe();
+}
+
+type Set = (labels: Record<string, string>, value: number) => void;

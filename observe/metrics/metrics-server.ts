@@ -1,0 +1,52 @@
+/** `/metrics` over HTTP, for Prometheus: the agent's and the flows', and those of the process. */
+import { createServer, type Server } from 'node:http';
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import type { DebugSources } from '../debug/sources.ts';
+import type { Flow } from '../hubble/types.ts';
+import { listening } from '../listening.ts';
+import { agentMetrics } from './agent-metrics.ts';
+import { flowMetrics } from './flow-metrics.ts';
+
+export interface Metrics {
+  /** Text of the exposition format. */
+  text(): Promise<string>;
+  count(flow: Flow): void;
+  close(): Promise<void>;
+}
+
+/** `listen` is `host:port`; empty: no server, only the text. */
+export async function startMetrics(listen: string, sources: DebugSources, now: () => number): Promise<Metrics> {
+  const registry = new Registry();
+  // Event-loop lag and memory among others, as every Node process calls them.
+  collectDefaultMetrics({ register: registry });
+  const stop = agentMetrics(registry, sources, now);
+  const count = flowMetrics(registry);
+  const text = (): Promise<string> => registry.metrics();
+  const server = listen ? await serve(listen, registry) : undefined;
+  return {
+    text,
+    count,
+    async close() {
+      stop();
+      registry.clear();
+      server?.closeAllConnections();
+      await new Promise<void>((resolve) => (server ? server.close(() => resolve()) : resolve()));
+    },
+  };
+}
+
+function serve(listen: string, registry: Registry): Promise<Server> {
+  const colon = listen.lastIndexOf(':');
+  const host = listen.slice(0, colon).replace(/^\[|\]$/g, '') || '::';
+  const server = createServer((request, response) => {
+    if (request.method !== 'GET' || new URL(request.url ?? '/', 'http://metrics').pathname !== '/metrics') {
+      response.writeHead(404, { 'content-type': 'text/plain' }).end('expected GET /metrics\n');
+      return;
+    }
+    registry.metrics().then(
+      (body) => response.writeHead(200, { 'content-type': registry.contentType }).end(body),
+      (error: unknown) => response.writeHead(500, { 'content-type': 'text/plain' }).end(`${String(error)}\n`),
+    );
+  });
+  return listening(server, { host, port: Number(listen.slice(colon + 1)) });
+}
