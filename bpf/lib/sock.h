@@ -128,17 +128,18 @@ inline_fn __u32 random_backend(__u32 set, __u32 count)
 	return id ? *id : 0;
 }
 
-/* 0: there is none. */
-inline_fn __u32 choose_backend(void *ctx, __u32 set_id)
+/* And its number; NULL: there is none. */
+inline_fn struct backend *choose_backend(void *ctx, __u32 set_id, __u32 *id)
 {
 	struct affinity_key key = { .set = set_id };
 	struct affinity chosen = {};
+	struct backend *backend;
 	struct backend_set *set;
 
 	for (int tries = 0; tries < CHOOSE_TRIES; tries++) {
 		set = bpf_map_lookup_elem(&backend_sets, &set_id);
 		if (!set || !set->count)
-			return 0;
+			return NULL;
 		if (!set->affinity_timeout) {
 			chosen.backend = random_backend(set_id, set->count);
 		} else {
@@ -148,13 +149,15 @@ inline_fn __u32 choose_backend(void *ctx, __u32 set_id)
 			if (!chosen.backend)
 				chosen.backend = random_backend(set_id, set->count);
 		}
-		if (chosen.backend && backend_of(chosen.backend))
-			break;
-		chosen.backend = 0;
+		backend = backend_of(chosen.backend);
+		if (!backend)
+			continue;
+		if (chosen.last_used)
+			bpf_map_update_elem(&affinity, &key, &chosen, BPF_ANY);
+		*id = chosen.backend;
+		return backend;
 	}
-	if (chosen.backend && chosen.last_used)
-		bpf_map_update_elem(&affinity, &key, &chosen, BPF_ANY);
-	return chosen.backend;
+	return NULL;
 }
 
 /* ---- what a socket was translated from ---- */
@@ -241,7 +244,7 @@ inline_fn enum sock_outcome sock_connect(void *ctx, __u64 cookie, struct sock_en
 	struct frontend *frontend;
 	struct backend *backend;
 	struct sock_end asked = *to;
-	__u32 id, frontend_id;
+	__u32 id = 0, frontend_id;
 
 	if (!is_translated_proto(to->proto))
 		return SOCK_UNTOUCHED;
@@ -253,8 +256,7 @@ inline_fn enum sock_outcome sock_connect(void *ctx, __u64 cookie, struct sock_en
 		return SOCK_UNTOUCHED;
 	}
 	frontend_id = frontend->id;
-	id = choose_backend(ctx, frontend->internal_set);
-	backend = id ? backend_of(id) : NULL;
+	backend = choose_backend(ctx, frontend->internal_set, &id);
 	if (!backend)
 		return SOCK_NO_BACKEND;
 	sock_end_of(to, backend);
@@ -273,7 +275,7 @@ inline_fn enum sock_outcome sock_sendmsg(void *ctx, __u64 cookie, struct sock_en
 	struct sock_end asked = *to;
 	struct frontend *frontend = frontend_reached(ctx, to);
 	struct backend *backend;
-	__u32 id, *known;
+	__u32 id = 0, *known;
 
 	if (!frontend)
 		return SOCK_UNTOUCHED;
@@ -286,8 +288,7 @@ inline_fn enum sock_outcome sock_sendmsg(void *ctx, __u64 cookie, struct sock_en
 			remember(cookie, to, &asked);
 		return SOCK_TRANSLATED;
 	}
-	id = choose_backend(ctx, frontend->internal_set);
-	backend = id ? backend_of(id) : NULL;
+	backend = choose_backend(ctx, frontend->internal_set, &id);
 	if (!backend)
 		return SOCK_NO_BACKEND;
 	sock_end_of(to, backend);
