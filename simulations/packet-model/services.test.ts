@@ -3,9 +3,10 @@
  * and packets of many connections, their replies and what goes on after services change.
  */
 import { afterAll, describe, expect, test } from 'vitest';
-import { Bench, type Family, families, type Link } from '../../bpf/test/harness.ts';
+import { Bench, type Family, families, type Link, type PolicyEntry } from '../../bpf/test/harness.ts';
 import type { OpResult } from '../../datapath/driver.ts';
 import { ServicesDriver } from '../../datapath/drivers/services.ts';
+import { policyEntryKey } from '../../state/tables.ts';
 import { seeded } from '../node/clock.ts';
 import {
   type AnyRow,
@@ -43,7 +44,18 @@ const { chance, pick, below } = dice;
 
 const PODS = ['a', 'b'] as const;
 const links = { a: 'lxca', b: 'lxcb' } as const;
+const ids = { a: 1, b: 2 } as const;
 const protocolNumbers = { TCP: protocols.tcp, UDP: protocols.udp, SCTP: protocols.sctp };
+
+/** One policy for both pods, which decides over backends, never over frontends; scenarios differ in who enforces it. */
+const policy: readonly PolicyEntry[] = (['ingress', 'egress'] as const).flatMap((direction) => [
+  { direction, proto: protocols.tcp, dport: 8080, precedence: 1 },
+  { direction, proto: protocols.udp, precedence: 1 },
+  { direction, proto: protocols.udp, dport: 5353, identity: 1003, deny: true, precedence: 255 },
+  { direction, proto: protocols.sctp, identity: 1001, precedence: 1 },
+]);
+for (const pod of PODS) bench.policy(pod, policy);
+const policyNames: Record<number, string> = { 6: 'TCP', 17: 'UDP', 132: 'SCTP' };
 
 interface Met {
   place: Place;
@@ -58,6 +70,8 @@ class Scenario {
   #rows: ReadonlyMap<string, AnyRow>;
   /** What the programs made of the packet that the model is asked about. */
   #real: Seen | undefined;
+  /** What they noted of it, when policy kept it from going there. */
+  #noted = { to: '', dport: 0 };
   #isDrop = false;
 
   constructor(f: Family, before: ReadonlyMap<string, AnyRow>) {
@@ -71,10 +85,20 @@ class Scenario {
       (isFree) => [this.#real?.sport ?? 0].find(isFree),
     );
     this.tables.put({ table: 'bpf.netdevs', key: 'eth0', value: { ipv4: families[0].node, ipv6: families[1].node } });
+    const flags = { a: pick([0, 0, 0, 1, 2, 3]), b: pick([0, 0, 0, 1, 2, 3]) };
+    for (const pod of PODS) {
+      bench.endpoint(pod, { flags: flags[pod], policyRevision: 1 });
+      this.tables.put({ table: 'bpf.policy-maps', key: String(ids[pod]), value: {} });
+      for (const { direction, identity = 0, proto = 0, dport = 0, deny = false, precedence = 1 } of policy) {
+        const port = dport ? String(dport) : '*';
+        const key = policyEntryKey(ids[pod], direction, identity, policyNames[proto] ?? '', port);
+        this.tables.put({ table: 'bpf.policy', key, value: { deny, precedence, cookie: 1, origins: [] } });
+      }
+    }
     for (const one of families) {
       for (const pod of PODS) {
         const identity = pod === 'a' ? 1001 : 1002;
-        const value = { link: links[pod], identity, id: 1, flags: 0, policyRevision: 1 };
+        const value = { link: links[pod], identity, id: ids[pod], flags: flags[pod], policyRevision: 1 };
         this.tables.put({ table: 'bpf.endpoints', key: one[pod], value });
         this.#identity(`${one[pod]}/${one.bits}`, identity);
       }
@@ -104,7 +128,7 @@ class Scenario {
   /** The backend that the programs chose, if they might. */
   #chosen(among: readonly string[], isDropPossible: boolean): string | undefined {
     if (this.#isDrop && isDropPossible) return undefined;
-    const { to, dport } = this.#real ?? { to: '', dport: 0 };
+    const { to, dport } = this.#real ?? this.#noted;
     const isIt = (name: string): boolean => {
       const row = this.tables.backends.get(name)?.row;
       return row?.address === to && row.port === dport;
@@ -116,12 +140,20 @@ class Scenario {
     const real = bench.run(met.place.program, met.place.link as Link, toBytes(met.packet));
     const isForwarded = real.verdict !== 'drop' && real.drops.length === 0;
     this.#real = isForwarded ? fromBytes(real.data).outer : undefined;
+    this.#noted = notedOf(met.packet);
     this.#isDrop = real.drops.includes('NO_MAPPING_FOR_NAT_MASQUERADE');
     const outcome = this.#model.process(met.place, met.packet);
     this.past.push({ met, outcome });
     const programs = { verdict: real.verdict, drops: real.drops, ...(isForwarded && { packet: this.#real }) };
     return { model: seenOf(met.packet, outcome), programs };
   }
+}
+
+/** Where the packet's connection goes, says the map of flows. */
+function notedOf({ from, to, proto, sport, dport }: Packet): { to: string; dport: number } {
+  const key = { saddr: from, daddr: to, sport, dport, proto, direction: 0 };
+  const flow = bench.get('service_flows', key) as { addr: string; port: number } | undefined;
+  return { to: flow?.addr ?? '', dport: flow?.port ?? 0 };
 }
 
 function seenOf({ tcpFlags = 0, proto }: Packet, outcome: Outcome): unknown {
@@ -133,6 +165,25 @@ function seenOf({ tcpFlags = 0, proto }: Packet, outcome: Outcome): unknown {
 }
 
 function randomMet(f: Family): Met {
+  return chance(0.1) ? directMet(f) : serviceMet(f);
+}
+
+/** To where backends are, without a service. */
+function directMet(f: Family): Met {
+  const pod = pick(PODS);
+  const [proto, dport] = pick([
+    [protocols.tcp, 80],
+    [protocols.tcp, 8080],
+    [protocols.udp, 53],
+  ] as const);
+  const ends = { from: f[pod], to: pick([f.remote, f.a, f.b]), sport: pick([4000, 4001, 4002]), dport };
+  return {
+    place: { program: 'from_endpoint', link: links[pod] },
+    packet: { ...ends, proto, ttl: 64, tcpFlags: pick([2, 16]) },
+  };
+}
+
+function serviceMet(f: Family): Met {
   const { address, port, protocol } = pick(frontendPlaces(f));
   const proto = protocolNumbers[protocol];
   const flags = proto === protocols.udp ? {} : { tcpFlags: pick([2, 2, 2, 2, 16, 17, 4]) };
@@ -187,7 +238,13 @@ describe('services, model against programs', () => {
         seen[kind] = (seen[kind] ?? 0) + 1;
       }
     }
-    for (const kind of ['redirect', 'SERVICE_BACKEND_NOT_FOUND', 'IS_A_CLUSTERIP', 'DENIED_BY_LB_SRC_RANGE_CHECK'])
+    for (const kind of [
+      'redirect',
+      'SERVICE_BACKEND_NOT_FOUND',
+      'IS_A_CLUSTERIP',
+      'DENIED_BY_LB_SRC_RANGE_CHECK',
+      'POLICY_DENIED',
+    ])
       expect(seen[kind], `${kind} of ${JSON.stringify(seen)}`).toBeGreaterThan(scenarios / 10);
   }, 60_000);
 });
