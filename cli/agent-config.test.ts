@@ -1,7 +1,7 @@
 /** The agent's configuration: what is not understood is refused, with field, value and what was expected. */
 import { describe, expect, test } from 'vitest';
 import { parseAgentConfig } from './agent-config.ts';
-import { cgroup2Mount, serviceFacts, servicesDefaults } from './services-config.ts';
+import { cgroup2Mount, policyDefaults, serviceFacts, servicesDefaults } from './services-config.ts';
 
 const parse = (fields: object) => parseAgentConfig({ nodeName: 'node-1', ...fields }, 'agent.json');
 
@@ -12,7 +12,7 @@ describe('sections of the configuration', () => {
       policy: { audit: true },
     });
     expect(services).toEqual({ ...servicesDefaults, mode: 'partial', maglevTableSize: 251 });
-    expect(policy).toEqual({ enforcement: 'default', audit: true, hostFirewall: false });
+    expect(policy).toEqual({ ...policyDefaults, audit: true });
   });
 
   test.each([
@@ -23,6 +23,11 @@ describe('sections of the configuration', () => {
       { services: { kubeProxyReplacement: true } },
       'unknown field services.kubeProxyReplacement; known are mode, socketLB',
     ],
+    [
+      { services: { nodePortAddresses: ['192.0.2.0/24', '192.0.2.1'] } },
+      'field services.nodePortAddresses has "192.0.2.1", expected CIDRs or "primary"',
+    ],
+    [{ services: { loadBalancerClasses: [7] } }, 'field services.loadBalancerClasses has 7, expected names of classes'],
     [{ services: [] }, 'field services is [], expected object'],
     [{ services: null }, 'field services is null, expected object'],
     [{ policy: { enforcement: true } }, 'field policy.enforcement is true, expected string'],

@@ -5,6 +5,7 @@ import type { MapPressure } from '../datapath/metrics.ts';
 import { parseCidr, sizeOf } from '../machines/cidr.ts';
 import { poolKey } from '../machines/ip-pool.ts';
 import { nodeKey } from '../machines/node.ts';
+import type { ServiceContext } from '../machines/service-context.ts';
 import type { EngineStats, Inspector, MachineView } from '../reconcilers/inspect.ts';
 import { type Digest, digestOf } from '../state/digest.ts';
 import { tableNames, tables } from '../state/tables.ts';
@@ -63,7 +64,7 @@ export function statusOf({ inspector, agent, datapath, hubble }: DebugSources, n
   const machines = inspector.machines();
   const facts = (inspector.machine(nodeKey)?.context as { agent?: AgentFacts } | undefined)?.agent;
   const sources = sourcesOf(inspector);
-  const failing = [...failuresOf(machines), ...contestsOf(inspector)];
+  const failing = [...failuresOf(machines), ...contestsOf(inspector), ...lostOf(machines)];
   const byState = countBy(machines.filter(({ kind }) => kind === 'endpoint'));
   return {
     node: agent.nodeName,
@@ -135,6 +136,17 @@ function contestsOf(inspector: Inspector): Problem[] {
         reason: `${owners[0]} decides its value, ${contested?.join(', ')} wanted another`,
       })),
   );
+}
+
+/** Services of whose addresses and ports another has some. */
+function lostOf(machines: readonly MachineView[]): Problem[] {
+  return machines.flatMap(({ key, state, context }): Problem[] => {
+    if (state !== 'contested') return [];
+    const lost = Object.entries((context as Pick<ServiceContext, 'lost'>).lost);
+    return [
+      { what: key, reason: lost.map(([frontend, { owner }]) => `${frontend} is served for ${owner}`).join(', ') },
+    ];
+  });
 }
 
 /** Machines that wait for another try, and rows without such a machine. */
