@@ -134,6 +134,26 @@ describe('pods come and go', () => {
     expect(text).toContain('sorry');
     await cluster.kubectl('delete', 'pod', '-n', 'demo', 'crash');
   }, 40_000);
+  test('of two services with one external address the younger is told so, until the older is gone', async () => {
+    const claim = (name: string) => `apiVersion: v1
+kind: Service
+metadata: {namespace: demo, name: ${name}}
+spec: {externalIPs: [192.0.2.200], ports: [{port: 80}]}
+---
+`;
+    const file = join(cluster.dir, 'claims.yaml');
+    writeFileSync(file, claim('older') + claim('other'));
+    await cluster.kubectl('apply', '-f', file);
+    const events = async () =>
+      (await cluster.kubectl('get', 'events', '-n', 'demo', '--field-selector', 'reason=FrontendConflict')).stdout;
+    const told = await until('conflict', 10_000, async () =>
+      (await events()).includes('other') ? events() : undefined,
+    );
+    expect(told).toMatch(/Warning +FrontendConflict +service\/other +192\.0\.2\.200:80\/TCP is served for demo\/older/);
+    await cluster.kubectl('delete', 'service', '-n', 'demo', 'older');
+    await until('peace', 10_000, async () => ((await events()).includes('other') ? undefined : true));
+    await cluster.kubectl('delete', 'service', '-n', 'demo', 'other');
+  }, 40_000);
   test('exec passes exit codes through, and names what is not there', async () => {
     expect((await cluster.exec('demo/client', ['sh', '-c', 'exit 7'])).code).toBe(7);
     const { code, stderr } = await cluster.exec('demo/clint', ['true']);
