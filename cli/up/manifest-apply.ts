@@ -4,6 +4,8 @@ import type { Store } from '../../cluster/api-server/store.ts';
 import { apiVersionOf } from '../../cluster/api-server/types.ts';
 import { inOrderOfNeed, type Manifest, ManifestInvalid } from './manifests.ts';
 
+const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
+
 /** Throws one `ManifestInvalid` that names every refused object. */
 export function applyManifests(store: Store, manifests: readonly Manifest[]): void {
   const refused = inOrderOfNeed(manifests).flatMap((manifest) => create(store, manifest));
@@ -22,7 +24,7 @@ function create(store: Store, { origin, object }: Manifest): string[] {
   const namespace = type.namespaced ? (metadata.namespace ?? 'default') : '';
   const name = `${kind} ${namespace ? `${namespace}/` : ''}${metadata.name}`;
   try {
-    store.create(type, namespace, object, { fieldValidation: 'Strict', fieldManager: 'axoneme-up' });
+    store.create(type, namespace, applied(object), { fieldValidation: 'Strict', fieldManager: 'axoneme-up' });
     return [];
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
@@ -30,6 +32,12 @@ function create(store: Store, { origin, object }: Manifest): string[] {
     const reasons = causes.map(({ field, message }) => (field ? `${field}: ${message}` : message));
     return (reasons.length > 0 ? reasons : [error.message]).map((reason) => `${origin} (${name}): ${reason}`);
   }
+}
+
+/** With kubectl's own note of what was applied, so that a later `kubectl apply` of the object knows what it replaces. */
+function applied(object: Manifest['object']): Manifest['object'] {
+  const annotations = { ...object.metadata.annotations, [LAST_APPLIED]: `${JSON.stringify(object)}\n` };
+  return { ...object, metadata: { ...object.metadata, annotations } };
 }
 
 function kinds(store: Store): string[] {

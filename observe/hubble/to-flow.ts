@@ -88,7 +88,9 @@ export function toFlow(event: DatapathEvent, context: FlowContext): Flow | undef
     const isIpv6 = packet.destination.includes(':');
     flow.IP = { source: sourceAddress ?? '', destination: packet.destination, ipVersion: isIpv6 ? 'IPv6' : 'IPv4' };
     if (isTranslated) flow.IP.source_xlated = packet.source;
-    const l4 = layer4Of(packet);
+    // As the source's address, its port is that before translation.
+    const sourcePort = isTranslated && event.origPort > 0 ? event.origPort : packet.sourcePort;
+    const l4 = layer4Of(sourcePort === undefined ? packet : { ...packet, sourcePort });
     if (l4) flow.l4 = l4;
     serviceNames(flow, packet, event, context);
   }
