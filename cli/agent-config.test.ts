@@ -1,7 +1,8 @@
 /** The agent's configuration: what is not understood is refused, with field, value and what was expected. */
 import { describe, expect, test } from 'vitest';
+import { cgroup2Mount } from '../datapath/cgroup2.ts';
 import { parseAgentConfig } from './agent-config.ts';
-import { cgroup2Mount, policyDefaults, serviceFacts, servicesDefaults } from './services-config.ts';
+import { policyDefaults, serviceFacts, servicesDefaults } from './services-config.ts';
 
 const parse = (fields: object) => parseAgentConfig({ nodeName: 'node-1', ...fields }, 'agent.json');
 

@@ -1,6 +1,6 @@
 /** Sections `services` and `policy` of the agent's configuration: what may be in them, and what it means. */
-import { readFileSync } from 'node:fs';
 import type { ServiceFacts } from '../cluster/events.ts';
+import { cgroup2Mount } from '../datapath/cgroup2.ts';
 import { maglevSizes } from '../datapath/maglev.ts';
 import { canonicalCidr } from '../machines/cidr.ts';
 
@@ -82,12 +82,4 @@ export function servicesTrouble({ nodePortAddresses, loadBalancerClasses }: Serv
   return nameless === undefined
     ? undefined
     : `field services.loadBalancerClasses has ${JSON.stringify(nameless)}, expected names of classes`;
-}
-
-/** Where cgroup v2 is mounted: alone at /sys/fs/cgroup, or beside version 1 somewhere below. */
-export function cgroup2Mount(mounts = readFileSync('/proc/mounts', 'utf8')): string | undefined {
-  const line = mounts.split('\n').find((mount) => mount.split(' ')[2] === 'cgroup2');
-  return line
-    ?.split(' ')[1]
-    ?.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

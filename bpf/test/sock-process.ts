@@ -2,7 +2,7 @@
 /** The test's side of sock-client.ts: a process in a cgroup and a network namespace, and calls to it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { inNetns } from '../../cli/up/command.ts';
+import { inCgroup } from '../../datapath/cgroup2.ts';
 import type { Answer, Calls, Request } from './sock-client.ts';
 
 const CLIENT = join(import.meta.dirname, 'sock-client.ts');
@@ -14,7 +14,8 @@ export class SockProcess {
   #last = 0;
 
   constructor(netns: string, cgroup: string) {
-    const [program, args] = inNetns(netns, cgroup, [process.execPath, CLIENT]);
+    const argv = ['setpriv', '--pdeathsig', 'KILL', 'nsenter', `--net=${netns}`, '--', process.execPath, CLIENT];
+    const [program = '', ...args] = inCgroup(cgroup, argv);
     this.#child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     this.ready = new Promise((done, fail) => {
       this.#waiting.set(0, () => done());

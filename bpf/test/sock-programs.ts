@@ -2,7 +2,7 @@
 /** The socket programs at a cgroup of their own, loaded unpinned, for one namespace as the host's; rows are written by hand. */
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { cgroup2Mount } from '../../cli/services-config.ts';
+import { cgroup2Mount } from '../../datapath/cgroup2.ts';
 import { Codecs } from '../../datapath/codec.ts';
 import { probeFeatures } from '../../datapath/features.ts';
 import { objectPath } from '../../datapath/loader.ts';

@@ -1,8 +1,9 @@
 /** What a node does of services: all or nothing in strict mode, what it can in partial, and it says which. */
 import { describe, expect, test } from 'vitest';
+import { cgroup2Mount } from '../../datapath/cgroup2.ts';
 import { type FeatureName, type Features, probeFeatures } from '../../datapath/features.ts';
 import { sockHooks } from '../../datapath/sock-hooks.ts';
-import { cgroup2Mount, servicesDefaults } from '../services-config.ts';
+import { servicesDefaults } from '../services-config.ts';
 import { nodeServices } from './services.ts';
 
 const cgroupRoot = cgroup2Mount() ?? '';

@@ -8,7 +8,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cgroup2Mount } from '../services-config.ts';
+import { cgroup2Mount } from '../../datapath/cgroup2.ts';
 
 const AXONEME = 'axoneme';
 /** Killed processes need a moment to be gone, and until then they hold their cgroup. */
@@ -27,12 +27,6 @@ export function createNodeCgroup(cluster: string, node: string): string {
   const path = nodeCgroup(cluster, node);
   if (path) mkdirSync(path, { recursive: true });
   return path;
-}
-
-/** A command line whose process, and all that it starts, is in the cgroup. */
-export function inCgroup(cgroup: string, argv: readonly string[]): string[] {
-  if (!cgroup) return [...argv];
-  return ['/bin/sh', '-c', 'echo 0 >"$0" && exec "$@"', join(cgroup, 'cgroup.procs'), ...argv];
 }
 
 /** Kills what is left in a cluster's cgroups and removes them; what is absent is fine. */

@@ -1,6 +1,6 @@
 /** Runs programs of the system; a failure says which command, and what it said. */
 import { execFile, type SpawnOptions } from 'node:child_process';
-import { inCgroup } from './cgroups.ts';
+import { inCgroup } from '../../datapath/cgroup2.ts';
 
 export class CommandFailed extends Error {}
 

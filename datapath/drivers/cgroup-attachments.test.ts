@@ -2,10 +2,10 @@
 import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { cgroup2Mount } from '../../cli/services-config.ts';
 import { openPinnedLink } from '../../native/index.ts';
 import { driverLaws, type SampleRow } from '../../reconcilers/driver-laws.ts';
 import type { CgroupAttachmentRow } from '../../state/tables.ts';
+import { cgroup2Mount } from '../cgroup2.ts';
 import type { Op } from '../driver.ts';
 import { probeFeatures } from '../features.ts';
 import { cgroupLinksFolder, type Loaded, loadDatapath, programsFolder } from '../loader.ts';

@@ -15,7 +15,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { SockPrograms } from '../../bpf/test/sock-programs.ts';
-import { inCgroup } from '../../cli/up/cgroups.ts';
+import { inCgroup } from '../../datapath/cgroup2.ts';
 import { encode } from '../../datapath/codec.ts';
 import { createNetns, deleteNetns, withNetns } from '../../native/index.ts';
 import { QuietMachine } from './quiet-machine.ts';

@@ -5,7 +5,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
-import { clusterCgroup } from '../../cli/up/cgroups.ts';
+import { cgroup2Mount } from '../../datapath/cgroup2.ts';
 
 const AXONEME = new URL('../../cli/axoneme', import.meta.url).pathname;
 const READY_TIMEOUT_MS = 90_000;
@@ -185,8 +185,8 @@ export function run(command: string, args: string[]): Promise<{ code: number; st
 export async function leftovers(name: string): Promise<string[]> {
   const { stdout } = await run('ip', ['netns', 'list']);
   const netns = stdout.split('\n').filter((line) => line.includes(`axo-${name}.`));
-  const places = [`/sys/fs/bpf/axoneme/${name}`, `/run/axoneme/${name}`, clusterCgroup(name)].filter((path) =>
-    existsSync(path),
+  const places = [`/sys/fs/bpf/axoneme/${name}`, `/run/axoneme/${name}`, `${cgroup2Mount()}/axoneme/${name}`].filter(
+    (path) => existsSync(path),
   );
   const links = (await run('ip', ['-o', 'link'])).stdout.split('\n').filter((line) => line.includes(name));
   const processes = readdirSync('/proc')
