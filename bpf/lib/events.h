@@ -9,15 +9,20 @@
 
 #include "packet.h"
 
-inline_fn void count(struct __sk_buff *skb, __u32 reason, __u32 direction)
+inline_fn void count_bytes(__u32 bytes, __u32 reason, __u32 direction)
 {
 	__u32 index = (reason & (METRIC_REASONS - 1)) * METRIC_DIRECTIONS + (direction & 1);
 	struct metric *metric = bpf_map_lookup_elem(&metrics, &index);
 
 	if (metric) {
 		metric->packets++;
-		metric->bytes += skb->len;
+		metric->bytes += bytes;
 	}
+}
+
+inline_fn void count(struct __sk_buff *skb, __u32 reason, __u32 direction)
+{
+	count_bytes(skb->len, reason, direction);
 }
 
 /* Not inlined: the types in its signature are how clang comes to put them into BTF. */

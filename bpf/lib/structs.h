@@ -128,7 +128,11 @@ struct netdev {
 	struct addr ipv6;
 	__u8 mac[6];
 	__u16 pad;
-	__u32 flags; /* reserved */
+	__u32 flags; /* enum netdev_flags */
+};
+
+enum netdev_flags {
+	NETDEV_XDP = 1 << 0, /* the XDP program is there too: what XDP redirects to the device is sure to go out */
 };
 
 /* ---- policy: endpoint id -> longest-prefix-match map of these ---- */

@@ -6,13 +6,15 @@
  *   known neighbour for the network. Nothing ever leaves it: a test run does not carry out a redirect.
  */
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Codecs, encode, type Fields } from '../../datapath/codec.ts';
 import type { DatapathEvent } from '../../datapath/events.ts';
+import { namedMaps } from '../../datapath/runtime-config.ts';
 import {
   type BpfMap,
   type BpfObject,
+  btfOfObject,
   createMap,
   createNetns,
   deleteNetns,
@@ -54,31 +56,42 @@ export interface BenchOptions {
   config?: Fields;
   maxEntries?: Record<string, number>;
   programs?: readonly string[];
+  /** Folder on a bpffs where all maps are pinned, for another object to use them; it goes when the bench closes. */
+  pinFolder?: string;
+}
+
+const datapath = join(import.meta.dirname, '../build/datapath.o');
+
+/** Capacities, and where each map of the object is pinned. */
+export function mapOptions(
+  maxEntries: Record<string, number>,
+  pinFolder?: string,
+): Record<string, { maxEntries?: number; pinPath?: string }> {
+  const options: Record<string, { maxEntries?: number; pinPath?: string }> = {};
+  if (pinFolder)
+    for (const { name } of namedMaps(btfOfObject(datapath))) options[name] = { pinPath: join(pinFolder, name) };
+  for (const [map, entries] of Object.entries(maxEntries)) options[map] = { ...options[map], maxEntries: entries };
+  return options;
 }
 
 export class Bench {
   readonly object: BpfObject;
   readonly codecs: Codecs;
-  readonly #netns: string;
+  readonly netns: string;
+  readonly #pinFolder: string | undefined;
   readonly #events: DatapathEvent[] = [];
   readonly #inner = new Map<number, BpfMap>();
   readonly #ifindex: Record<Link, number>;
   readonly #ring: RingBuffer;
 
-  constructor(name: string, { config = {}, maxEntries = {} }: BenchOptions = {}) {
-    this.#netns = `/run/netns/axt-${process.pid}-${name}`;
-    deleteNetns(this.#netns);
-    this.object = openObject(join(import.meta.dirname, '../build/datapath.o'), {
-      maps: Object.fromEntries(
-        Object.entries({ conntrack: 4096, nat: 4096, ...maxEntries }).map(([map, entries]) => [
-          map,
-          { maxEntries: entries },
-        ]),
-      ),
-    });
+  constructor(name: string, { config = {}, maxEntries = {}, pinFolder }: BenchOptions = {}) {
+    this.netns = `/run/netns/axt-${process.pid}-${name}`;
+    this.#pinFolder = pinFolder;
+    deleteNetns(this.netns);
+    this.object = openObject(datapath, { maps: mapOptions({ conntrack: 4096, nat: 4096, ...maxEntries }, pinFolder) });
     try {
       this.codecs = new Codecs(this.object.btf());
-      this.object.setRodata('config', encode(this.codecs.struct('config'), { ...defaultConfig, ...config }));
+      this.object.setRodata('config', this.configBytes(config));
       this.object.load();
       const codec = this.codecs.struct('event');
       this.#ring = ringBuffer(this.object.map('events'), (records) => {
@@ -92,7 +105,7 @@ export class Bench {
       this.#rows();
     } catch (error) {
       this.object.close();
-      deleteNetns(this.#netns);
+      deleteNetns(this.netns);
       throw error;
     }
   }
@@ -101,12 +114,13 @@ export class Bench {
     this.#ring.close();
     for (const map of this.#inner.values()) map.close();
     this.object.close();
-    deleteNetns(this.#netns);
+    if (this.#pinFolder) rmSync(this.#pinFolder, { recursive: true, force: true });
+    deleteNetns(this.netns);
   }
 
   #wire(): Record<Link, number> {
-    createNetns(this.#netns, { loopbackUp: true });
-    return withNetns(this.#netns, () => {
+    createNetns(this.netns, { loopbackUp: true });
+    return withNetns(this.netns, () => {
       writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
       writeFileSync('/proc/sys/net/ipv6/conf/all/forwarding', '1');
       for (const link of links)
@@ -120,6 +134,11 @@ export class Bench {
       }
       return { lxca: ifNameToIndex('lxca'), lxcb: ifNameToIndex('lxcb'), eth0: ifNameToIndex('eth0') };
     });
+  }
+
+  /** What this bench's programs see as `config`. */
+  configBytes(config: Fields = {}): Buffer {
+    return encode(this.codecs.struct('config'), { ...defaultConfig, ...config });
   }
 
   #rows(): void {
@@ -258,7 +277,7 @@ export class Bench {
   /** The verdict and the packet, with the events left in the ring. */
   #run(program: Program, link: Link, packet: Buffer, ctx: Partial<SkbFields>): { verdict: Verdict; data: Buffer } {
     const ifindex = this.ifindex(link);
-    const { retval, data } = withNetns(this.#netns, () =>
+    const { retval, data } = withNetns(this.netns, () =>
       this.object
         .program(program)
         .testRun({ data: packet, ctx: skbContext({ ifindex, ingressIfindex: ifindex, ...ctx }) }),
