@@ -7,7 +7,7 @@ import type { IdentityFact } from './identity.ts';
 import type { Hears } from './machine.ts';
 import { linkName, macFor } from './naming.ts';
 import { type NodeFact, nodeKey } from './node.ts';
-import { type EndpointPolicyFact, endpointFlags, endpointPolicyTopic } from './policy-facts.ts';
+import { type EndpointPolicyFact, endpointPolicyTopic, flagsOf } from './policy-facts.ts';
 
 export interface EndpointContext extends LocalEndpointRow {
   key: string;
@@ -147,13 +147,10 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
   }
 }
 
-function learnPolicy(draft: EndpointContext, { ingress, egress, audit, problem }: EndpointPolicyFact): void {
+function learnPolicy(draft: EndpointContext, fact: EndpointPolicyFact): void {
   draft.policed = true;
-  draft.policyProblem = problem;
-  draft.flags =
-    (ingress ? endpointFlags.enforceIngress : 0) |
-    (egress ? endpointFlags.enforceEgress : 0) |
-    (audit && (ingress || egress) ? endpointFlags.audit : 0);
+  draft.policyProblem = fact.problem;
+  draft.flags = flagsOf(fact);
 }
 
 function learnNode(draft: EndpointContext, fact: NodeFact): void {

@@ -1,9 +1,11 @@
 /** What every machine must be: pure, JSON all through, without clocks or children, and without unreachable states. */
 import { describe, expect, it } from 'vitest';
 import type { AnyMachineSnapshot } from 'xstate';
+import type { KubeObject } from '../cluster/events.ts';
 import { canonical, type LocalEndpointRow } from '../state/tables.ts';
 import { kinds } from './kinds.ts';
 import type { Kind, Message } from './machine.ts';
+import { policySources } from './policy.ts';
 import type { ServiceNodeFact } from './service-node.ts';
 import { initialTransition, transition } from './transition.ts';
 
@@ -85,7 +87,7 @@ const restored: LocalEndpointRow = {
 const labels = 'k8s:io.cilium.k8s.policy.cluster=default;k8s:io.kubernetes.pod.namespace=demo;';
 
 /** For each kind: births, and an alphabet rich enough to reach every state. */
-const worlds: Record<string, { inputs: unknown[]; alphabet: Message[]; limit?: number }> = {
+const worlds: Record<string, { inputs: unknown[]; prelude?: Message[]; alphabet: Message[]; limit?: number }> = {
   'ip-pool': {
     inputs: [{ nodeName: 'n1', ipv4: true, ipv6: true }],
     alphabet: [
@@ -270,13 +272,45 @@ Object.assign(worlds, {
   },
 });
 
+const policyObject = (name: string, spec: unknown): KubeObject =>
+  ({ ...object('CiliumNetworkPolicy', name, {}, 'demo'), spec }) as unknown as KubeObject;
+const outTo = (...cidrs: string[]) => policyObject('out', { endpointSelector: {}, egress: [{ toCIDR: cidrs }] });
+const subject = { endpointId: 7, identity: 300, labels: { 'k8s:io.kubernetes.pod.namespace': 'demo' }, namedPorts: [] };
+Object.assign(worlds, {
+  policy: {
+    inputs: [{ agent: policed.config }],
+    prelude: [
+      { type: 'local.restored', at, endpoints: [], cidrIdentities: { '192.0.2.0/24': 16_777_300 } },
+      ...policySources.slice(1).map((source) => ({ type: 'source.synced', at, source })),
+    ],
+    limit: 250,
+    alphabet: [
+      { type: 'source.synced', at, source: policySources[0] },
+      { type: 'fact', at, topic: 'policy/subjects', from: 'endpoint/c1/eth0', value: { ...subject, audit: false } },
+      { type: 'fact', at, topic: 'policy/subjects', from: 'endpoint/c1/eth0', value: undefined },
+      upserted('ciliumnetworkpolicies', outTo('198.51.100.0/24')),
+      upserted('ciliumnetworkpolicies', outTo('no CIDR')),
+      { type: 'kube.deleted', at, resource: 'ciliumnetworkpolicies', object: outTo() },
+      upserted('nodes', node),
+      { type: 'settled', at },
+      failed(true),
+      { type: 'timer.fired', at, key: 'policy/retry' },
+    ],
+  },
+});
+
 const text = (snapshot: AnyMachineSnapshot): string => canonical([snapshot.value, snapshot.context]);
 
 /** Every snapshot within reach, found breadth first; contexts that grow without end are cut at `limit`. */
 function explore(kind: Kind): Map<string, AnyMachineSnapshot> {
-  const { inputs, alphabet, limit = 3_000 } = worlds[kind.name] as (typeof worlds)[string];
+  const { inputs, prelude = [], alphabet, limit = 3_000 } = worlds[kind.name] as (typeof worlds)[string];
   const seen = new Map<string, AnyMachineSnapshot>();
-  const queue = inputs.map((input) => initialTransition(kind.logic, input)[0]);
+  const queue = inputs.map((input) =>
+    prelude.reduce(
+      (snapshot, message) => transition(kind.logic, snapshot, message)[0],
+      initialTransition(kind.logic, input)[0],
+    ),
+  );
   for (let snapshot = queue.shift(); snapshot && seen.size < limit; snapshot = queue.shift()) {
     if (seen.has(text(snapshot))) continue;
     seen.set(text(snapshot), snapshot);

@@ -6,7 +6,8 @@ import { identity } from './identity.ts';
 import { ipPool } from './ip-pool.ts';
 import type { Kind } from './machine.ts';
 import { node } from './node.ts';
+import { policy } from './policy.ts';
 import { service } from './service.ts';
 import { serviceNode } from './service-node.ts';
 
-export const kinds: readonly Kind[] = [ipPool, node, device, identity, endpoint, serviceNode, service, hostPort];
+export const kinds: readonly Kind[] = [ipPool, node, device, identity, endpoint, serviceNode, service, hostPort, policy];

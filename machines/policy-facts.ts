@@ -26,6 +26,11 @@ export interface EndpointPolicyFact {
   problem: string;
 }
 
+export const flagsOf = ({ ingress, egress, audit }: EndpointPolicyFact): number =>
+  (ingress ? endpointFlags.enforceIngress : 0) |
+  (egress ? endpointFlags.enforceEgress : 0) |
+  (audit && (ingress || egress) ? endpointFlags.audit : 0);
+
 /** What conntrack remembers of a check under audit is worth nothing without it: sums of the two never meet. */
 const AUDIT_REVISION = 2 ** 31;
 export const policyRevisionOf = (flags: number): number => (flags & endpointFlags.audit ? AUDIT_REVISION : 1);

@@ -451,6 +451,7 @@ function ordered(value: unknown): unknown {
   if (value === null || typeof value !== 'object') return value;
   if (Array.isArray(value)) return value.map(ordered);
   const object = value as Record<string, unknown>;
+  if (typeof object['toJSON'] === 'function') return ordered(object['toJSON']());
   const keys = Object.keys(object);
   let isOrdered = true;
   for (let i = 0; i < keys.length && isOrdered; i++) {

@@ -31,7 +31,7 @@ import type { AgentConfig } from '../agent-config.ts';
 import { cniHandlers } from './cni-handlers.ts';
 import { agentHubble } from './hubble.ts';
 import { kubeEvents } from './kube-sources.ts';
-import { restored } from './policy.ts';
+import { policyFacts, restored } from './policy.ts';
 import { nodeServices } from './services.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -48,7 +48,18 @@ export function log(line: string): void {
 
 function facts(config: AgentConfig, datapathBuild: string, services: ServiceFacts): AgentFacts {
   const { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu } = config;
-  return { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu, datapathBuild, services };
+  return {
+    nodeName,
+    clusterName,
+    devices,
+    ipv4,
+    ipv6,
+    masquerade,
+    mtu,
+    datapathBuild,
+    services,
+    policy: policyFacts(config),
+  };
 }
 
 export async function startAgent(config: AgentConfig): Promise<Agent> {

@@ -1,0 +1,197 @@
+/** What the policy machine hears, as changes of the resolver's inputs. */
+import type { KubeObject } from '../cluster/events.ts';
+import type { Change, CidrGroup, IdentityLabels, NamedPort, Subject } from '../policy/change.ts';
+import { canonical } from '../state/tables.ts';
+import { canonicalCidr, hostCidr } from './cidr.ts';
+import type { Hears } from './machine.ts';
+import { change, HOST_GROUP, statusGroup } from './policy-apply.ts';
+import {
+  HOST_ENDPOINT,
+  type PolicyContext,
+  type PolicyObject,
+  rememberedOf,
+  resolverConfig,
+  without,
+} from './policy-context.ts';
+import type { SubjectFact } from './policy-facts.ts';
+import { isPolicyResource, judge, keyOf, namesServices, type PolicyResource } from './policy-objects.ts';
+import { hearService, hearSlice } from './policy-services.ts';
+
+export type PolicyEvent = Hears<
+  | 'agent.started'
+  | 'local.restored'
+  | 'source.synced'
+  | 'kube.upserted'
+  | 'kube.deleted'
+  | 'fact'
+  | 'settled'
+  | 'failed'
+  | 'timer.fired'
+>;
+type ObjectEvent = Extract<PolicyEvent, { type: 'kube.upserted' | 'kube.deleted' }>;
+
+const HOST_IDENTITY = 1;
+
+/** The context after an event; the same one when it says nothing new. */
+export function hear(before: PolicyContext, event: PolicyEvent): PolicyContext {
+  const context = before.touched.length > 0 ? { ...before, touched: [] } : before;
+  switch (event.type) {
+    case 'agent.started':
+      return change({ ...context, agent: event.config }, [
+        { type: 'config.changed', config: resolverConfig(event.config) },
+      ]);
+    case 'local.restored':
+      return {
+        ...context,
+        cidrs: event.cidrIdentities ?? {},
+        // Those that no policy names go once everything is known.
+        retired: Object.keys(event.cidrIdentities ?? {}),
+        remembered: rememberedOf(event.policies ?? []),
+      };
+    case 'source.synced':
+      return context.synced.includes(event.source)
+        ? context
+        : { ...context, synced: [...context.synced, event.source].sort() };
+    case 'kube.upserted':
+    case 'kube.deleted':
+      return hearObject(context, event);
+    case 'fact':
+      return hearSubject(context, event.from, event.value as SubjectFact | undefined);
+    default:
+      return context;
+  }
+}
+
+function hearObject(context: PolicyContext, event: ObjectEvent): PolicyContext {
+  const { resource, object } = event;
+  const gone = event.type === 'kube.deleted';
+  if (isPolicyResource(resource))
+    return gone ? forget(context, resource, object) : learn(context, resource, object, event.at);
+  switch (resource) {
+    case 'ciliumidentities':
+      return hearIdentity(context, object, gone);
+    case 'ciliumcidrgroups': {
+      const { name, labels = {} } = object.metadata;
+      const { externalCIDRs = [] } = (object.spec ?? {}) as { externalCIDRs?: string[] };
+      const cidrs = externalCIDRs.flatMap((cidr) => canonicalCidr(cidr.includes('/') ? cidr : hostCidr(cidr)) ?? []);
+      const group: CidrGroup = { name, labels, cidrs };
+      return change(context, [gone ? { type: 'cidr-group.removed', name } : { type: 'cidr-group.upserted', group }]);
+    }
+    case 'services':
+      return hearService(context, object, gone);
+    case 'endpointslices':
+      return hearSlice(context, object, gone);
+    case 'nodes':
+      return hearNode(context, object, gone);
+    default:
+      return context;
+  }
+}
+
+// --- policies
+
+/** An object that is not valid leaves its last valid version in force. */
+function learn(context: PolicyContext, resource: PolicyResource, object: KubeObject, at: number): PolicyContext {
+  const { key, policy, problems, needsL7 } = judge(resource, object);
+  const text = canonical([object.spec, object.specs]);
+  const before = context.objects[key];
+  const { generation = 1 } = object.metadata as { generation?: number };
+  if (before?.text === text) return context;
+  const isValid = problems.length === 0;
+  const wasValid = before !== undefined && before.problems.length === 0;
+  const remembered = before === undefined && !isValid ? context.remembered[key] : undefined;
+  const now: PolicyObject = {
+    resource,
+    apiVersion: object.apiVersion,
+    kind: object.kind,
+    namespace: object.metadata.namespace ?? '',
+    name: object.metadata.name,
+    generation,
+    text,
+    problems,
+    needsL7,
+    sinceMs: before && wasValid === isValid ? before.sinceMs : at,
+    lastValid: isValid ? policy : (before?.lastValid ?? remembered),
+  };
+  const said = withObjects(context, { ...context.objects, [key]: now }, key);
+  const inForce = isValid ? policy : remembered;
+  return inForce ? change(said, [{ type: 'policy.upserted', policy: inForce }]) : said;
+}
+
+function forget(context: PolicyContext, resource: PolicyResource, object: KubeObject): PolicyContext {
+  const key = keyOf(resource, object);
+  if (!context.objects[key]) return context;
+  const said = withObjects(context, without(context.objects, [key]), key);
+  return change(said, [{ type: 'policy.removed', key }]);
+}
+
+function withObjects(context: PolicyContext, objects: PolicyContext['objects'], key: string): PolicyContext {
+  const named = Object.values(objects).some(({ lastValid }) => lastValid !== undefined && namesServices(lastValid));
+  return { ...context, objects, namesServices: named, touched: [...context.touched, statusGroup(key)] };
+}
+
+// --- identities
+
+function hearIdentity(context: PolicyContext, object: KubeObject, gone: boolean): PolicyContext {
+  const identity = Number(object.metadata.name);
+  if (!Number.isInteger(identity) || identity <= 0) return context;
+  const bearers = Object.values(context.subjects).some((subject) => subject.identity === identity);
+  if (gone && bearers) return { ...context, orphaned: [...context.orphaned, identity] };
+  if (gone) return change(context, [{ type: 'identity.removed', identity }]);
+  const orphaned = context.orphaned.filter((one) => one !== identity);
+  const labels = (object['security-labels'] ?? {}) as IdentityLabels;
+  return change({ ...context, orphaned }, [upserted(context, identity, labels)]);
+}
+
+function upserted({ subjects }: PolicyContext, identity: number, labels: IdentityLabels): Change {
+  const ports = new Map<string, NamedPort>();
+  for (const subject of Object.values(subjects)) {
+    if (subject.identity !== identity) continue;
+    for (const port of subject.namedPorts) ports.set(canonical(port), port);
+  }
+  const namedPorts = [...ports].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, port]) => port);
+  return { type: 'identity.upserted', identity: { identity, labels, ...(namedPorts.length > 0 && { namedPorts }) } };
+}
+
+// --- subjects
+
+function hearSubject(context: PolicyContext, from: string, fact: SubjectFact | undefined): PolicyContext {
+  const before = context.subjects[from];
+  if (!fact && !before) return context;
+  const subjects = fact ? { ...context.subjects, [from]: fact } : without(context.subjects, [from]);
+  const next = { ...context, subjects };
+  const changes: Change[] = [];
+  if (fact) {
+    const { endpointId, identity, labels, namedPorts } = fact;
+    if (before && before.endpointId !== endpointId)
+      changes.push({ type: 'subject.removed', endpointId: before.endpointId });
+    const subject: Subject = { endpointId, identity, labels, namedPorts, host: false };
+    changes.push(upserted(next, identity, labels), { type: 'subject.upserted', subject });
+  } else if (before) changes.push({ type: 'subject.removed', endpointId: before.endpointId });
+  return before && before.identity !== fact?.identity ? withoutBearer(next, before, changes) : change(next, changes);
+}
+
+/** Others may bear the identity that a subject had; if its object is gone and nobody does, it is gone too. */
+function withoutBearer(context: PolicyContext, { identity, labels }: SubjectFact, changes: Change[]): PolicyContext {
+  const bearers = Object.values(context.subjects).some((subject) => subject.identity === identity);
+  if (bearers) return change(context, [...changes, upserted(context, identity, labels)]);
+  if (!context.orphaned.includes(identity)) return change(context, changes);
+  const orphaned = context.orphaned.filter((one) => one !== identity);
+  return change({ ...context, orphaned }, [...changes, { type: 'identity.removed', identity }]);
+}
+
+// --- the node
+
+function hearNode(context: PolicyContext, object: KubeObject, gone: boolean): PolicyContext {
+  if (!context.agent.policy?.hostFirewall || gone || object.metadata.name !== context.agent.nodeName) return context;
+  const labels = Object.entries(object.metadata.labels ?? {}).map(([key, value]) => [`k8s:${key}`, value] as const);
+  const subject: Subject = {
+    endpointId: HOST_ENDPOINT,
+    identity: HOST_IDENTITY,
+    labels: { ...Object.fromEntries(labels), 'reserved:host': '' },
+    namedPorts: [],
+    host: true,
+  };
+  const touched = [...context.touched, HOST_GROUP];
+  return change({ ...context, touched }, [{ type: 'subject.upserted', subject }]);
+}
