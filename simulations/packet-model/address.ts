@@ -61,6 +61,10 @@ export class LongestPrefix<V> {
     this.#byLength.get(length)?.delete(prefix(bits, length));
   }
 
+  *values(): Generator<V> {
+    for (const values of this.#byLength.values()) yield* values.values();
+  }
+
   find(address: string): V | undefined {
     const bits = bitsOf(address);
     for (const length of this.#lengths) {
