@@ -90,9 +90,13 @@ inline_fn bool is_own_address(const struct frontend *frontend)
 	return frontend->flags & (FRONTEND_NODE_PORT | FRONTEND_EXTERNAL_IP | FRONTEND_LOAD_BALANCER);
 }
 
-/* The service at an address. A pod's loopback is its own, whatever the node serves on its. */
-inline_fn struct frontend *frontend_reached(void *ctx, const struct sock_end *to)
+/*
+ * The service at an address. A pod's loopback is its own, whatever the node serves on its. To connect to no address is to
+ * connect to this machine; the socket then shows loopback, as it does without us.
+ */
+inline_fn struct frontend *frontend_reached(void *ctx, struct sock_end *to)
 {
+	struct frontend *frontend;
 	struct sock_end here = *to;
 
 	if (!is_loopback(&to->addr) && !is_unspecified(&to->addr))
@@ -100,7 +104,10 @@ inline_fn struct frontend *frontend_reached(void *ctx, const struct sock_end *to
 	if (!in_host(ctx))
 		return NULL;
 	to_loopback(&here.addr);
-	return frontend_of(&here);
+	frontend = frontend_of(&here);
+	if (frontend && is_unspecified(&to->addr))
+		to->addr = here.addr;
+	return frontend;
 }
 
 inline_fn struct backend *backend_of(__u32 id)
@@ -243,7 +250,7 @@ inline_fn enum sock_outcome sock_connect(void *ctx, __u64 cookie, struct sock_en
 {
 	struct frontend *frontend;
 	struct backend *backend;
-	struct sock_end asked = *to;
+	struct sock_end asked;
 	__u32 id = 0, frontend_id;
 
 	if (!is_translated_proto(to->proto))
@@ -255,6 +262,7 @@ inline_fn enum sock_outcome sock_connect(void *ctx, __u64 cookie, struct sock_en
 			forget(cookie, to);
 		return SOCK_UNTOUCHED;
 	}
+	asked = *to;
 	frontend_id = frontend->id;
 	backend = choose_backend(ctx, frontend->internal_set, &id);
 	if (!backend)
@@ -272,8 +280,8 @@ inline_fn enum sock_outcome sock_connect(void *ctx, __u64 cookie, struct sock_en
 inline_fn enum sock_outcome sock_sendmsg(void *ctx, __u64 cookie, struct sock_end *to)
 {
 	struct sock_flow_key flow = { .cookie = cookie };
-	struct sock_end asked = *to;
 	struct frontend *frontend = frontend_reached(ctx, to);
+	struct sock_end asked = *to;
 	struct backend *backend;
 	__u32 id = 0, *known;
 

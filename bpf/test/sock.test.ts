@@ -171,6 +171,19 @@ describe.each(families)('$name', ({ vip, backends, node, loopback, shown, called
     await expect(bench.pod.call('tcp', end(called(loopback), port))).rejects.toThrow('ECONNREFUSED');
   });
 
+  test('no address, and any of 127.0.0.0/8, is the host’s loopback too', async () => {
+    const { port } = service(loopback, backends, 'TCP', { type: 'NodePort' });
+    const none = loopback === '::1' ? '::' : called('0.0.0.0');
+    const { said, peer } = await bench.host.call('tcp', end(none, port));
+    expect(backends).toContain(said);
+    expect(peer).toEqual(end(shown(loopback), port));
+    await expect(bench.pod.call('tcp', end(none, port))).rejects.toThrow('ECONNREFUSED');
+    if (loopback === '::1') return;
+    expect((await bench.host.call('tcp', end(called('127.8.9.10'), port))).peer).toEqual(
+      end(shown('127.8.9.10'), port),
+    );
+  });
+
   test('a host process cannot bind a node port, a pod’s can; neighbouring ports are free', async () => {
     const ports = { TCP: service(loopback, backends, 'TCP', { type: 'NodePort' }).port, UDP: 0 };
     ports.UDP = service(loopback, backends, 'UDP', { type: 'NodePort' }).port;
