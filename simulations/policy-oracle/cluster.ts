@@ -67,12 +67,27 @@ function partyOfPod(cluster: Cluster, pod: KubeObject): Party {
   return { kind: 'pod', pod, node: nodeName, labels: labelsOfPod(pod, namespace, cluster.clusterName) };
 }
 
+/** A pod that has ended has left its address to others. */
+const hasEnded = ({ status }: KubeObject): boolean =>
+  ['Succeeded', 'Failed'].includes((status as { phase?: string } | undefined)?.phase ?? '');
+
+function hostAddresses(pod: KubeObject): string[] {
+  const { hostIP, hostIPs = [] } = (pod.status ?? {}) as { hostIP?: string; hostIPs?: { ip: string }[] };
+  return [...hostIPs.map(({ ip }) => ip), ...(hostIP ? [hostIP] : [])];
+}
+
 function partyOfAddress(cluster: Cluster, address: string): Party {
+  const pods = ofKind(cluster, 'Pod').filter((pod) => !hasEnded(pod));
   const usesHostNetwork = (pod: KubeObject) => specOf<{ hostNetwork: boolean }>(pod).hostNetwork === true;
-  const pod = ofKind(cluster, 'Pod').find((one) => !usesHostNetwork(one) && isListed(address, addressesOfPod(one)));
+  const pod = pods.find((one) => !usesHostNetwork(one) && isListed(address, addressesOfPod(one)));
   if (pod) return partyOfPod(cluster, pod);
   const node = ofKind(cluster, 'Node').find((one) => isListed(address, addressesOfNode(one)));
   if (node) return partyOfNode(cluster, node.metadata.name);
+  // A node that is known only by the pods on it.
+  const guest = pods.find((one) =>
+    isListed(address, [...hostAddresses(one), ...(usesHostNetwork(one) ? addressesOfPod(one) : [])]),
+  );
+  if (guest) return partyOfNode(cluster, specOf<{ nodeName: string }>(guest).nodeName ?? '');
   const isApiServer = isListed(address, apiServerAddresses(cluster));
   return { kind: 'outside', address, family: familyOf(address), isApiServer };
 }

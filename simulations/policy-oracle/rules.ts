@@ -59,15 +59,13 @@ export function matchElement(element: Element, namespace: string | undefined, qu
   const hasIcmps = (element.icmps ?? []).length > 0;
   // An element that says nothing selects nothing.
   if (isPeerFree && !hasPorts && !hasIcmps) return 'no';
-  if (!isPeerFree && member !== 'FQDNs' && !isPeer(member, element[prefix + member] as never, namespace, question))
-    return 'no';
+  if (!isPeerFree && !isPeer(member, element[prefix + member] as never, namespace, question)) return 'no';
   let match: Match = 'yes';
   if (hasPorts) match = matchPorts(element.toPorts ?? [], question);
   else if (hasIcmps) match = (element.icmps ?? []).some((one) => isIcmp(one, question)) ? 'yes' : 'no';
   if (match === 'no') return 'no';
   const { mode } = element.authentication ?? {};
-  if (member === 'FQDNs') return question.peer.kind === 'outside' ? 'waits' : 'no';
-  return match === 'yes' && (mode === 'required' || mode === 'test-always-fail') ? 'waits' : match;
+  return mode === 'required' || mode === 'test-always-fail' ? 'waits' : match;
 }
 
 function isPeer(
@@ -92,6 +90,7 @@ function isPeer(
       return list.some((one) => isBehindService(one, question));
     case 'Groups':
     case 'FQDNs':
+      // Nobody knows yet who is behind them.
       return false;
   }
 }
@@ -219,8 +218,9 @@ function matchPorts(rules: readonly PortRule[], question: Question): Match {
   return matching.some((rule) => !needsProxy(rule)) ? 'yes' : 'redirected';
 }
 
-const needsProxy = ({ rules, listener, terminatingTLS, originatingTLS, serverNames = [] }: PortRule): boolean =>
-  Object.keys(rules ?? {}).length > 0 ||
+/** Rules that are all empty ask nothing of a proxy. */
+const needsProxy = ({ rules = {}, listener, terminatingTLS, originatingTLS, serverNames = [] }: PortRule): boolean =>
+  Object.values(rules).some((part) => typeof part === 'string' || (Array.isArray(part) && part.length > 0)) ||
   [listener, terminatingTLS, originatingTLS].some((part) => part !== undefined) ||
   serverNames.length > 0;
 
