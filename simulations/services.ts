@@ -111,11 +111,11 @@ export class ServiceWorld {
     const done: Op[] = [];
     for (let steps = this.#step(event); steps.length > 0; ) {
       const ops = steps.flatMap((step) => step.ops);
-      done.push(...ops);
+      for (const op of ops) done.push(op);
       const results = ops.map((op) => this.#resultOf(op));
       steps = this.#step({ type: 'ops.done', results });
     }
-    this.ops.push(...done);
+    for (const op of done) this.ops.push(op);
     return done;
   }
 
