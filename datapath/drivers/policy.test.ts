@@ -119,6 +119,19 @@ describe('policy driver', () => {
     }
   });
 
+  test('allowances do not go where a denial did not', async () => {
+    const { driver, dispose } = world();
+    try {
+      await driver.apply([opOf('put', maps(7, 1)), opOf('put', maps(8, 1))]);
+      await driver.apply([opOf('put', entry('7|ingress|1|ANY|*'))]);
+      const rows = [entry('7|ingress|300|TCP|80', true), entry('7|ingress|1|ANY|*', false), entry('8|ingress|1|ANY|*')];
+      const results = await driver.apply(rows.map((row) => opOf('put', row)));
+      expect(results.map((result) => result?.errno)).toEqual(['ENOSPC', 'ECANCELED', undefined]);
+    } finally {
+      dispose();
+    }
+  });
+
   test('a driver that starts anew finds all entries; what a cookie stands for it learns from the rows believed to be there', async () => {
     const { driver, open, dispose } = world();
     try {

@@ -4,7 +4,7 @@
  * - What a map holds of `origins` is their cookie; what a cookie stands for is known from the rows that were put or are believed there.
  * - After an apply that took something away the node's revision is raised once: every connection is checked again.
  * - A map whose capacity changes is replaced by a copy in one write; programs see the old one or the new one.
- * - A full map refuses the entry and keeps all that it has.
+ * - A full map refuses the entry and keeps all that it has. When a denial fails, allowances of its endpoint that come after do too.
  */
 import { setImmediate } from 'node:timers/promises';
 import { type BpfMap, type Btf, createMap, isErrno, mapFlags } from '../../native/index.ts';
@@ -236,7 +236,12 @@ function applyAll(inner: BpfMap, endpointId: number, encoded: readonly Encoded[]
       // Which one failed is found out below; writing or deleting an entry again changes nothing.
     }
   }
+  let denialFailed = false;
   for (const { at, op, key, value } of encoded) {
+    if (denialFailed && isPut && !isDenial(op)) {
+      results[at] = kernelError('ECANCELED', `${opName(op)}: a denial of endpoint ${endpointId} failed`, true);
+      continue;
+    }
     try {
       if (isPut) inner.put(key, value);
       else inner.delete(key);
@@ -244,9 +249,12 @@ function applyAll(inner: BpfMap, endpointId: number, encoded: readonly Encoded[]
       results[at] = isErrno(error, 'ENOSPC', 'E2BIG')
         ? full(op, error.code, endpointId, inner.info.maxEntries, 'this entry does not fit')
         : driverError(error, opName(op));
+      denialFailed ||= isPut && isDenial(op);
     }
   }
 }
+
+const isDenial = ({ value }: Op): boolean => (value as PolicyEntryRow | undefined)?.deny === true;
 
 function full(op: Op, errno: string, endpointId: number, capacity: number, why: string): OpResult {
   const text = `the policy map of endpoint ${endpointId} is full: its capacity is ${capacity} entries, and ${why}`;
