@@ -1,6 +1,6 @@
 /** The state of the node in one object: what `status` prints and `health` judges. */
 
-import type { AgentFacts } from '../cluster/events.ts';
+import type { AgentFacts, ServiceFacts } from '../cluster/events.ts';
 import type { MapPressure } from '../datapath/metrics.ts';
 import { parseCidr, sizeOf } from '../machines/cidr.ts';
 import { poolKey } from '../machines/ip-pool.ts';
@@ -39,6 +39,7 @@ export interface StatusView {
   attachMode: 'tcx' | 'clsact';
   masquerading: { enabled: boolean; devices: string[] };
   families: { ipv4: boolean; ipv6: boolean };
+  services: ServicesView;
   ipam: PoolView[];
   endpoints: { total: number; byState: Record<string, number> };
   identities: number;
@@ -50,6 +51,16 @@ export interface StatusView {
   hubble?: { socket: string; listen: string; flows: number; capacity: number; seen: number; flowsPerSecond: number };
   /** Of the actual rows after the event `engine.seq`. */
   digest: Digest;
+}
+
+/** What of kube-proxy's work this node does. */
+export interface ServicesView {
+  mode: ServiceFacts['mode'];
+  on: string[];
+  off: string[];
+  /** Where sockets are translated, and at how many of its hooks programs are; empty: nowhere. */
+  cgroup: string;
+  sockHooks: number;
 }
 
 export interface HealthView {
@@ -86,6 +97,7 @@ export function statusOf({ inspector, agent, datapath, hubble }: DebugSources, n
         .sort(),
     },
     families: { ipv4: facts?.ipv4 ?? false, ipv6: facts?.ipv6 ?? false },
+    services: servicesOf(facts?.services, inspector),
     ipam: poolsOf(inspector),
     endpoints: { total: Object.values(byState).reduce((sum, count) => sum + count, 0), byState },
     identities: identitiesOf(inspector).length,
@@ -95,6 +107,19 @@ export function statusOf({ inspector, agent, datapath, hubble }: DebugSources, n
     missingFeatures: agent.features.missing,
     ...(hubble && { hubble: hubbleOf(hubble) }),
     digest: digestOfRows(inspector),
+  };
+}
+
+const serviceParts = ['socketLB', 'nodePort', 'externalIPs', 'hostPort', 'healthPorts'] as const;
+
+function servicesOf(facts: ServiceFacts | undefined, inspector: Inspector): ServicesView {
+  const attached = inspector.rows('cgroup.attachments').filter(({ actual }) => actual !== undefined);
+  return {
+    mode: facts?.mode ?? 'off',
+    on: serviceParts.filter((part) => facts?.[part]),
+    off: serviceParts.filter((part) => !facts?.[part]),
+    cgroup: facts?.socketLB ? facts.cgroupRoot : '',
+    sockHooks: attached.length,
   };
 }
 

@@ -52,6 +52,7 @@ export function statusText(status: StatusView, colours: Colours): string {
       'Masquerading',
       masquerading.enabled ? `BPF   [${masquerading.devices.join(', ')}]   ${familyText(families)}` : 'Disabled',
     ],
+    ['Services', servicesText(status)],
     ['Endpoints', `${endpoints.total}${states.length > 0 ? ` (${states.join(', ')})` : ''}`],
     ['Identities', String(status.identities)],
     ['Controller Status', `${machines.total - machines.failing.length}/${machines.total} healthy`],
@@ -70,6 +71,13 @@ export function statusText(status: StatusView, colours: Colours): string {
     ['Digest', `sha256:${status.digest.total} at event ${engine.seq}`],
   ];
   return formatFacts(facts).replaceAll(/^:/gm, ' ');
+}
+
+/** As much of kube-proxy as is replaced. */
+function servicesText({ services: { mode, on, off, cgroup, sockHooks } }: StatusView): string {
+  if (mode === 'off') return 'Disabled';
+  const sockets = cgroup ? `, sockets at ${sockHooks} hooks of ${cgroup}` : '';
+  return `${mode === 'strict' ? 'Strict' : 'Partial'}   [${on.join(', ')}]${off.length > 0 ? `   off: ${off.join(', ')}` : ''}${sockets}`;
 }
 
 function healthText({ health, version, build }: StatusView, colours: Colours): Cell {
