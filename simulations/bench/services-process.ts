@@ -130,7 +130,17 @@ try {
   took.sort((a, b) => a - b);
   const quantile = (share: number): number => took[Math.min(took.length - 1, Math.floor(share * took.length))] ?? 0;
   console.log(
-    JSON.stringify({ startMs, cpuMs, rss, heap, empty, p50: quantile(0.5), p99: quantile(0.99), max: quantile(1), entries }),
+    JSON.stringify({
+      startMs,
+      cpuMs,
+      rss,
+      heap,
+      empty,
+      p50: quantile(0.5),
+      p99: quantile(0.99),
+      max: quantile(1),
+      entries,
+    }),
   );
   await loop.stop();
   store.close();
