@@ -51,29 +51,29 @@ export function identitiesOf(state: PolicyState, endpointId: number): number[] {
 
 /** Entries of one group, in a fixed order: broad to narrow. */
 export function entries(state: PolicyState, endpointId: number, identity: number): PolicyEntry[] {
+  const found: PolicyEntry[] = [];
   const record = state.tables.subjects.get(endpointId);
-  if (!record) return [];
-  return directions.flatMap((direction) => {
-    if (!isEnforced(state, record, direction)) return [];
-    const rulings =
+  if (!record) return found;
+  for (const direction of directions) {
+    if (!isEnforced(state, record, direction)) continue;
+    const parts =
       identity === ANYBODY
-        ? withDefault(rulingsForAnybody(record[direction]), allowsByDefault(state, record, direction))
-        : rulingsFor(state, record[direction], identity);
-    return [...rulings].map(([key, ruling]) => entryOf(direction, identity, key, ruling));
-  });
+        ? partsForAnybody(record[direction], allowsByDefault(state, record, direction))
+        : partsFor(state, record[direction], identity);
+    for (const { protocol, port, deny, precedence, cookie, origins } of parts)
+      found.push({ direction, identity, protocol, port, deny, precedence, cookie, origins });
+  }
+  return found;
 }
 
-/** The allowance of all goes where nothing of the rules' own is as broad. */
-function withDefault(rulings: Rulings, allows: boolean): Rulings {
-  if (!allows || rulings.has(ALL_TRAFFIC)) return rulings;
-  return new Map([[ALL_TRAFFIC, { precedence: DEFAULT_ALLOW_PRECEDENCE, origins: [] }], ...rulings]);
-}
+/** An entry but for where it goes. */
+type Part = Omit<PolicyEntry, 'direction' | 'identity'>;
 
 /** What was worked out for a direction; it is true as long as the direction is that very object. */
 interface Known {
   anybody?: Rulings;
-  /** By the selectors that match an identity, and its ports that are named. */
-  bySelectors: Map<string, Rulings>;
+  /** By the selectors that match an identity, and its ports that are named; of a single selector by its number alone. */
+  bySelectors: Map<string | number, readonly Part[]>;
 }
 const known = new WeakMap<DirectionState, Known>();
 
@@ -92,24 +92,38 @@ export function rulingsForAnybody(direction: DirectionState): Rulings {
   return memo.anybody;
 }
 
-function rulingsFor(state: PolicyState, direction: DirectionState, identity: number): Rulings {
-  const record = state.tables.identities.get(identity);
-  if (!record || direction.bySelector.size === 0) return new Map();
-  const selectors = record.selectors.filter((id) => direction.bySelector.has(id)).sort((a, b) => a - b);
-  if (selectors.length === 0) return new Map();
-  const contributions = selectors.flatMap((id) => direction.bySelector.get(id) ?? []);
-  const { namedPorts = [] } = record.identity;
-  const usesNames = namedPorts.length > 0 && contributions.some(({ named }) => named.length > 0);
-  const text = `${selectors.join()}${usesNames ? JSON.stringify(namedPorts) : ''}`;
-  const { bySelectors } = knownOf(direction);
-  let rulings = bySelectors.get(text);
-  if (!rulings) {
-    const local = contributions.map((contribution) => withPorts(contribution, namedPorts));
-    rulings = rulingsOf(local, rulingsForAnybody(direction));
-    bySelectors.set(text, rulings);
-  }
-  return rulings;
+/** The allowance of all goes where nothing of the rules' own is as broad. */
+function partsForAnybody(direction: DirectionState, allowsAll: boolean): Part[] {
+  const rulings = rulingsForAnybody(direction);
+  const byDefault = { precedence: DEFAULT_ALLOW_PRECEDENCE, origins: [] };
+  return [...(allowsAll && !rulings.has(ALL_TRAFFIC) ? [partOf(ALL_TRAFFIC, byDefault)] : []), ...partsOf(rulings)];
 }
+
+const none: readonly Part[] = [];
+
+function partsFor(state: PolicyState, direction: DirectionState, identity: number): readonly Part[] {
+  const { bySelector } = direction;
+  const record = bySelector.size > 0 ? state.tables.identities.get(identity) : undefined;
+  if (!record) return none;
+  const ids: number[] = [];
+  for (const id of record.selectors) if (bySelector.has(id)) ids.push(id);
+  const [first] = ids;
+  if (first === undefined) return none;
+  const { namedPorts = [] } = record.identity;
+  const alone = namedPorts.length === 0 && ids.length === 1;
+  const key = alone ? first : `${ids.join()}${namedPorts.length > 0 ? JSON.stringify(namedPorts) : ''}`;
+  const { bySelectors } = knownOf(direction);
+  let parts = bySelectors.get(key);
+  if (!parts) {
+    const contributions = ids.flatMap((id) => bySelector.get(id) ?? []);
+    const local = contributions.map((contribution) => withPorts(contribution, namedPorts));
+    parts = partsOf(rulingsOf(local, rulingsForAnybody(direction)));
+    bySelectors.set(key, parts);
+  }
+  return parts;
+}
+
+const partsOf = (rulings: Rulings): Part[] => [...rulings].map(([key, ruling]) => partOf(key, ruling));
 
 function withPorts(contribution: LocalContribution, namedPorts: readonly NamedPort[]): Contribution {
   const { named, keys } = contribution;
@@ -117,9 +131,7 @@ function withPorts(contribution: LocalContribution, namedPorts: readonly NamedPo
   return { ...contribution, keys: [...keys, ...named.flatMap((match) => keysOf(match, namedPorts))] };
 }
 
-const entryOf = (direction: Direction, identity: number, key: PortKey, ruling: Ruling): PolicyEntry => ({
-  direction,
-  identity,
+const partOf = (key: PortKey, ruling: Ruling): Part => ({
   ...portText(key),
   deny: isDenial(ruling),
   precedence: ruling.precedence,

@@ -100,6 +100,8 @@ function countPrefixes(draft: Draft, selector: Selector, by: 1 | -1): void {
   }
 }
 
+const ascending = (a: number, b: number): number => a - b;
+
 export function addIdentity(draft: Draft, identity: Identity): void {
   const { edit } = draft;
   const number = identity.identity;
@@ -116,7 +118,7 @@ export function addIdentity(draft: Draft, identity: Identity): void {
     draft.selectorsByAnchor.get(anchor)?.forEach(meet);
   }
   for (const anchor of coveringAnchors(draft, prepared)) draft.selectorsByAnchor.get(anchor)?.forEach(meet);
-  draft.identities = draft.identities.set(number, { identity, prepared, selectors }, edit);
+  draft.identities = draft.identities.set(number, { identity, prepared, selectors: selectors.sort(ascending) }, edit);
   draft.changedIdentities.add(number);
 }
 

@@ -36,7 +36,7 @@ export interface SubjectRecord {
 export interface IdentityRecord {
   identity: Identity;
   prepared: Prepared;
-  /** Of `SelectorRecord`s that match it. */
+  /** Numbers of `SelectorRecord`s that match it, ascending. */
   selectors: readonly number[];
 }
 
