@@ -136,14 +136,18 @@ describe('policy driver', () => {
     const { driver, open, dispose } = world();
     try {
       await driver.apply([opOf('put', maps(7)), opOf('put', maps(8))]);
-      const rows = [entry('7|ingress|4711|TCP|80'), entry('8|egress|0|ANY|*')];
+      const unknown = {
+        ...entry('8|egress|0|ANY|*'),
+        value: { deny: true, precedence: 255, cookie: 77, origins: ['x'] },
+      };
+      const rows = [entry('7|ingress|4711|TCP|80'), unknown];
       await driver.apply(rows.map((row) => opOf('put', row)));
       const again = open();
       expect([...(await again.dump('bpf.policy-maps', new Map())).keys()].sort()).toEqual(['7', '8']);
       const [first] = rows;
       const found = await again.dump('bpf.policy', new Map([[first?.key ?? '', first?.value]]));
       expect(found.get('7|ingress|4711|TCP|80')).toEqual(first?.value);
-      expect(found.get('8|egress|0|ANY|*')).toMatchObject({ cookie: 0xdeadbeef, origins: [] });
+      expect(found.get('8|egress|0|ANY|*')).toMatchObject({ cookie: 77, origins: [] });
     } finally {
       dispose();
     }
