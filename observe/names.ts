@@ -17,6 +17,10 @@ export interface EndName {
 }
 
 const REFRESH_MS = 500;
+/** A pod that is not known yet is worth a look before that. */
+const MISS_REFRESH_MS = 20;
+/** Identities below are reserved. */
+const DYNAMIC_MIN = 256;
 const hostLength = (address: string): number => (address.includes(':') ? 128 : 32);
 
 const reservedNames: ReadonlyMap<number, string> = new Map(
@@ -54,6 +58,7 @@ export class Names {
   /** `hint`: the identity that the datapath saw. */
   of(address: string, hint = 0): EndName {
     this.#refresh();
+    if (hint >= DYNAMIC_MIN && !this.#pods.has(address)) this.#refresh(MISS_REFRESH_MS);
     const known = this.#pods.get(address);
     if (known)
       return hint > 0 && hint !== known.identity ? { ...known, identity: hint, labels: this.labelsOf(hint) } : known;
@@ -81,17 +86,17 @@ export class Names {
     return row?.identity ?? 0;
   }
 
-  #refresh(): void {
+  #refresh(patienceMs = REFRESH_MS): void {
     const now = this.#now();
-    if (!this.#isStale || now - this.#refreshedAt < REFRESH_MS) return;
+    if (!this.#isStale || now - this.#refreshedAt < patienceMs) return;
     this.#isStale = false;
     this.#refreshedAt = now;
     this.#pods = new Map();
     this.#endpointIds = new Map();
     this.#labels = new Map();
-    for (const { kind, context } of this.#inspector.machines()) {
-      if (kind === 'identity') this.#learnIdentity(context as { text: string; numbers: number[] });
-      if (kind !== 'endpoint') continue;
+    for (const context of this.#inspector.contexts('identity'))
+      this.#learnIdentity(context as { text: string; numbers: number[] });
+    for (const context of this.#inspector.contexts('endpoint')) {
       const { podNamespace, podName, identity, labels, ipv4, ipv6, endpointId } = context as EndpointContext;
       if (identity > 0 && labels.length > 0) this.#labels.set(identity, labels);
       const name = { pod: `${podNamespace}/${podName}`, identity, labels };

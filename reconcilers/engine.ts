@@ -357,6 +357,13 @@ export class Engine implements Inspector, RowKeeper {
     return [...this.#population.machines.values()].map((machine) => this.#view(machine));
   }
 
+  contexts(kind: string): unknown[] {
+    const found: unknown[] = [];
+    for (const machine of this.#population.machines.values())
+      if (machine.kind.name === kind) found.push(machine.snapshot.context);
+    return found;
+  }
+
   machine(key: string): (MachineView & { history: Transition[] }) | undefined {
     const machine = this.#population.machines.get(key);
     return machine && { ...this.#view(machine), history: machine.history };

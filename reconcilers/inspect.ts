@@ -95,6 +95,8 @@ export interface Inspector {
   readonly ops$: Observable<OpRecord>;
   machines(): MachineView[];
   machine(key: string): (MachineView & { history: Transition[] }) | undefined;
+  /** Contexts of all machines of a kind: what a look at `machines()` costs is spared. */
+  contexts(kind: string): unknown[];
   /** Name and Mermaid-able logic of each kind of machine. */
   kinds(): { name: string; logic: unknown }[];
   rows(table: TableName): RowView[];

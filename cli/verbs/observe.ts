@@ -1,10 +1,8 @@
 /** `axoneme observe`: flows of a node or a relay, by the Hubble API. */
-import { credentials, loadPackageDefinition } from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
 import type { GetFlowsRequest, GetFlowsResponse } from '../../observe/hubble/observer.ts';
-import { PROTO_FILES, PROTO_OPTIONS } from '../../observe/hubble/service.ts';
-import type { Flow, Timestamp } from '../../observe/hubble/types.ts';
+import type { Flow } from '../../observe/hubble/types.ts';
 import type { StatusView } from '../../observe/status.ts';
+import { getFlows } from '../observe/client.ts';
 import { parseFilters } from '../observe/filters.ts';
 import { compact, dict, flowJson, policiesOf, TAB_HEADER, tab } from '../observe/flow-text.ts';
 import { parseTime } from '../observe/time.ts';
@@ -96,23 +94,4 @@ function printer(format: string): (response: GetFlowsResponse) => void {
     else print(`${compact(flow, colours)}\n`);
     printed++;
   };
-}
-
-async function* getFlows(server: string, request: GetFlowsRequest): AsyncGenerator<GetFlowsResponse> {
-  const root = loadPackageDefinition(loadSync(PROTO_FILES, PROTO_OPTIONS)) as unknown as {
-    observer: { Observer: new (address: string, how: unknown) => ObserverClient };
-  };
-  const client = new root.observer.Observer(server, credentials.createInsecure());
-  try {
-    yield* client.GetFlows(request);
-  } catch (error) {
-    throw new Error(`${server}: ${(error as { details?: string }).details ?? error}`);
-  } finally {
-    client.close();
-  }
-}
-
-interface ObserverClient {
-  GetFlows(request: GetFlowsRequest): AsyncIterable<GetFlowsResponse & { time: Timestamp }>;
-  close(): void;
 }

@@ -1,4 +1,7 @@
 /** Flows of real traffic, as a client of the Hubble API sees them. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { commandPod, EmbeddedCluster, namespaceOf, run, serverPod, until } from './embedded.ts';
 
@@ -85,3 +88,36 @@ it('shows what is dropped, and why', async () => {
   const [drop] = await seen('--verdict', 'DROPPED', '--protocol', 'icmpv6');
   expect(drop).toMatchObject({ verdict: 'DROPPED', drop_reason_desc: expect.stringMatching(/ICMPV6|SOURCE/) });
 }, 30_000);
+
+it('goes into a sysdump, which a dead agent cannot prevent', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'axt-sysdump-'));
+  const dump = async (file: string): Promise<string> => {
+    const { code, stderr } = await run(AXONEME, [
+      'sysdump',
+      '--name',
+      name,
+      '--output-filename',
+      join(directory, file),
+    ]);
+    expect(code, stderr).toBe(0);
+    return (await run('tar', ['tzf', join(directory, `${file}.tar.gz`)])).stdout;
+  };
+  try {
+    const alive = await dump('alive');
+    for (const part of [
+      'agent/flows.ndjson',
+      'agent/tables/bpf.ipcache.json',
+      'node/ip-route.json',
+      'state/rows.ndjson',
+    ])
+      expect(alive).toContain(`alive/${part}`);
+    const { stdout: pids } = await run('pgrep', ['-f', `agent --config /run/axoneme/${name}/`]);
+    for (const pid of pids.trim().split('\n')) process.kill(Number(pid), 'SIGSTOP');
+    const silent = await dump('silent');
+    for (const pid of pids.trim().split('\n')) process.kill(Number(pid), 'SIGCONT');
+    expect(silent).toContain('silent/state/rows.ndjson');
+    expect(silent).not.toContain('silent/agent/');
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}, 60_000);
