@@ -9,6 +9,7 @@ import { History } from './debug/history.ts';
 import { type Route, serve } from './debug/http.ts';
 import { machineRoutes } from './debug/machine-routes.ts';
 import { nodeRoutes } from './debug/node-routes.ts';
+import { policyRoutes } from './debug/policy-routes.ts';
 import { serviceRoutes } from './debug/service-routes.ts';
 import type { DebugSources } from './debug/sources.ts';
 import { tableRoutes } from './debug/table-routes.ts';
@@ -39,6 +40,7 @@ export async function startDebugServer(
   const routes: Route[] = [
     ...serviceRoutes(sources),
     ...nodeRoutes(sources, names, Date.now),
+    ...policyRoutes(sources),
     ...machineRoutes(sources, history),
     ...tableRoutes(sources),
   ];

@@ -2,7 +2,7 @@
 import type { PolicyNodeView, PolicyView } from '../../observe/policy.ts';
 import type { IdentityLabels, PolicyInputs, Subject } from '../../policy/change.ts';
 import type { Peer, Requirement, Rule } from '../../policy/rule.ts';
-import { matches, matchesLabels, NAMESPACE_LABEL, prepare, selectorsOf as concrete } from '../../policy/selectors.ts';
+import { selectorsOf as concrete, matches, matchesLabels, NAMESPACE_LABEL, prepare } from '../../policy/selectors.ts';
 import type { DebugClient } from '../output/debug-client.ts';
 import { print, printJson } from '../output/print.ts';
 import { type Cell, formatTable } from '../output/table.ts';
@@ -98,11 +98,22 @@ export async function runSelectors(client: DebugClient, isJson: boolean): Promis
   return 0;
 }
 
-export function selectorsOf({ policies, identities, subjects, groups, services, config }: PolicyInputs): SelectorView[] {
+export function selectorsOf({
+  policies,
+  identities,
+  subjects,
+  groups,
+  services,
+  config,
+}: PolicyInputs): SelectorView[] {
   const { clusterName } = config;
   const found = new Map<string, SelectorView>();
   const note = (selector: string, user: string, select: () => number[]): void => {
-    const known = found.get(selector) ?? { selector, users: [], identities: [...new Set(select())].sort((a, b) => a - b) };
+    const known = found.get(selector) ?? {
+      selector,
+      users: [],
+      identities: [...new Set(select())].sort((a, b) => a - b),
+    };
     if (!known.users.includes(user)) known.users.push(user);
     found.set(selector, known);
   };

@@ -112,7 +112,9 @@ function verdict(given: unknown, ...more: string[]): Promise<Ran> {
   writeFileSync(file, typeof given === 'string' ? given : JSON.stringify(given));
   const args = ['policy', 'verdict', '--manifests', join(dir, 'all.yaml'), '--flows', file, ...more];
   return new Promise((done) =>
-    execFile(AXONEME, args, (error, stdout, stderr) => done({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr })),
+    execFile(AXONEME, args, (error, stdout, stderr) =>
+      done({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr }),
+    ),
   );
 }
 
@@ -127,7 +129,9 @@ describe('policy verdict', () => {
 
   test('a table for people', async () => {
     const { stdout } = await verdict(flows.slice(0, 1));
-    expect(stdout).toMatch(/^ID +FROM +TO +PORT +EGRESS +INGRESS +VERDICT +POLICIES\nfront +shop\/frontend +shop\/backend +8080\/TCP/);
+    expect(stdout).toMatch(
+      /^ID +FROM +TO +PORT +EGRESS +INGRESS +VERDICT +POLICIES\nfront +shop\/frontend +shop\/backend +8080\/TCP/,
+    );
   });
 
   test.each([

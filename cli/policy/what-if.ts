@@ -6,13 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Change } from '../../policy/change.ts';
-import {
-  type Policy,
-  type PortMatch,
-  type ProtocolName,
-  problemText,
-  protocolNumbers,
-} from '../../policy/rule.ts';
+import { type Policy, type PortMatch, type ProtocolName, problemText, protocolNumbers } from '../../policy/rule.ts';
 import type { DebugClient } from '../output/debug-client.ts';
 import { print, printJson } from '../output/print.ts';
 import { type Cell, formatTable } from '../output/table.ts';
@@ -158,7 +152,9 @@ const CT_ORIGIN_B = 1;
 /** Conntrack knows them; which end began is in its flags. */
 async function liveFlows(world: World, client: DebugClient): Promise<Question[]> {
   const { entries } = await client.get<{ entries: Connection[] }>('/v1/bpf/ct');
-  const names = new Map(Object.entries(protocolNumbers).map(([name, number]) => [number as number, name as ProtocolName]));
+  const names = new Map(
+    Object.entries(protocolNumbers).map(([name, number]) => [number as number, name as ProtocolName]),
+  );
   return entries.flatMap(({ key: { a, b, portA, portB, proto }, value: { flags } }) => {
     const isFromB = (flags & CT_ORIGIN_B) !== 0;
     const protocol = names.get(proto);

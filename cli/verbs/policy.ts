@@ -53,7 +53,12 @@ export async function run(args: string[]): Promise<number> {
       return (await import('../policy/trace.ts')).runTrace(await clientFor(flags), { src, dst, dport, isJson });
     }
     case 'what-if': {
-      const options = { manifests: needed('manifests', flags.manifests), without: flags.without, flows: flags.flows, isJson };
+      const options = {
+        manifests: needed('manifests', flags.manifests),
+        without: flags.without,
+        flows: flags.flows,
+        isJson,
+      };
       return (await import('../policy/what-if.ts')).runWhatIf(await clientFor(flags), options);
     }
     case 'verdict':

@@ -8,8 +8,8 @@
  */
 import { join } from 'node:path';
 import { ip as packet, udp } from '../../bpf/test/packet.ts';
-import { PolicyDriver } from '../../datapath/drivers/policy.ts';
 import type { Op } from '../../datapath/driver.ts';
+import { PolicyDriver } from '../../datapath/drivers/policy.ts';
 import { type BpfProgram, ifNameToIndex, isErrno, openObject, skbContext, withNetns } from '../../native/index.ts';
 import { type PolicyEntryRow, policyEntryKey } from '../../state/tables.ts';
 import { attachDatapath, type Datapath, putRow, type WiredNode, wireNode } from '../wired-node.ts';
@@ -56,22 +56,42 @@ export async function measurePackets(sizes: readonly number[]): Promise<PacketCo
 
 async function overNone(datapath: Datapath, node: WiredNode, count: number): Promise<PacketCosts['over']> {
   const { object } = datapath;
-  const driver = new PolicyDriver({ policy: object.map('policy'), revision: object.map('policy_revision'), btf: object.btf() });
+  const driver = new PolicyDriver({
+    policy: object.map('policy'),
+    revision: object.map('policy_revision'),
+    btf: object.btf(),
+  });
   const [a, b] = node.pods;
   if (!a || !b) throw new Error('two pods were asked for');
   const run = runner(object.program('from_endpoint'), node, a.link, { from: a.ipv4, to: b.ipv4 });
   const peer = 1001;
   const put = (table: Op['table'], key: string, value: unknown): Op => ({
-    table, action: value === undefined ? 'delete' : 'put', key, value, before: undefined, revision: 1, owners: [],
+    table,
+    action: value === undefined ? 'delete' : 'put',
+    key,
+    value,
+    before: undefined,
+    revision: 1,
+    owners: [],
   });
   const entry = (deny: boolean): PolicyEntryRow => ({ deny, precedence: deny ? 255 : 1, cookie: 1, origins: [] });
   const own = (protocol: string, port: string): string => policyEntryKey(endpointId, 'egress', peer, protocol, port);
   await driver.apply([put('bpf.policy-maps', String(endpointId), { entriesMax: 16_384 })]);
-  const others = Array.from({ length: count - 1 }, (_, i) => policyEntryKey(endpointId, 'egress', 300 + i + (i >= 700 ? 5_000 : 0), 'UDP', String(PORT)));
+  const others = Array.from({ length: count - 1 }, (_, i) =>
+    policyEntryKey(endpointId, 'egress', 300 + i + (i >= 700 ? 5_000 : 0), 'UDP', String(PORT)),
+  );
   await driver.apply(others.map((key) => put('bpf.policy', key, entry(false))));
   const endpoint = (flags: number, policyRevision: number): void => {
     const { link, mac, hostMac } = a;
-    putRow(object, node.netns, 'endpoints', a.ipv4, { link, identity: 1000, id: endpointId, flags, policyRevision, mac, hostMac });
+    putRow(object, node.netns, 'endpoints', a.ipv4, {
+      link,
+      identity: 1000,
+      id: endpointId,
+      flags,
+      policyRevision,
+      mac,
+      hostMac,
+    });
   };
   const clear = (): void => {
     const conntrack = object.map('conntrack');
@@ -85,7 +105,12 @@ async function overNone(datapath: Datapath, node: WiredNode, count: number): Pro
     clear();
     return median(Array.from({ length: newFlows }, (_, i) => run(2 + i, 1)));
   };
-  const measured = async (key: string | undefined, deny: boolean, revision: number, measure: () => number): Promise<number> => {
+  const measured = async (
+    key: string | undefined,
+    deny: boolean,
+    revision: number,
+    measure: () => number,
+  ): Promise<number> => {
     if (key) await driver.apply([put('bpf.policy', key, entry(deny))]);
     endpoint(enforceEgress, revision);
     clear();
@@ -137,7 +162,10 @@ function runner(program: BpfProgram, node: WiredNode, link: string, { from, to }
   const ifindex = withNetns(node.netns, () => ifNameToIndex(link));
   const ctx = skbContext({ ifindex, ingressIfindex: ifindex, mark: 301 });
   const run: Run = (index, repeat) => {
-    const data = packet({ from, to, ttl: 255, ethDest: '02:00:00:00:02:00' }, udp(1024 + (index % 60_000), PORT, Buffer.alloc(22)));
+    const data = packet(
+      { from, to, ttl: 255, ethDest: '02:00:00:00:02:00' },
+      udp(1024 + (index % 60_000), PORT, Buffer.alloc(22)),
+    );
     try {
       return withNetns(node.netns, () => program.testRun({ data, ctx, repeat }).durationNs);
     } catch (error) {

@@ -172,4 +172,3 @@ export class NodeView {
     return { endpoints: [...new Map(endpoints.map((one) => [one.id, one])).values()], ipcache };
   }
 }
-

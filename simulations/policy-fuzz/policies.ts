@@ -140,7 +140,7 @@ const proxied: fc.Arbitrary<Json> = pick<Json[]>(
 );
 const portRules = (isDeny: boolean): fc.Arbitrary<Json> => {
   const open = few(port, 0, 3).map((ports): Json => ({ ports }));
-  return few(isDeny ? open : fc.oneof({ weight: 6, arbitrary: open }, { weight: 1, arbitrary: proxied }), 1).map(
+  return few(isDeny ? open : fc.oneof({ weight: 4, arbitrary: open }, { weight: 1, arbitrary: proxied }), 1).map(
     (toPorts) => ({ toPorts }),
   );
 };
