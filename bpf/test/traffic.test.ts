@@ -7,7 +7,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createNetns, deleteNetns } from '../../native/index.ts';
+import { type BpfLink, createNetns, deleteNetns } from '../../native/index.ts';
 import {
   attach,
   attachDatapath,
@@ -67,6 +67,7 @@ const script = (netns: string, text: string, ...args: string[]) =>
 
 let node: WiredNode;
 let datapath: Datapath;
+const links: BpfLink[] = [];
 const children: ReturnType<typeof spawn>[] = [];
 
 beforeAll(async () => {
@@ -101,8 +102,9 @@ beforeAll(async () => {
       encryptKey: 0,
       flags: 0,
     });
-  attach(node.netns, 'eth0', object.program('from_netdev'), 'ingress');
-  attach(node.netns, 'eth0', object.program('to_netdev'), 'egress');
+  // Kept: a link that nobody refers to is collected, and with it the program leaves its hook.
+  links.push(...attach(node.netns, 'eth0', object.program('from_netdev'), 'ingress'));
+  links.push(...attach(node.netns, 'eth0', object.program('to_netdev'), 'egress'));
   for (const netns of [node.pods[1]?.netns ?? '', world.netns, node.netns]) {
     const child = spawn('nsenter', [`--net=${netns}`, process.execPath, '-e', server], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -117,6 +119,7 @@ afterAll(async () => {
     child.kill('SIGKILL');
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   }
+  for (const link of links) link.close();
   datapath?.close();
   deleteNetns(world.netns);
   node?.remove();
