@@ -45,6 +45,8 @@ export class PolicyWorld {
   refuse: (op: Op) => boolean = () => false;
   /** The API server gives no identities now; `grant` lets it. */
   slow = false;
+  /** Steps of the last `say`, with those of what it caused. */
+  steps: Step[] = [];
   readonly #claims: IdentityClaimRow[] = [];
   readonly #numbers = new Map<string, number>();
   #seq = 0;
@@ -136,33 +138,43 @@ export class PolicyWorld {
   /** The API server answers what it owes. */
   grant(): Op[] {
     this.slow = false;
-    return this.#claims.splice(0).flatMap((claim) => this.#identify(claim));
+    const done: Op[] = [];
+    while (this.#claims.length > 0) this.#identify(this.#claims.shift() as IdentityClaimRow, done);
+    return done;
   }
 
   say(event: ClusterEvent): Op[] {
     const done: Op[] = [];
+    this.steps = [];
+    this.#carryOut(event, done);
+    while (!this.slow && this.#claims.length > 0) this.#identify(this.#claims.shift() as IdentityClaimRow, done);
+    return done;
+  }
+
+  #carryOut(event: ClusterEvent, done: Op[]): void {
     for (let steps = this.step(event); steps.length > 0; ) {
+      this.steps.push(...steps);
       const ops = steps.flatMap((step) => step.ops);
       done.push(...ops);
       for (const { table, action, value } of ops)
         if (table === 'identity.claims' && action === 'put') this.#claims.push(value as IdentityClaimRow);
       steps = this.step({ type: 'ops.done', results: ops.map((op) => this.#resultOf(op)) });
     }
-    return this.slow ? done : [...done, ...this.grant()];
   }
 
-  #identify({ labels, namespace }: IdentityClaimRow): Op[] {
+  #identify({ labels, namespace }: IdentityClaimRow, done: Op[]): void {
     const text = JSON.stringify(labels);
     const known = this.#numbers.get(text);
-    if (known !== undefined) return [];
+    if (known !== undefined) return;
     const number = 1000 + this.#numbers.size;
     this.#numbers.set(text, number);
-    return this.upsert('ciliumidentities', {
+    const object = {
       apiVersion: 'cilium.io/v2',
       kind: 'CiliumIdentity',
       metadata: { name: String(number), labels: { 'io.kubernetes.pod.namespace': namespace } },
       'security-labels': labels,
-    });
+    };
+    this.#carryOut({ type: 'kube.upserted', resource: 'ciliumidentities', object }, done);
   }
 
   #resultOf(op: Op): OpDone {
