@@ -18,6 +18,7 @@ import {
   Missing,
   NumberedMap,
   planned,
+  pooled,
   type ServiceMaps,
   type ServiceTable,
   unnamed,
@@ -190,7 +191,7 @@ export class ServiceFrontends {
 
   #rangeBytes(frontend: number, cidr: string): Buffer {
     const layout = this.#rangeKey;
-    const key = Buffer.alloc(layout.size);
+    const key = pooled(layout.size);
     key.writeUInt32LE(32 + writeMappedPrefix(cidr, key, layout.addr), layout.prefixlen);
     key.writeUInt32LE(frontend, layout.frontend);
     return key;

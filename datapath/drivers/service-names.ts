@@ -1,7 +1,7 @@
 /** What the numbers of sets and frontends stand for: map `service_names`, which outlives the agent with the maps that bear them. */
 import type { Op } from '../driver.ts';
 import type { Entry } from './map-entries.ts';
-import { NumberedMap, type ServiceMaps } from './service-table.ts';
+import { NumberedMap, pooled, type ServiceMaps } from './service-table.ts';
 
 /** enum service_name_kind of bpf/lib/structs.h. */
 export const nameKinds = { set: 1, frontend: 2 } as const;
@@ -23,7 +23,7 @@ export class ServiceNames {
 
   /** Throws a TypeError when the text is longer than any that Kubernetes would take. */
   entry(at: number, op: Op, kind: NameKind, id: number, text: string): Entry {
-    const value = Buffer.alloc(this.#bytes);
+    const value = pooled(this.#bytes);
     if (Buffer.byteLength(text) > this.#bytes) throw new TypeError(`names have ${this.#bytes} bytes at most`);
     value.write(text);
     return { at, op, key: this.map.keyOf({ kind, id }), value };

@@ -50,13 +50,13 @@ export class NumberedMap<K, V> {
   }
 
   keyOf(key: K): Buffer {
-    const bytes = Buffer.alloc(this.#key.size);
+    const bytes = pooled(this.#key.size);
     this.#key.write(key, bytes, 0);
     return bytes;
   }
 
   valueOf(value: V): Buffer {
-    const bytes = Buffer.alloc(this.#value.size);
+    const bytes = pooled(this.#value.size);
     this.#value.write(value, bytes, 0);
     return bytes;
   }
@@ -75,6 +75,9 @@ export class NumberedMap<K, V> {
     }
   }
 }
+
+/** Zeroes out of Node's pool: of a hundred thousand small buffers with memory of their own, much is never given back. */
+export const pooled = (size: number): Buffer => Buffer.allocUnsafe(size).fill(0);
 
 /** What the row refers to is not in the kernel; it may come. */
 export class Missing extends Error {
