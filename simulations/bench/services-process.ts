@@ -142,6 +142,7 @@ try {
     JSON.stringify({
       startMs,
       cpuMs,
+      peak,
       rss,
       heap,
       empty,
