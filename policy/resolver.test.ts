@@ -1,7 +1,6 @@
 /** The laws of incremental resolution: history leaves no trace, touched names all that changed, entries mean what the rules mean. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Change, VerdictQuestion } from './change.ts';
 import {
   change,
   config,
@@ -11,7 +10,8 @@ import {
   podLabels,
   questions,
   reservedIdentities,
-} from './fixtures.ts';
+} from '../simulations/policy-fixtures.ts';
+import type { Change, VerdictQuestion } from './change.ts';
 import {
   apply,
   emptyPolicyState,

@@ -1,11 +1,11 @@
 /** For tests: small clusters and random policies over them, and the lookup of map entries as `bpf/lib/policy.h` does it. */
 import fc from 'fast-check';
 import type { KubeObject } from '../cluster/events.ts';
-import type { Change, Identity, PolicyEntry, ResolverConfig, VerdictQuestion } from './change.ts';
-import { parsePolicy } from './parse.ts';
-import { cidrIdentityLabels } from './prefix.ts';
-import { entries, type PolicyState } from './resolver.ts';
-import { type Policy, problemText, protocolNumbers } from './rule.ts';
+import type { Change, Identity, PolicyEntry, ResolverConfig, VerdictQuestion } from '../policy/change.ts';
+import { parsePolicy } from '../policy/parse.ts';
+import { cidrIdentityLabels } from '../policy/prefix.ts';
+import { entries, type PolicyState } from '../policy/resolver.ts';
+import { type Policy, problemText, protocolNumbers } from '../policy/rule.ts';
 
 export const config: ResolverConfig = {
   enforcement: 'default',
@@ -41,13 +41,13 @@ export function lookup(state: PolicyState, question: VerdictQuestion): 'allowed'
       .filter((entry) => entry.direction === direction && isHit(entry, question))
       .sort((a, b) => bitsOf(b) - bitsOf(a))[0];
   const exact = identity === 0 ? undefined : longest(identity);
-  const any = longest(0);
+  const wild = longest(0);
   const isExact =
     exact !== undefined &&
     (!any ||
       exact.precedence > any.precedence ||
-      (exact.precedence === any.precedence && bitsOf(exact) >= bitsOf(any)));
-  const best = isExact ? exact : any;
+      (exact.precedence === wild.precedence && bitsOf(exact) >= bitsOf(wild)));
+  const best = isExact ? exact : wild;
   return best === undefined ? 'none' : best.deny ? 'denied' : 'allowed';
 }
 
