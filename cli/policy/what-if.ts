@@ -6,7 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Change } from '../../policy/change.ts';
-import { type Policy, type PortMatch, type ProtocolName, problemText, protocolNumbers } from '../../policy/rule.ts';
+import { type Policy, type PortMatch, type ProtocolName, protocolNumbers } from '../../policy/rule.ts';
 import type { DebugClient } from '../output/debug-client.ts';
 import { print, printJson } from '../output/print.ts';
 import { type Cell, formatTable } from '../output/table.ts';

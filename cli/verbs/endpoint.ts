@@ -1,5 +1,6 @@
 /** `axoneme endpoint list|get`: the pods of this node as the datapath knows them. */
 import { type EndpointView, endpointForms } from '../../observe/endpoints.ts';
+import type { EntryView } from '../../observe/policy.ts';
 import { chosen, noPositionals, required } from '../output/arguments.ts';
 import { clientFor, targetFlags, targetUsage } from '../output/debug-target.ts';
 import { formatOf, labelText, print, printJson } from '../output/print.ts';
@@ -8,7 +9,9 @@ import { parseArguments } from '../usage.ts';
 
 export const summary = 'endpoints of a node';
 export const usage = `axoneme endpoint list [-o json|wide]
-axoneme endpoint get ENDPOINT
+axoneme endpoint get ENDPOINT [-o json|policy]
+
+get is JSON; -o policy is a table of the entries of its policy map, with the policies behind each
 
 ENDPOINT is ${endpointForms.join(', ')}
 ${targetUsage}`;
@@ -17,7 +20,7 @@ export async function run(args: string[]): Promise<number> {
   const { flags, positionals } = parseArguments(args, targetFlags);
   const [word, ...rest] = positionals;
   const action = chosen('action', word, ['list', 'get']);
-  const format = formatOf(flags.output, ['json', 'wide']);
+  const format = formatOf(flags.output, action === 'list' ? ['json', 'wide'] : ['json', 'policy']);
   if (action === 'list') {
     noPositionals(rest);
     const endpoints = await (await clientFor(flags)).get<EndpointView[]>('/v1/endpoints');
@@ -27,8 +30,24 @@ export async function run(args: string[]): Promise<number> {
   }
   noPositionals(rest.slice(1));
   const path = `/v1/endpoints/${encodeURIComponent(required('ENDPOINT', rest[0]))}`;
-  printJson(await (await clientFor(flags)).get(path));
+  const endpoint = await (await clientFor(flags)).get<EndpointView & { policy: EntryView[] }>(path);
+  if (format === 'policy') print(policyText(endpoint.policy));
+  else printJson(endpoint);
   return 0;
+}
+
+/** Entries as they are in the kernel. */
+export function policyText(entries: readonly EntryView[]): string {
+  const rows = entries.map(({ action, direction, identity, labels, port, policies, state }): Cell[] => [
+    direction,
+    action,
+    identity === 0 ? 'any' : identity,
+    labels.map(labelText),
+    port,
+    policies,
+    state,
+  ]);
+  return formatTable(['DIRECTION', 'ACTION', 'IDENTITY', 'LABELS', 'PORT', 'POLICIES', 'STATE'], rows);
 }
 
 export function listText(endpoints: readonly EndpointView[], isWide: boolean): string {

@@ -7,6 +7,7 @@ import { endpointForms, endpointMatcher, endpointsOf, identitiesOf } from '../en
 import { keptLinkNames } from '../link-names.ts';
 import { describe, type MonitorRecord } from '../monitor.ts';
 import type { Names } from '../names.ts';
+import { entriesOf } from '../policy.ts';
 import { healthOfNode, statusOf } from '../status.ts';
 import { isFollow, json, Refusal, type Route } from './http.ts';
 import type { DatapathView, DebugSources } from './sources.ts';
@@ -45,13 +46,13 @@ export function nodeRoutes(sources: DebugSources, names: Names, now: () => numbe
     { pattern: '/v1/endpoints', doc: 'endpoints of this node', answer: () => json(endpointsOf(inspector)) },
     {
       pattern: '/v1/endpoints/*',
-      doc: `one endpoint, by ${endpointForms.join(', ')}`,
+      doc: `one endpoint with the entries of its policy map, by ${endpointForms.join(', ')}`,
       answer({ rest }) {
         const isMeant = endpointMatcher(rest);
         if (!isMeant) throw new Refusal(400, `${rest} names no endpoint`, endpointForms.join(', '));
         const found = endpointsOf(inspector).find(isMeant);
         if (!found) throw new Refusal(404, `no endpoint is ${rest}`, 'an endpoint from /v1/endpoints');
-        return json({ ...found, details: inspector.machine(found.machine) });
+        return json({ ...found, policy: entriesOf(inspector, found.id), details: inspector.machine(found.machine) });
       },
     },
     {

@@ -31,6 +31,7 @@ beforeAll(async () => {
   objects = (JSON.parse(stdout) as { items: KubeObject[] }).items;
 }, 120_000);
 afterAll(async () => {
+  policies?.close();
   await town?.down();
   rmSync(dir, { recursive: true, force: true });
   expect(await leftovers(name)).toEqual([]);

@@ -4,7 +4,6 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { netnsPath } from '../../../cli/up/names.ts';
 import type { Flow, FlowEnd } from '../../policy-oracle/oracle.ts';
 import { EmbeddedCluster } from '../embedded.ts';
 import { type Probe, Prober } from './prober.ts';
@@ -77,29 +76,36 @@ export class Town {
 
   /** `socketDir` holds the probers' sockets. */
   static async build(name: string, socketDir: string): Promise<Town> {
-    const command = (end: string): string[] => [
+    const command = (end: string, addresses = '::'): string[] => [
       process.execPath,
       PROBER,
       socketOf(socketDir, end),
-      end === 'outside' ? `${outside.v4},${outside.v6}` : '::',
+      addresses,
       ...ports.map(String),
     ];
-    const cluster = await EmbeddedCluster.up(name, townManifests(command));
+    const cluster = await EmbeddedCluster.up(
+      name,
+      townManifests((pod) => command(pod)),
+    );
     const children: ChildProcess[] = [];
     try {
       const [node] = cluster.ready.nodes;
       if (!node) throw new Error('no node');
+      const addresses = await addressesOf(cluster);
       const places = { host: node.netns, outside: `axo-${name}.fabric` };
       for (const end of others) {
-        const netns = places[end].startsWith('/') ? places[end] : netnsPath(places[end]);
-        const argv = ['--pdeathsig', 'KILL', 'nsenter', `--net=${netns}`, '--', ...command(end)];
-        children.push(spawn('setpriv', argv, { stdio: 'ignore' }));
+        const netns = places[end].startsWith('/') ? places[end] : `/run/netns/${places[end]}`;
+        // Bound to the addresses that are asked: a datagram's answer may come from another one otherwise.
+        const argv = command(end, addresses.get(end)?.join());
+        children.push(
+          spawn('setpriv', ['--pdeathsig', 'KILL', 'nsenter', `--net=${netns}`, '--', ...argv], { stdio: 'ignore' }),
+        );
       }
       const ends = [...pods, ...others];
       const probers = new Map(
         await Promise.all(ends.map(async (end) => [end, await Prober.open(socketOf(socketDir, end))] as const)),
       );
-      return new Town(cluster, pairsOf(await addressesOf(cluster)), probers, children);
+      return new Town(cluster, pairsOf(addresses), probers, children);
     } catch (error) {
       for (const child of children) child.kill('SIGKILL');
       await cluster.down();
