@@ -44,8 +44,8 @@ export function lookup(state: PolicyState, question: VerdictQuestion): 'allowed'
   const wild = longest(0);
   const isExact =
     exact !== undefined &&
-    (!any ||
-      exact.precedence > any.precedence ||
+    (!wild ||
+      exact.precedence > wild.precedence ||
       (exact.precedence === wild.precedence && bitsOf(exact) >= bitsOf(wild)));
   const best = isExact ? exact : wild;
   return best === undefined ? 'none' : best.deny ? 'denied' : 'allowed';
