@@ -6,7 +6,15 @@
  * - An endpoint whose entries exceed its map keeps what it has. One that has nothing yet is denied everything.
  */
 import type { Change, Touched } from '../policy/change.ts';
-import { apply, cidrIdentityLabels, enforcement, entries, identitiesOf, type PolicyState } from '../policy/resolver.ts';
+import {
+  apply,
+  cidrIdentityLabels,
+  enforcement,
+  entries,
+  identitiesOf,
+  type PolicyState,
+  prefixes,
+} from '../policy/resolver.ts';
 import { HOST_ENDPOINT, lengthened, type PolicyContext, stateOf, without } from './policy-context.ts';
 
 /** Local scope; reference/identities-and-labels.md, section 1. */
@@ -66,7 +74,12 @@ export const statusGroup = (key: string): string => `status/${key}`;
 
 /** The identities of new CIDRs are in the maps: now the policies that name them. */
 export function proceed(context: PolicyContext): PolicyContext {
-  return change({ ...context, waiting: [], touched: [] }, context.waiting.flat());
+  const next = change({ ...context, waiting: [], touched: [] }, context.waiting.flat());
+  if (next.waiting.length > 0) return next;
+  // What named a CIDR may have gone while its identity was on its way.
+  const named = new Set(prefixes(stateOf(next)));
+  const unnamed = Object.keys(next.cidrs).filter((cidr) => !named.has(cidr) && !next.retired.includes(cidr));
+  return unnamed.length > 0 ? { ...next, retired: [...next.retired, ...unnamed] } : next;
 }
 
 /** What named the CIDRs is gone from the maps: now their identities. */

@@ -11,6 +11,7 @@ import {
   type PolicyObject,
   rememberedOf,
   resolverConfig,
+  stateOf,
   without,
 } from './policy-context.ts';
 import type { SubjectFact } from './policy-facts.ts';
@@ -159,7 +160,10 @@ function hearSubject(context: PolicyContext, from: string, fact: SubjectFact | u
   const before = context.subjects[from];
   if (!fact && !before) return context;
   const subjects = fact ? { ...context.subjects, [from]: fact } : without(context.subjects, [from]);
-  const next = { ...context, subjects };
+  // An endpoint may have an identity whose object went while no agent was there.
+  const isStray = fact !== undefined && fact.identity !== before?.identity && !isHeardOf(context, fact.identity);
+  const orphaned = isStray ? [...context.orphaned, fact.identity] : context.orphaned;
+  const next = { ...context, subjects, orphaned };
   const changes: Change[] = [];
   if (fact) {
     const { endpointId, identity, labels, namedPorts } = fact;
@@ -169,6 +173,13 @@ function hearSubject(context: PolicyContext, from: string, fact: SubjectFact | u
     changes.push(upserted(next, identity, labels), { type: 'subject.upserted', subject });
   } else if (before) changes.push({ type: 'subject.removed', endpointId: before.endpointId });
   return before && before.identity !== fact?.identity ? withoutBearer(next, before, changes) : change(next, changes);
+}
+
+function isHeardOf(context: PolicyContext, identity: number): boolean {
+  if (stateOf(context).tables.identities.has(identity)) return true;
+  return context.waiting.some((block) =>
+    block.some((one) => one.type === 'identity.upserted' && one.identity.identity === identity),
+  );
 }
 
 /** Others may bear the identity that a subject had; if its object is gone and nobody does, it is gone too. */

@@ -149,6 +149,7 @@ const machine = setup({
         ],
         settled: [
           { target: 'changing', guard: 'introducing', actions: 'proceed' },
+          { target: 'retiring', guard: 'retiring', actions: ['calm', 'retire'] },
           { target: 'steady', actions: 'calm' },
         ],
       },

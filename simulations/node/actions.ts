@@ -1,5 +1,6 @@
 /** What may happen to a simulated node, as data: generated from a seed, shrunk when it fails, replayed as written. */
 import { seeded } from './clock.ts';
+import { POLICIES, type PolicyAction, policyKinds } from './policies.ts';
 import { ENDPOINTS, SERVICES, type ServiceAction, SLICES, serviceKinds } from './services.ts';
 
 /** Numbers choose among what there is, modulo its count; so any shortened list of actions still means something. */
@@ -23,7 +24,8 @@ export type Action =
   | { do: 'drift'; which: number; how: 'remove' | 'change' | 'add' }
   | { do: 'work'; ops: number }
   | { do: 'advance'; ms: number }
-  | ServiceAction;
+  | ServiceAction
+  | PolicyAction;
 
 export const errnos = ['EBUSY', 'ENOMEM', 'EAGAIN', 'EPERM', 'E2BIG'] as const;
 
@@ -81,6 +83,14 @@ const choices: readonly (readonly [weight: number, make: (random: Random) => Act
       slice: below(random, SLICES),
       ready: below(random, 1 << ENDPOINTS),
       draining: below(random, 1 << ENDPOINTS),
+    }),
+  ],
+  [
+    10,
+    (random) => ({
+      do: 'policy',
+      policy: below(random, POLICIES),
+      as: policyKinds[below(random, policyKinds.length)] ?? 'none',
     }),
   ],
   [16, (random) => ({ do: 'work', ops: 1 + below(random, 12) })],

@@ -6,7 +6,7 @@
 import type { ClusterEvent, KubeObject } from '../../cluster/events.ts';
 import { objectKey } from '../../cluster/events.ts';
 import type { Driver, Op, OpError, OpResult } from '../../datapath/driver.ts';
-import type { IdentityClaimRow, KubeObjectRow } from '../../state/tables.ts';
+import type { IdentityClaimRow, KubeObjectRow, KubeStatusRow } from '../../state/tables.ts';
 
 export const watched = [
   'nodes',
@@ -131,7 +131,7 @@ export class KubeWatch {
 }
 
 export class SimulatedApiDriver implements Driver {
-  readonly tables = ['kube.objects', 'identity.claims'] as const;
+  readonly tables = ['kube.objects', 'kube.status', 'identity.claims'] as const;
   readonly lane = 'kube';
   readonly #api: SimulatedApi;
   readonly #random: () => number;
@@ -145,6 +145,7 @@ export class SimulatedApiDriver implements Driver {
     return ops.map((op) => {
       if (!this.#api.isUp) return unreachable(op);
       if (op.table === 'identity.claims') this.#claim(op);
+      else if (op.table === 'kube.status') this.#say(op);
       else this.#write(op);
       return undefined;
     });
@@ -156,12 +157,26 @@ export class SimulatedApiDriver implements Driver {
     claimIdentity(this.#api, this.#random, labels, namespace);
   }
 
+  /** What is gone needs no status; what was said last stays. */
+  #say({ key, action, value }: Op): void {
+    const [resource, name] = partsOf(key);
+    const object = this.#api.of(resource).get(name);
+    if (action === 'delete' || !object) return;
+    const { status } = value as KubeStatusRow;
+    this.#api.upsert(resource, { ...object, status: { ...(object.status as object | undefined), ...status } });
+  }
+
   #write({ key, action, value }: Op): void {
-    const slash = key.indexOf('/');
-    const [resource, name] = [key.slice(0, slash), key.slice(slash + 1)];
+    const [resource, name] = partsOf(key);
     if (action === 'delete') this.#api.delete(resource, name);
     else this.#api.upsert(resource, value as KubeObjectRow as KubeObject);
   }
+}
+
+/** Resource, and key of the object. */
+function partsOf(key: string): [resource: string, name: string] {
+  const slash = key.indexOf('/');
+  return [key.slice(0, slash), key.slice(slash + 1)];
 }
 
 /** As any node does it: a random number that nobody has yet. */

@@ -18,9 +18,10 @@ import { canonical, type LocalEndpointRow, tableNames } from '../../state/tables
 import { kernelTables, type SimulatedKernel } from '../kernel.ts';
 import { differences } from '../replay.ts';
 import { plannedLine } from './agent.ts';
+import { checkPolicies } from './policies.ts';
 import type { Answered, Sandbox } from './runtime.ts';
 import { checkServices } from './services.ts';
-import type { World } from './world.ts';
+import { facts, type World } from './world.ts';
 
 const bare = (address: string): string => address.slice(0, address.indexOf('/'));
 
@@ -98,6 +99,7 @@ export async function checkSettled(world: World): Promise<string[]> {
       found.push(`convergent: ${row} is ${canonical(value)}, wanted ${canonical(wanted.get(row))}`);
   }
   for (const row of world.expectedOfPods()) if (!there.has(row)) found.push(`lost: ${row}, which a running pod needs`);
+  found.push(...checkPolicies(world.api, kernel, world.runtime.sandboxes, facts.clusterName));
   found.push(
     ...checkServices(world.api, kernel),
     ...checkPods(world),

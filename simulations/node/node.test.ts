@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Action, actionsFrom, errnos, shrink } from './actions.ts';
 import { checkSettled } from './laws.ts';
+import { POLICIES, policyKinds } from './policies.ts';
 import { runActions } from './run.ts';
 import { ENDPOINTS, SERVICES, SLICES, serviceKinds } from './services.ts';
 import { World } from './world.ts';
@@ -32,6 +33,14 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       slice: fc.nat(SLICES - 1),
       ready: fc.nat(2 ** ENDPOINTS - 1),
       draining: fc.nat(2 ** ENDPOINTS - 1),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('policy' as const),
+      policy: fc.nat(POLICIES - 1),
+      as: fc.constantFrom(...policyKinds),
     }),
   },
   fc.record({ do: fc.constant('relabel' as const), pod, label: fc.integer({ min: 0, max: 2 }) }),
@@ -163,6 +172,41 @@ describe('a simulated node', () => {
         { do: 'fault', errno: 'EBUSY', ops: 2 },
         { do: 'endpoints', service: 2, slice: 0, ready: 2, draining: 2 },
         { do: 'restart' },
+      ],
+    ],
+    [
+      'a policy that is another before its CIDR has an identity',
+      [
+        { do: 'policy', policy: 2, as: 'denyCidr' },
+        { do: 'work', ops: 2 },
+        { do: 'create', pod: 0 },
+        { do: 'policy', policy: 2, as: 'denyAll' },
+      ],
+    ],
+    [
+      'an identity that goes while no agent is there',
+      [
+        { do: 'create', pod: 3 },
+        { do: 'kill', afterOps: 28 },
+        { do: 'relabel', pod: 3, label: 1 },
+        { do: 'create', pod: 2 },
+        { do: 'loseIdentity', which: 5 },
+        { do: 'policy', policy: 1, as: 'kubernetes' },
+      ],
+    ],
+    [
+      'a CIDR of before the agent’s death that no policy names, and a fault',
+      [
+        { do: 'work', ops: 9 },
+        { do: 'policy', policy: 1, as: 'denyCidr' },
+        { do: 'create', pod: 3 },
+        { do: 'kill', afterOps: 17 },
+        { do: 'work', ops: 11 },
+        { do: 'restart' },
+        { do: 'create', pod: 1 },
+        { do: 'fault', errno: 'ENOMEM', ops: 1 },
+        { do: 'policy', policy: 1, as: 'fromOneOnPort' },
+        { do: 'create', pod: 4 },
       ],
     ],
   ])('keeps them through %s', async (_, actions) => {

@@ -1,4 +1,4 @@
-/** One run of a simulated node: actions, then peace, then the laws; then no pods and services, and nothing may be left of them. */
+/** One run of a simulated node: actions, then peace, then the laws; then no pods, services and policies, and nothing may be left of them. */
 import { canonical } from '../../state/tables.ts';
 import type { SimulatedKernel } from '../kernel.ts';
 import type { Action } from './actions.ts';
@@ -36,7 +36,9 @@ async function judge(world: World, empty: string): Promise<string[]> {
   const left = await checkSettled(world);
   const now = contents(world.kernel);
   if (now !== empty)
-    left.push(`leaked: after all pods and services are gone the kernel has\n${now}\nat the start it had\n${empty}`);
+    left.push(
+      `leaked: after all pods, services and policies are gone the kernel has\n${now}\nat the start it had\n${empty}`,
+    );
   return [...left, ...checkDeterministic(world)];
 }
 

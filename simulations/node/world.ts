@@ -14,6 +14,7 @@ import { SimulatedAgent } from './agent.ts';
 import { claimIdentity, SimulatedApi } from './api.ts';
 import { seeded, VirtualClock } from './clock.ts';
 import { checkAnswer, checkOp, checkRemembered, rowsOfSandbox } from './laws.ts';
+import { actOnPolicies, deletePolicies, policyFacts } from './policies.ts';
 import { SimulatedRuntime } from './runtime.ts';
 import { actOnServices, checkReferents, deleteServices, serviceFacts } from './services.ts';
 
@@ -27,6 +28,7 @@ export const facts: AgentFacts = {
   mtu: 0,
   datapathBuild: 'b0',
   services: serviceFacts,
+  policy: policyFacts,
 };
 
 const NODE: KubeObject = {
@@ -190,6 +192,8 @@ export class World {
       case 'service':
       case 'endpoints':
         return actOnServices(this.api, action);
+      case 'policy':
+        return actOnPolicies(this.api, action);
     }
   }
 
@@ -321,8 +325,9 @@ export class World {
     return this.runtime.sandboxes.flatMap(rowsOfSandbox);
   }
 
-  /** Pods, services and their endpoints. */
+  /** Pods, services with their endpoints, policies. */
   deleteAll(): void {
+    deletePolicies(this.api);
     deleteServices(this.api);
     for (const key of [...this.api.of('pods').keys()]) this.api.delete('pods', key);
   }
