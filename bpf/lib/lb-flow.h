@@ -187,23 +187,27 @@ inline_fn int service_unserved(struct packet *p, const struct frontend *frontend
 /* `external`: the client is not on this node. On SELECT_FOUND *entry is what conntrack has of the connection between client and backend. */
 noinline_fn int service_select(struct packet *p, bool external, struct ct_entry **entry)
 {
-	const struct frontend *frontend;
+	const struct frontend *frontend = NULL;
 	struct service_flow_key key = {};
 	struct service_flow *flow;
 	__u32 set_id;
+	bool begins;
 	int ret;
 
 	if (!has_ports(p->tuple.proto))
 		return SELECT_NONE;
-	frontend = frontend_of(p);
-	if (!frontend && service_begins(p))
-		return SELECT_NONE;
+	/* What begins is a service's if there is a frontend; what goes on, if it began as one. */
+	begins = service_begins(p);
+	if (begins) {
+		frontend = frontend_of(p);
+		if (!frontend)
+			return SELECT_NONE;
+	}
 	service_key_of(&p->tuple, SERVICE_FORWARD, &key);
 	flow = bpf_map_lookup_elem(&service_flows, &key);
-	if (!frontend) {
-		/* Kept apart: clang would test both pointers in one, which the verifier takes for arithmetic. */
-		asm volatile("" : "+r"(flow));
-		if (!flow)
+	if (!begins && !flow) {
+		frontend = frontend_of(p);
+		if (!frontend)
 			return SELECT_NONE;
 	}
 	p->orig_addr = p->tuple.daddr;
