@@ -101,9 +101,21 @@ function portsOf(world: World, policies: readonly Policy[]): { protocol: Protoco
   return [...found.values()];
 }
 
+/** The first address of each CIDR that the new policies name. */
+const networksOf = (policies: readonly Policy[]): string[] => {
+  const peers = policies.flatMap(({ rules }) =>
+    rules.flatMap(({ ingress, egress }) =>
+      [...(ingress?.elements ?? []), ...(egress?.elements ?? [])].flatMap((element) => element.peers ?? []),
+    ),
+  );
+  const cidrs = peers.flatMap((peer) => (peer.kind === 'cidr' ? [peer.cidr, ...peer.except] : []));
+  return [...new Set(cidrs.filter((cidr) => !cidr.endsWith('/0')).map((cidr) => cidr.split('/')[0] ?? ''))];
+};
+
 function pairsOf(world: World, policies: readonly Policy[]): Question[] {
   const pods = world.facts.pods.map(({ pod }) => world.end('src', pod));
-  const ends = [...pods, ...['host', 'world-ipv4', 'world-ipv6'].map((name) => world.end('src', name))];
+  const others = ['host', 'world-ipv4', 'world-ipv6', ...networksOf(policies)];
+  const ends = [...pods, ...others.map((name) => world.end('src', name))];
   const ports = portsOf(world, policies);
   return ends.flatMap((from) =>
     ends

@@ -1,7 +1,8 @@
 /** The policies of deploy/examples with real packets: one is enforced, two wait for what L7 needs, say so, and deny. */
+import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PolicyNodeView } from '../../observe/policy.ts';
-import { commandPod, EmbeddedCluster, leftovers, namespaceOf, serverPod, until } from './embedded.ts';
+import { commandPod, EmbeddedCluster, leftovers, namespaceOf, run, serverPod, until } from './embedded.ts';
 
 const name = `axt-${process.pid}-example`;
 const examples = new URL('../../deploy/examples/policies', import.meta.url).pathname;
@@ -79,5 +80,78 @@ describe('the example policies', () => {
     const one = await until('status', 10_000, () => conditionOf('api-requests'));
     expect(one).toMatchObject({ status: 'True', message: expect.stringContaining('needs L7') });
     expect(await until('status', 10_000, () => conditionOf('frontend-to-backend'))).toMatchObject({ status: 'True' });
+  });
+});
+
+const AXONEME = new URL('../../cli/axoneme', import.meta.url).pathname;
+const policy = async (...args: string[]): Promise<string> => {
+  const { code, stdout, stderr } = await run(AXONEME, ['policy', ...args, '--name', name]);
+  expect(code, stderr).toBe(0);
+  return stdout;
+};
+
+describe('questions', () => {
+  it('get: objects, how they stand, whom they select', async () => {
+    const text = await policy('get');
+    expect(text).toMatch(/frontend-to-backend +valid +ingress: 1 allow +shop\/backend/);
+    expect(text).toMatch(/needs L7: spec\.ingress\[0\]\.toPorts\[0\]: http/);
+  });
+
+  it('selectors: users and identities', async () => {
+    const selectors = JSON.parse(await policy('selectors', '-o', 'json')) as {
+      selector: string;
+      users: string[];
+      identities: number[];
+    }[];
+    const frontend = selectors.find(
+      ({ selector }) => selector.startsWith('labels') && selector.includes('app=frontend'),
+    );
+    expect(frontend?.users).toEqual([
+      'CiliumNetworkPolicy/shop/api-requests',
+      'CiliumNetworkPolicy/shop/frontend-to-backend',
+    ]);
+    expect(frontend?.identities).toHaveLength(1);
+  });
+
+  it('trace: by pod, by address, by labels, in words', async () => {
+    const allowed = await policy('trace', '--src', 'shop/frontend', '--dst', 'shop/backend', '--dport', '8080/TCP');
+    expect(allowed).toContain(
+      'Ingress of shop/backend: ALLOWED: allowed by CiliumNetworkPolicy/shop/frontend-to-backend spec.ingress[0]',
+    );
+    const [address = ''] = addresses.get('stranger') ?? [];
+    const denied = await policy('trace', '--src', address, '--dst', 'shop/backend', '--dport', '8080');
+    expect(denied).toMatch(/DENIED: no rule allows it.*\n(.*\n)*Verdict: DENIED/);
+    const labels = 'app=frontend,io.kubernetes.pod.namespace=shop';
+    expect(await policy('trace', '--src', labels, '--dst', 'shop/api', '--dport', '8080/TCP')).toContain(
+      'needs L7: http',
+    );
+  });
+
+  it('what-if: pairs that would change, and nothing changes', async () => {
+    const file = `${cluster.dir}/new.yaml`;
+    const spec = { endpointSelector: { matchLabels: { app: 'worker' } }, ingress: [{}] };
+    const object = {
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumNetworkPolicy',
+      metadata: { namespace: 'shop', name: 'shut' },
+      spec,
+    };
+    writeFileSync(file, JSON.stringify(object));
+    const { pairs } = JSON.parse(await policy('what-if', '-f', file, '-o', 'json')) as {
+      pairs: { from: string; to: string; after: string }[];
+    };
+    expect([...new Set(pairs.map(({ from, to, after }) => `${from} ${to} ${after}`))].sort()).toEqual(
+      ['shop/api', 'shop/backend', 'shop/frontend', 'shop/stranger', 'world-ipv4', 'world-ipv6'].map(
+        (from) => `${from} shop/worker denied`,
+      ),
+    );
+    expect(await policy('get')).not.toContain('shut');
+  });
+
+  it('endpoint get: entries in the kernel and the policies behind each', async () => {
+    const { stdout } = await run(AXONEME, ['endpoint', 'get', 'pod-name:shop/backend', '-o', 'policy', '--name', name]);
+    expect(stdout).toMatch(
+      /ingress +allow +\d+ +k8s:app=frontend +8080\/TCP +CiliumNetworkPolicy\/shop\/frontend-to-backend +in-sync/,
+    );
   });
 });
