@@ -11,7 +11,16 @@ import { type CompiledPolicy, compile, peersOf } from './compile.ts';
 import type { Peer, Policy } from './rule.ts';
 import { addIdentity, removeIdentity } from './selector-index.ts';
 import { namesGroup, namesService } from './selectors.ts';
-import { type Draft, draftOf, emptyPolicyState, finished, PolicyState, withMember, withoutMember } from './state.ts';
+import {
+  type Draft,
+  draftOf,
+  emptyPolicyState,
+  finished,
+  namesOf,
+  PolicyState,
+  withMember,
+  withoutMember,
+} from './state.ts';
 import { addSubject, removeSubject, replacePolicyAt } from './subject-policy.ts';
 import { touchedBy } from './touched.ts';
 
@@ -93,8 +102,7 @@ function upsertPolicy(draft: Draft, policy: Policy): void {
   replacePolicy(draft, policy.key, compiled(draft, policy));
 }
 
-const compiled = (draft: Draft, policy: Policy): CompiledPolicy =>
-  compile(policy, { groups: draft.groups.values(), services: draft.services.values() });
+const compiled = (draft: Draft, policy: Policy): CompiledPolicy => compile(policy, namesOf(draft));
 
 function replacePolicy(draft: Draft, key: string, young: CompiledPolicy | undefined): void {
   const { edit } = draft;

@@ -8,7 +8,7 @@ import type { CidrGroup, Identity, PolicyInputs, ResolverConfig, ServiceFact, Su
 import type { CompiledPolicy, NamedRef } from './compile.ts';
 import type { Contribution } from './entries.ts';
 import { Edit, PersistentMap } from './persistent-map.ts';
-import type { Prepared, Selector } from './selectors.ts';
+import type { Names, Prepared, Selector } from './selectors.ts';
 
 /** Contributions of rules for anybody are kept under this number in place of a selector's. */
 export const ANYBODY = 0;
@@ -51,7 +51,7 @@ export interface SelectorRecord {
   matched: PersistentMap<number, true>;
 }
 
-interface Tables {
+export interface Tables {
   config: ResolverConfig;
   policies: PersistentMap<string, CompiledPolicy>;
   /** Keys of policies by the namespace of their subjects; under `` those for all. */
@@ -171,3 +171,9 @@ export function counted<K extends string | number>(
   const count = (map.get(key) ?? 0) + by;
   return count > 0 ? map.set(key, count, edit) : map.delete(key, edit);
 }
+
+/** Listed only when a peer asks for them. */
+export const namesOf = ({ groups, services }: Pick<Tables, 'groups' | 'services'>): Names => ({
+  groups: { [Symbol.iterator]: () => groups.values().values() },
+  services: { [Symbol.iterator]: () => services.values().values() },
+});

@@ -1,4 +1,5 @@
 /** What the policies that select a subject say at it: put together policy by policy, so that a change costs what the policy says. */
+import { canonical } from '../state/tables.ts';
 import type { Subject } from './change.ts';
 import { ANYBODY_TEXT, type CompiledPolicy, type CompiledSection, type Item } from './compile.ts';
 import { PersistentMap } from './persistent-map.ts';
@@ -93,21 +94,33 @@ function replaceSections(
     .flatMap(({ items }) => items)
     .map(({ text }) => (text === ANYBODY_TEXT ? ANYBODY : (draft.selectorIds.get(text) as number)));
   let { bySelector } = before;
+  let isChanged = come.length !== gone.length;
   for (const id of new Set([...old, ...young.keys()])) {
-    const others = (bySelector.get(id) ?? []).filter((contribution) => contribution.origin !== origin);
-    const all = [...others, ...(young.get(id) ?? [])];
+    const known = bySelector.get(id) ?? [];
+    const own = young.get(id) ?? [];
+    // What stays the same keeps its place, so that nobody looks at it again.
+    if (canonical(known.filter(isOwn(origin))) === canonical(own)) continue;
+    isChanged = true;
+    const all = [...known.filter((contribution) => contribution.origin !== origin), ...own];
     bySelector = all.length > 0 ? bySelector.set(id, all, draft.edit) : bySelector.delete(id, draft.edit);
     noteChange(draft, endpointId, direction, id);
   }
   for (const id of old) if (id !== ANYBODY) release(draft, id, endpointId);
   const denying = (sections: readonly CompiledSection[]) => sections.filter(({ defaultDeny }) => defaultDeny).length;
-  noteChange(draft, endpointId, direction);
-  return {
+  const after = {
     rules: before.rules + come.length - gone.length,
     denying: before.denying + denying(come) - denying(gone),
     bySelector,
   };
+  if (!isChanged && after.denying === before.denying) return before;
+  noteChange(draft, endpointId, direction);
+  return after;
 }
+
+const isOwn =
+  (origin: string) =>
+  (contribution: LocalContribution): boolean =>
+    contribution.origin === origin;
 
 function noteChange(draft: Draft, endpointId: number, direction: Direction, id?: number): void {
   let noted = draft.changedSelectors.get(endpointId);

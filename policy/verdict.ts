@@ -6,7 +6,7 @@ import { allowsByDefault, isEnforced } from './groups.ts';
 import { isProtocol } from './ports.ts';
 import type { Element, Peer, PortMatch } from './rule.ts';
 import { matches, type Prepared, type Selector, selectorsOf } from './selectors.ts';
-import type { PolicyState, SubjectRecord } from './state.ts';
+import { namesOf, type PolicyState, type SubjectRecord } from './state.ts';
 import { isSubject, namespaceOf } from './subject-policy.ts';
 
 const HOST_IDENTITY = 1;
@@ -135,8 +135,8 @@ const rangeText = (first: number, last: number): string =>
   first === 0 && last === PORT_LAST ? 'any port' : first === last ? `port ${first}` : `ports ${first}-${last}`;
 
 function peerMatch(state: PolicyState, candidate: Peer, peer: Prepared | undefined): string | undefined {
-  const { groups, services, config } = state.tables;
-  const selectors = selectorsOf(candidate, { groups: groups.values(), services: services.values() });
+  const { config } = state.tables;
+  const selectors = selectorsOf(candidate, namesOf(state.tables));
   if (selectors === 'any') return 'any peer';
   const found = peer && selectors.find((selector) => matches(selector, peer, config.clusterName));
   return found && selectorText(found);
