@@ -5,9 +5,9 @@
  * - A pair is ours when its near end is in our link group. Attributes that differ are changed in place.
  * - A known pair that is down is not dumped: so it is put again, which brings it up.
  */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { isErrno } from '../../native/index.ts';
+import { isErrno, withNetns } from '../../native/index.ts';
 import type { LinkRow } from '../../state/tables.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
 import { attempt, attemptAll, kernelError, opName } from '../errors.ts';
@@ -53,7 +53,7 @@ export class LinksDriver implements Driver {
     }
     // Its far end is in another namespace or gone: no message can move it from here.
     if (near) remove(socket, op.key);
-    create(socket, far, op.key, row);
+    create(socket, far, this.#home, op.key, row);
     return undefined;
   }
 
@@ -126,7 +126,13 @@ function rowOf(near: LinkMessage, far: LinkMessage | undefined, believed: LinkRo
   };
 }
 
-function create(socket: RouteSocket, farSocket: RouteSocket, name: string, row: LinkRow): void {
+function create(
+  socket: RouteSocket,
+  farSocket: RouteSocket,
+  netns: string | undefined,
+  name: string,
+  row: LinkRow,
+): void {
   const netnsFd = row.peer.netns ? openSync(row.peer.netns, 'r') : undefined;
   try {
     const peer = linkMessage.encodeBody({
@@ -140,10 +146,25 @@ function create(socket: RouteSocket, farSocket: RouteSocket, name: string, row: 
     if (netnsFd !== undefined) closeSync(netnsFd);
   }
   try {
+    settleAtOnce(netns, name);
     raise(farSocket, row.peer.name);
   } catch (error) {
     remove(socket, name);
     throw error;
+  }
+}
+
+/**
+ * The link-local address, which the node asks for the pod's MAC under, is not probed for duplicates: nobody else is on the link, and
+ * for the second or two that it takes the node could not reach the pod. Before the far end is up, when the address comes.
+ */
+function settleAtOnce(netns: string | undefined, name: string): void {
+  const set = (): void => writeFileSync(`/proc/sys/net/ipv6/conf/${name}/accept_dad`, '0');
+  try {
+    if (netns === undefined) set();
+    else withNetns(netns, set);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // no IPv6 here
   }
 }
 

@@ -178,6 +178,18 @@ describe('links', () => {
     }
   });
 
+  test('the near end’s link-local address can be used at once', async () => {
+    const { node, pod, dispose } = wired();
+    try {
+      node.ip('link del lxc1');
+      expect(driverIn(node.path).apply([put('links', 'lxc1', veth(pod.path, 1))])).toEqual([undefined]);
+      expect(node.ip('-6 addr show dev lxc1 scope link')).toMatch(/inet6 fe80::/);
+      expect(node.ip('-6 addr show dev lxc1 scope link')).not.toContain('tentative');
+    } finally {
+      dispose();
+    }
+  });
+
   test('an MTU that somebody changed at either end is seen and set back', async () => {
     const { node, pod, dispose } = wired();
     try {
