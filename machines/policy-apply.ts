@@ -15,7 +15,7 @@ import {
   type PolicyState,
   prefixes,
 } from '../policy/resolver.ts';
-import { HOST_ENDPOINT, lengthened, type PolicyContext, stateOf, without } from './policy-context.ts';
+import { HOST_ENDPOINT, lengthened, objectsOf, type PolicyContext, stateOf, without } from './policy-context.ts';
 
 /** Local scope; reference/identities-and-labels.md, section 1. */
 const CIDR_SCOPE = 1 << 24;
@@ -54,7 +54,7 @@ export function begin(context: PolicyContext): PolicyContext {
   const cidrs = listed.touched.prefixesAdded;
   const numbered = number({ ...context, known: true, waiting: [] }, cidrs);
   const introduced = cidrs.map((cidr) => introduction(numbered, cidr));
-  const touched = [...numbered.touched, ...cidrs.map(cidrGroup), ...Object.keys(context.objects).map(statusGroup)];
+  const touched = [...numbered.touched, ...cidrs.map(cidrGroup), ...objectsOf(context).keys().map(statusGroup)];
   const last = apply(listed.state, introduced);
   return settle({ ...numbered, touched }, before, { state: last.state, touched: union(listed.touched, last.touched) });
 }

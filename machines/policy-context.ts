@@ -1,5 +1,5 @@
 /**
- * What the policy machine knows. All of it is JSON, but for the resolver's state, which turns into JSON and comes back from it.
+ * What the policy machine knows. All of it is JSON, but for the resolver's state and the objects, which turn into JSON and come back from it.
  *
  * - Contexts are values: a change makes a new one and leaves the old alone.
  */
@@ -11,6 +11,7 @@ import type { LocalPolicyRow } from '../state/tables.ts';
 import { type Backoff, calm } from './backoff.ts';
 import { reservedIdentities } from './identity.ts';
 import type { SubjectFact } from './policy-facts.ts';
+import { PolicyObjects } from './policy-object-map.ts';
 
 export const policyMachineKey = 'policy';
 
@@ -60,9 +61,9 @@ export interface PolicyContext {
   subjects: Readonly<Record<string, SubjectFact>>;
   /** Identities that subjects have and whose object is gone. */
   orphaned: readonly number[];
-  objects: Readonly<Record<string, PolicyObject>>;
-  /** Some rule in force has toServices. */
-  namesServices: boolean;
+  objects: PolicyObjects | Readonly<Record<string, PolicyObject>>;
+  /** Policies in force that name services. */
+  namingServices: number;
   /** From the life before this one: of objects that were not valid. */
   remembered: Readonly<Record<string, Policy>>;
   /** By endpoint: what programs are told to enforce. */
@@ -94,6 +95,9 @@ function reserved(): Change[] {
 export const stateOf = ({ state }: PolicyContext): PolicyState =>
   state instanceof PolicyState ? state : revive(state);
 
+export const objectsOf = ({ objects }: PolicyContext): PolicyObjects =>
+  objects instanceof PolicyObjects ? objects : PolicyObjects.from(objects);
+
 export function initialContext(agent: AgentFacts): PolicyContext {
   return {
     agent,
@@ -106,8 +110,8 @@ export function initialContext(agent: AgentFacts): PolicyContext {
     retired: [],
     subjects: {},
     orphaned: [],
-    objects: {},
-    namesServices: false,
+    objects: PolicyObjects.from({}),
+    namingServices: 0,
     remembered: {},
     inForce: {},
     entriesWanted: {},

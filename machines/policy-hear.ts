@@ -7,6 +7,7 @@ import type { Hears } from './machine.ts';
 import { change, HOST_GROUP, statusGroup } from './policy-apply.ts';
 import {
   HOST_ENDPOINT,
+  objectsOf,
   type PolicyContext,
   type PolicyObject,
   rememberedOf,
@@ -95,7 +96,7 @@ function hearObject(context: PolicyContext, event: ObjectEvent): PolicyContext {
 function learn(context: PolicyContext, resource: PolicyResource, object: KubeObject, at: number): PolicyContext {
   const { key, policy, problems, needsL7 } = judge(resource, object);
   const text = canonical([object.spec, object.specs]);
-  const before = context.objects[key];
+  const before = objectsOf(context).get(key);
   const { generation = 1 } = object.metadata as { generation?: number };
   if (before?.text === text) return context;
   const isValid = problems.length === 0;
@@ -114,21 +115,28 @@ function learn(context: PolicyContext, resource: PolicyResource, object: KubeObj
     sinceMs: before && wasValid === isValid ? before.sinceMs : at,
     lastValid: isValid ? policy : (before?.lastValid ?? remembered),
   };
-  const said = withObjects(context, { ...context.objects, [key]: now }, key);
+  const said = withObject(context, key, now);
   const inForce = isValid ? policy : remembered;
   return inForce ? change(said, [{ type: 'policy.upserted', policy: inForce }]) : said;
 }
 
 function forget(context: PolicyContext, resource: PolicyResource, object: KubeObject): PolicyContext {
   const key = keyOf(resource, object);
-  if (!context.objects[key]) return context;
-  const said = withObjects(context, without(context.objects, [key]), key);
+  if (!objectsOf(context).get(key)) return context;
+  const said = withObject(context, key, undefined);
   return change(said, [{ type: 'policy.removed', key }]);
 }
 
-function withObjects(context: PolicyContext, objects: PolicyContext['objects'], key: string): PolicyContext {
-  const named = Object.values(objects).some(({ lastValid }) => lastValid !== undefined && namesServices(lastValid));
-  return { ...context, objects, namesServices: named, touched: [...context.touched, statusGroup(key)] };
+function withObject(context: PolicyContext, key: string, now: PolicyObject | undefined): PolicyContext {
+  const objects = objectsOf(context);
+  const naming = (object: PolicyObject | undefined): number =>
+    object?.lastValid && namesServices(object.lastValid) ? 1 : 0;
+  return {
+    ...context,
+    objects: objects.with(key, now),
+    namingServices: context.namingServices + naming(now) - naming(objects.get(key)),
+    touched: [...context.touched, statusGroup(key)],
+  };
 }
 
 // --- identities

@@ -2,7 +2,7 @@
 import { entries } from '../policy/resolver.ts';
 import { policyEntryKey, type Row } from '../state/tables.ts';
 import { HOST_GROUP, statusGroup } from './policy-apply.ts';
-import { HOST_ENDPOINT, type PolicyContext, stateOf } from './policy-context.ts';
+import { HOST_ENDPOINT, objectsOf, type PolicyContext, stateOf } from './policy-context.ts';
 import { type EndpointPolicyFact, flagsOf, policyRevisionOf } from './policy-facts.ts';
 import { statusRow } from './policy-status.ts';
 
@@ -61,7 +61,7 @@ function hostRows(context: PolicyContext): Row[] {
 }
 
 function statusRows(context: PolicyContext, key: string): Row[] {
-  const object = context.known ? context.objects[key] : undefined;
+  const object = context.known ? objectsOf(context).get(key) : undefined;
   if (!object) return [];
   const { lastValid } = object;
   const kept: Row[] =

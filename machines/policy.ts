@@ -188,9 +188,9 @@ export const policy: Kind = {
       ? [{ key: policyMachineKey, input: { agent: event.config } }]
       : [],
   topics: (snapshot: AnyMachineSnapshot) => {
-    const { agent, namesServices } = snapshot.context as Context;
+    const { agent, namingServices } = snapshot.context as Context;
     const node = agent.policy?.hostFirewall ? [`nodes/${agent.nodeName}`] : [];
-    const services = namesServices ? SERVICE_TOPICS : [];
+    const services = namingServices > 0 ? SERVICE_TOPICS : [];
     return [...BASE_TOPICS, ...node, ...services];
   },
   facts: (snapshot) => facts(snapshot as Snapshot),
