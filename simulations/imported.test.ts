@@ -1,0 +1,126 @@
+/** Objects as kubectl wrote them: read in every shape, and played as the control plane of a node. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { KubeObject } from '../cluster/events.ts';
+import { isKubectlOutput, readKubectl, type WatchItem } from '../cluster/kubectl-watch.ts';
+import { replayObjects } from './imported.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'axt-imported-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+let files = 0;
+async function read(text: string): Promise<WatchItem[]> {
+  const path = join(directory, `${++files}.json`);
+  writeFileSync(path, text);
+  const items: WatchItem[] = [];
+  for await (const item of readKubectl(path)) items.push(item);
+  return items;
+}
+
+const pod = (name: string, nodeName: string, ip: string, change: object = {}): KubeObject => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name, namespace: 'shop', uid: `uid-${name}`, labels: { app: name } },
+  spec: { nodeName },
+  status: { phase: 'Running', podIP: ip, podIPs: [{ ip }] },
+  ...change,
+});
+const node = (name: string): KubeObject => ({
+  apiVersion: 'v1',
+  kind: 'Node',
+  metadata: { name },
+  spec: { podCIDRs: ['10.0.1.0/24'] },
+  status: { addresses: [{ type: 'InternalIP', address: '192.0.2.7' }] },
+});
+const service: KubeObject = {
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name: 'web', namespace: 'shop' },
+  spec: {
+    clusterIP: '10.96.0.9',
+    clusterIPs: ['10.96.0.9'],
+    ipFamilies: ['IPv4'],
+    ports: [{ port: 80, protocol: 'TCP' }],
+  },
+};
+const slice: KubeObject = {
+  apiVersion: 'discovery.k8s.io/v1',
+  kind: 'EndpointSlice',
+  metadata: { name: 'web-1', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } },
+  addressType: 'IPv4',
+  ports: [{ port: 8080, protocol: 'TCP' }],
+  endpoints: [{ addresses: ['10.0.1.5'], conditions: { ready: true } }],
+};
+
+async function* given(...items: WatchItem[]): AsyncGenerator<WatchItem> {
+  yield* items;
+}
+const upserted = (object: KubeObject): WatchItem => ({ type: 'upserted', object });
+const options = { node: '', version: 'test' };
+
+describe('kubectl’s output', () => {
+  it('is a list, objects in a row, or events; indented or not', async () => {
+    const [a, b] = [pod('a', 'n', '10.0.1.5'), pod('b', 'n', '10.0.1.6')];
+    const expected = [upserted(a), upserted(b)];
+    expect(await read(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [a, b] }, undefined, 4))).toEqual(
+      expected,
+    );
+    expect(await read(`${JSON.stringify(a, undefined, 4)}\n${JSON.stringify(b)}`)).toEqual(expected);
+    const events = [
+      { type: 'ADDED', object: a },
+      { type: 'BOOKMARK', object: {} },
+      { type: 'DELETED', object: a },
+    ].map((event) => JSON.stringify(event, undefined, 2));
+    expect(await read(events.join(''))).toEqual([upserted(a), { type: 'deleted', object: a }]);
+  });
+
+  it('may have braces and quotes in its texts, and may be cut off', async () => {
+    const odd = pod('a', 'n', '10.0.1.5', { note: 'a "}" and \\{' });
+    const text = JSON.stringify(odd);
+    expect(await read(`${text}${text.slice(0, 40)}`)).toEqual([upserted(odd), { type: 'torn' }]);
+  });
+
+  it('is refused with its place when it is something else', async () => {
+    await expect(read('{"kind":"Pod"}')).rejects.toThrow(/document 1: expected a Kubernetes object/);
+    await expect(read('{"type":"CHANGED","object":{}}')).rejects.toThrow(/field type is "CHANGED"/);
+    await expect(read('{"type":"ERROR","object":{"code":410}}')).rejects.toThrow(/ended with an error.*410/);
+    await expect(read('{a}')).rejects.toThrow(/expected JSON/);
+  });
+
+  it('is told from a recording', () => {
+    expect(isKubectlOutput('{\n    "apiVersion": "v1",')).toBe(true);
+    expect(isKubectlOutput('{"format":"axoneme-recording","version":1,"kind":1')).toBe(false);
+  });
+});
+
+describe('the control plane of a node', () => {
+  it('has the rows of its pods and services, with their addresses', async () => {
+    const others = pod('far', 'node-2', '10.0.2.5');
+    const { engine, kernel } = await replayObjects(
+      given(...[node('node-1'), pod('web', 'node-1', '10.0.1.5'), others, service, slice].map(upserted)),
+      { ...options, node: 'node-1' },
+    );
+    expect([...engine.actual('bpf.endpoints').keys()]).toEqual(['10.0.1.5']);
+    expect([...engine.actual('bpf.frontends').keys()]).toEqual(['10.96.0.9:80/TCP']);
+    expect([...engine.actual('bpf.backends').keys()]).toEqual(['10.0.1.5:8080/TCP']);
+    expect([...kernel.rows()].length).toBeGreaterThan(0);
+    expect(engine.stats().inFlight).toBe(0);
+  });
+
+  it('follows what changes: a pod that goes leaves nothing, and ends are the same again and again', async () => {
+    const web = pod('web', 'node-1', '10.0.1.5');
+    const items: WatchItem[] = [upserted(node('node-1')), upserted(web), { type: 'deleted', object: web }];
+    const [one, two] = [await replayObjects(given(...items), options), await replayObjects(given(...items), options)];
+    expect([...one.engine.actual('bpf.endpoints')]).toEqual([]);
+    expect(one.digest).toEqual(two.digest);
+  });
+
+  it('asks whose it is when objects name several nodes, or none', async () => {
+    await expect(replayObjects(given(upserted(node('a')), upserted(node('b'))), options)).rejects.toThrow(
+      'several nodes: a, b; choose one with --node',
+    );
+    await expect(replayObjects(given(upserted(service)), options)).rejects.toThrow(/no object names a node/);
+  });
+});
