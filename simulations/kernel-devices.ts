@@ -16,16 +16,19 @@ interface Device {
 }
 
 const NONE: ReadonlySet<number> = new Set();
+/** A recording names devices that are gone by the numbers of another kernel: none of them is given here. */
+const NUMBERS_OF_OTHERS = 1_000_000;
 
 export class Devices {
   readonly #anyNamespace: boolean;
   readonly #namespaces = new Set<string>(['']);
   readonly #byIndex = new Map<number, Device>();
   readonly #byName = new Map<string, Device>();
-  #last = 1;
+  #last: number;
 
   constructor(anyNamespace: boolean) {
     this.#anyNamespace = anyNamespace;
+    this.#last = anyNamespace ? NUMBERS_OF_OTHERS : 1;
   }
 
   hasNamespace(path: string): boolean {

@@ -3,12 +3,13 @@
  *
  * - hitless: a flow that passes before and after the plan passes after each op of it;
  * - leakless: a flow that is stopped before and after the plan is stopped after each op of it;
- * - right: where a flow ends up in between is where it ends up before or after;
+ * - right: where a flow ends up in between is where it may end up before or after; for a service's that is any backend of its sets;
  * - minimal: rows that are the same before and after have no op.
  */
 import type { Op } from '../datapath/driver.ts';
 import type { Step } from '../reconcilers/plan.ts';
-import { canonical } from '../state/tables.ts';
+import { backendKey, canonical } from '../state/tables.ts';
+import { protocolNames } from './packet-model/services.ts';
 import {
   type AnyRow,
   type ModelConfig,
@@ -30,13 +31,15 @@ export interface Fate {
   stops: boolean;
   /** Where it ends up, of what passes. */
   ends: ReadonlySet<string>;
+  /** Backends that its frontend may choose from, whatever it would choose now. */
+  members: ReadonlySet<string>;
 }
 
 const CHOICES_MAX = 64;
 
 /** The first packet of a connection, for every choice there is. */
 export function fateOf(tables: ModelTables, { place, packet }: Flow, config: ModelConfig = usualConfig): Fate {
-  const fate = { passes: false, stops: false, ends: new Set<string>() };
+  const fate = { passes: false, stops: false, ends: new Set<string>(), members: membersFor(tables, packet) };
   let choices = 1;
   for (let choice = 0; choice < Math.min(choices, CHOICES_MAX); choice++) {
     const model = new PacketModel(tables, config, (among) => {
@@ -47,10 +50,20 @@ export function fateOf(tables: ModelTables, { place, packet }: Flow, config: Mod
     if (outcome.verdict === 'drop' || outcome.verdict === 'refuse') fate.stops = true;
     else {
       fate.passes = true;
-      fate.ends.add(`${outcome.packet.to} ${outcome.packet.dport} ${outcome.to} ${outcome.link}`);
+      fate.ends.add(`${outcome.packet.to} ${outcome.packet.dport}`);
     }
   }
   return fate;
+}
+
+function membersFor(tables: ModelTables, { to, dport, proto }: Packet): Set<string> {
+  const protocol = protocolNames[proto];
+  const frontend = protocol && tables.frontends.get(backendKey({ address: to, port: dport, protocol }));
+  const names = frontend
+    ? [frontend.internalSet, frontend.externalSet].flatMap((set) => tables.sets.get(set)?.row.backends ?? [])
+    : [];
+  const rows = names.flatMap((name) => tables.backends.get(name)?.row ?? []);
+  return new Set(rows.map(({ address, port }) => `${address} ${port}`));
 }
 
 const describeFlow = ({ place, packet }: Flow): string =>
@@ -97,7 +110,8 @@ export function applyTo(tables: ModelTables, { table, key, action, value }: Op):
 function compare(before: Fate, now: Fate, after: Fate): string | undefined {
   if (!before.stops && !after.stops && now.stops) return 'hitless';
   if (!before.passes && !after.passes && now.passes) return 'leakless';
-  for (const end of now.ends) if (!before.ends.has(end) && !after.ends.has(end)) return `right (goes to ${end})`;
+  const known = [before.ends, before.members, after.ends, after.members];
+  for (const end of now.ends) if (!known.some((ends) => ends.has(end))) return `right (goes to ${end})`;
   return undefined;
 }
 

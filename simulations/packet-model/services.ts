@@ -47,7 +47,7 @@ export type Choose = (among: readonly string[], isDropPossible: boolean) => stri
 
 const NONE: Selection = { kind: 'none' };
 const NO_BACKEND = 'SERVICE_BACKEND_NOT_FOUND';
-const protocolNames: Readonly<Record<number, Protocol>> = { 6: 'TCP', 17: 'UDP', 132: 'SCTP' };
+export const protocolNames: Readonly<Record<number, Protocol>> = { 6: 'TCP', 17: 'UDP', 132: 'SCTP' };
 
 const tupleKey = ({ from, to, proto, sport, dport }: Tuple): string => `${proto} ${from} ${sport} ${to} ${dport}`;
 
