@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { nodeCgroup } from '../../cli/up/cgroups.ts';
@@ -19,7 +20,8 @@ const BACKENDS = 3;
 const KILLS = 4;
 /** Requests a second of all clients together. */
 const RATE = 1_200;
-const RATE_MIN = 1_000;
+/** What must come about; less where others have the processors, as the load average of the start tells. */
+const RATE_MIN = loadavg()[0] < 1.5 * availableParallelism() ? 1_000 : 300;
 const NODE_PORT = 30_301;
 
 const backend = (n: number): string => serverPod('demo', `web-${n}`).replace(`{app: web-${n}}`, '{role: web}');
