@@ -1,6 +1,7 @@
 /** A policy as the resolver uses it: names of groups and services replaced, ports as map keys, one item for each selector. */
 import { canonical } from '../state/tables.ts';
-import { ALL_TRAFFIC, keysOf, type PortKey } from './ports.ts';
+import type { Contribution } from './entries.ts';
+import { ALL_TRAFFIC, keysOf } from './ports.ts';
 import { type Direction, directions, type Element, type Policy, type PortMatch, type Rule } from './rule.ts';
 import { type Names, type Selector, selectorsOf } from './selectors.ts';
 
@@ -11,8 +12,12 @@ export interface Item {
   /** Equal selectors have equal text; `any` is anybody, and has no selector. */
   text: string;
   selector: Selector | undefined;
-  deny: boolean;
-  keys: readonly PortKey[];
+  /** One object for all items of an element, so that what follows from it is worked out once. */
+  said: Said;
+}
+
+/** `named`: ports by name, of the subject for ingress and of the peer for egress. */
+export interface Said extends Contribution {
   named: readonly NamedRef[];
 }
 
@@ -38,25 +43,25 @@ export const compile = (policy: Policy, names: Names): CompiledPolicy => ({
   policy,
   rules: policy.rules.map((rule) => ({
     rule,
-    ingress: sectionOf(rule, 'ingress', names),
-    egress: sectionOf(rule, 'egress', names),
+    ingress: sectionOf(policy.key, rule, 'ingress', names),
+    egress: sectionOf(policy.key, rule, 'egress', names),
   })),
 });
 
-function sectionOf(rule: Rule, direction: Direction, names: Names): CompiledSection | undefined {
+function sectionOf(origin: string, rule: Rule, direction: Direction, names: Names): CompiledSection | undefined {
   const section = rule[direction];
   if (!section) return undefined;
-  const items = section.elements.flatMap((element) => itemsOf(element, direction, names));
+  const items = section.elements.flatMap((element) => itemsOf(origin, element, direction, names));
   return { defaultDeny: section.defaultDeny, items };
 }
 
 /** What waits for a proxy allows nothing. */
-function itemsOf(element: Element, direction: Direction, names: Names): Item[] {
+function itemsOf(origin: string, element: Element, direction: Direction, names: Names): Item[] {
   if (element.needsL7.length > 0 && !element.deny) return [];
   const ports = element.ports ?? [];
   const keys = element.ports === undefined ? [ALL_TRAFFIC] : ports.flatMap((match) => keysOf(match, []));
   const named = ports.filter((match) => match.kind === 'named');
-  const item = { deny: element.deny, keys: [...new Set(keys)], named };
+  const said: Said = { origin, deny: element.deny, keys: [...new Set(keys)], named };
   if (keys.length === 0 && named.length === 0) return [];
   const found = new Map<string, Selector | undefined>();
   for (const peer of element.peers ?? [{ kind: 'entity', entity: 'all' } as const]) {
@@ -65,12 +70,12 @@ function itemsOf(element: Element, direction: Direction, names: Names): Item[] {
     else for (const selector of selectors) found.set(canonical(selector), selector);
   }
   return [...found].flatMap(([text, selector]): Item[] => {
-    if (selector || direction === 'ingress' || named.length === 0) return [{ ...item, text, selector }];
+    if (selector || direction === 'ingress' || named.length === 0) return [{ text, selector, said }];
     // A named port of anybody is a port of those who have one of that name.
-    const anybody: Item[] = keys.length > 0 ? [{ ...item, named: [], text, selector }] : [];
+    const anybody: Item[] = keys.length > 0 ? [{ text, selector, said: { ...said, named: [] } }] : [];
     const having = named.map((ref): Item => {
       const havers: Selector = { kind: 'named-port', name: ref.name };
-      return { ...item, keys: [], named: [ref], text: canonical(havers), selector: havers };
+      return { text: canonical(havers), selector: havers, said: { ...said, keys: [], named: [ref] } };
     });
     return [...anybody, ...having];
   });

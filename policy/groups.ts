@@ -1,5 +1,6 @@
 /** Map entries by endpoint and identity, and which directions an endpoint enforces: read from the state when they are asked for. */
 import type { Enforcement, NamedPort, PolicyEntry } from './change.ts';
+import type { Said } from './compile.ts';
 import {
   type Contribution,
   cookieOf,
@@ -11,7 +12,7 @@ import {
 } from './entries.ts';
 import { ALL_TRAFFIC, keysOf, type PortKey, portText } from './ports.ts';
 import { type Direction, directions } from './rule.ts';
-import { ANYBODY, type DirectionState, type LocalContribution, type PolicyState, type SubjectRecord } from './state.ts';
+import { ANYBODY, type DirectionState, type PolicyState, type SubjectRecord } from './state.ts';
 
 /** An endpoint without labels yet is closed, whatever the mode. */
 const isUnlabelled = ({ subject }: SubjectRecord): boolean => subject.labels['reserved:init'] !== undefined;
@@ -72,8 +73,8 @@ type Part = Omit<PolicyEntry, 'direction' | 'identity'>;
 /** What was worked out for a direction; it is true as long as the direction is that very object. */
 interface Known {
   anybody?: Rulings;
-  /** By the selectors that match an identity, and its ports that are named; of a single selector by its number alone. */
-  bySelectors: Map<string | number, readonly Part[]>;
+  /** By the selectors that match an identity, and its ports that are named; by what is said, if that is one thing alone. */
+  bySelectors: Map<string | Said, readonly Part[]>;
 }
 const known = new WeakMap<DirectionState, Known>();
 
@@ -107,16 +108,17 @@ function partsFor(state: PolicyState, direction: DirectionState, identity: numbe
   if (!record) return none;
   const ids: number[] = [];
   for (const id of record.selectors) if (bySelector.has(id)) ids.push(id);
-  const [first] = ids;
-  if (first === undefined) return none;
+  if (ids.length === 0) return none;
+  const said = new Set<Said>();
+  for (const id of ids) for (const one of bySelector.get(id) ?? []) said.add(one);
   const { namedPorts = [] } = record.identity;
-  const alone = namedPorts.length === 0 && ids.length === 1;
-  const key = alone ? first : `${ids.join()}${namedPorts.length > 0 ? JSON.stringify(namedPorts) : ''}`;
+  const [only] = said;
+  const isAlone = only !== undefined && said.size === 1 && (only.named.length === 0 || namedPorts.length === 0);
+  const key = isAlone ? only : `${ids.join()}${namedPorts.length > 0 ? JSON.stringify(namedPorts) : ''}`;
   const { bySelectors } = knownOf(direction);
   let parts = bySelectors.get(key);
   if (!parts) {
-    const contributions = ids.flatMap((id) => bySelector.get(id) ?? []);
-    const local = contributions.map((contribution) => withPorts(contribution, namedPorts));
+    const local = [...said].map((one) => withPorts(one, namedPorts));
     parts = partsOf(rulingsOf(local, rulingsForAnybody(direction)));
     bySelectors.set(key, parts);
   }
@@ -125,7 +127,7 @@ function partsFor(state: PolicyState, direction: DirectionState, identity: numbe
 
 const partsOf = (rulings: Rulings): Part[] => [...rulings].map(([key, ruling]) => partOf(key, ruling));
 
-function withPorts(contribution: LocalContribution, namedPorts: readonly NamedPort[]): Contribution {
+function withPorts(contribution: Said, namedPorts: readonly NamedPort[]): Contribution {
   const { named, keys } = contribution;
   if (named.length === 0) return contribution;
   return { ...contribution, keys: [...keys, ...named.flatMap((match) => keysOf(match, namedPorts))] };

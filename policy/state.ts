@@ -5,25 +5,19 @@
  * - JSON holds the inputs alone; the indexes are built anew from them.
  */
 import type { CidrGroup, Identity, PolicyInputs, ResolverConfig, ServiceFact, Subject } from './change.ts';
-import type { CompiledPolicy, NamedRef } from './compile.ts';
-import type { Contribution } from './entries.ts';
+import type { CompiledPolicy, Said } from './compile.ts';
 import { Edit, PersistentMap } from './persistent-map.ts';
 import type { Names, Prepared, Selector } from './selectors.ts';
 
 /** Contributions of rules for anybody are kept under this number in place of a selector's. */
 export const ANYBODY = 0;
 
-/** A contribution as it is at one subject; `named` are ports of the peers, known when the peer is. */
-export interface LocalContribution extends Contribution {
-  named: readonly NamedRef[];
-}
-
 /** One direction of one subject: what the policies that select it say. Replaced by every change. */
 export interface DirectionState {
   /** Rules with a section for this direction, and how many of them deny by default. */
   rules: number;
   denying: number;
-  bySelector: PersistentMap<number, readonly LocalContribution[]>;
+  bySelector: PersistentMap<number, readonly Said[]>;
 }
 
 export interface SubjectRecord {

@@ -1,13 +1,13 @@
 /** What the policies that select a subject say at it: put together policy by policy, so that a change costs what the policy says. */
 import { canonical } from '../state/tables.ts';
 import type { Subject } from './change.ts';
-import { ANYBODY_TEXT, type CompiledPolicy, type CompiledSection, type Item } from './compile.ts';
+import { ANYBODY_TEXT, type CompiledPolicy, type CompiledSection, type Said } from './compile.ts';
 import { PersistentMap } from './persistent-map.ts';
 import { keysOf } from './ports.ts';
 import { type Direction, directions, type Rule } from './rule.ts';
 import { acquire, release } from './selector-index.ts';
 import { matchesLabels, NAMESPACE_LABEL, type Prepared, prepare } from './selectors.ts';
-import { ANYBODY, type DirectionState, type Draft, type LocalContribution, type SubjectRecord } from './state.ts';
+import { ANYBODY, type DirectionState, type Draft, type SubjectRecord } from './state.ts';
 
 const noRules = (): DirectionState => ({ rules: 0, denying: 0, bySelector: PersistentMap.empty() });
 
@@ -84,11 +84,13 @@ function replaceSections(
   const { subject } = record;
   const { endpointId } = subject;
   const before = record[direction];
-  const young = new Map<number, LocalContribution[]>();
-  for (const item of come.flatMap(({ items }) => items)) {
-    const contribution = localized(item, origin, direction, subject);
-    const id = item.selector ? acquire(draft, item.text, item.selector, endpointId) : ANYBODY;
-    young.set(id, [...(young.get(id) ?? []), contribution]);
+  const young = new Map<number, Said[]>();
+  const local = new Map<Said, Said>();
+  for (const { text, selector, said } of come.flatMap(({ items }) => items)) {
+    const here = local.get(said) ?? localized(said, direction, subject);
+    local.set(said, here);
+    const id = selector ? acquire(draft, text, selector, endpointId) : ANYBODY;
+    young.set(id, [...(young.get(id) ?? []), here]);
   }
   const old = gone
     .flatMap(({ items }) => items)
@@ -119,7 +121,7 @@ function replaceSections(
 
 const isOwn =
   (origin: string) =>
-  (contribution: LocalContribution): boolean =>
+  (contribution: Said): boolean =>
     contribution.origin === origin;
 
 function noteChange(draft: Draft, endpointId: number, direction: Direction, id?: number): void {
@@ -132,9 +134,9 @@ function noteChange(draft: Draft, endpointId: number, direction: Direction, id?:
 }
 
 /** Named ports of ingress are the subject's own. */
-function localized(item: Item, origin: string, direction: Direction, subject: Subject): LocalContribution {
-  const { deny, keys, named } = item;
-  if (direction === 'egress' || named.length === 0) return { origin, deny, keys, named };
+function localized(said: Said, direction: Direction, subject: Subject): Said {
+  const { keys, named } = said;
+  if (direction === 'egress' || named.length === 0) return said;
   const own = named.flatMap((match) => keysOf(match, subject.namedPorts));
-  return { origin, deny, keys: [...new Set([...keys, ...own])], named: [] };
+  return { ...said, keys: [...new Set([...keys, ...own])], named: [] };
 }
