@@ -63,7 +63,7 @@ it('stops where it is told to, at the digest of that moment', async () => {
 });
 
 it('stops in the last run, and runs those before it to their ends', async () => {
-  const { agents, close } = await lived(16); // A history whose earlier run leaves rows for the last.
+  const { agents, close } = await lived(25); // A history whose earlier run leaves rows for the last.
   expect(agents.length).toBeGreaterThan(1);
   agents.forEach(({ log }, life) => record(log, 1_000 + life));
   const last = agents.at(-1) as SimulatedAgent;
