@@ -85,3 +85,8 @@ export const peersOf = (policy: Policy) =>
   policy.rules.flatMap((rule) =>
     directions.flatMap((direction) => (rule[direction]?.elements ?? []).flatMap(({ peers }) => peers ?? [])),
   );
+
+/** In the same order. */
+export const isSameSaid = (a: readonly Said[], b: readonly Said[]): boolean =>
+  a.length === b.length &&
+  a.every((one, i) => one === b[i] || (one.keys.length === b[i]?.keys.length && canonical(one) === canonical(b[i])));

@@ -1,7 +1,6 @@
 /** What the policies that select a subject say at it: put together policy by policy, so that a change costs what the policy says. */
-import { canonical } from '../state/tables.ts';
 import type { Subject } from './change.ts';
-import { ANYBODY_TEXT, type CompiledPolicy, type CompiledSection, type Said } from './compile.ts';
+import { ANYBODY_TEXT, type CompiledPolicy, type CompiledSection, isSameSaid, type Said } from './compile.ts';
 import { PersistentMap } from './persistent-map.ts';
 import { keysOf } from './ports.ts';
 import { type Direction, directions, type Rule } from './rule.ts';
@@ -101,7 +100,7 @@ function replaceSections(
     const known = bySelector.get(id) ?? [];
     const own = young.get(id) ?? [];
     // What stays the same keeps its place, so that nobody looks at it again.
-    if (canonical(known.filter(isOwn(origin))) === canonical(own)) continue;
+    if (isSameSaid(known.filter(isOwn(origin)), own)) continue;
     isChanged = true;
     const all = [...known.filter((contribution) => contribution.origin !== origin), ...own];
     bySelector = all.length > 0 ? bySelector.set(id, all, draft.edit) : bySelector.delete(id, draft.edit);

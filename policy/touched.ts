@@ -1,6 +1,7 @@
 /** Which groups of entries differ between a state and the one that an apply made of it: found from what the apply noted, not by comparing all. */
 import { canonical } from '../state/tables.ts';
 import type { Touched } from './change.ts';
+import { isSameSaid } from './compile.ts';
 import { allowsByDefault, identitiesOf, isEnforced, rulingsForAnybody } from './groups.ts';
 import { covers, type PortKey } from './ports.ts';
 import { type Direction, directions } from './rule.ts';
@@ -82,14 +83,11 @@ function touchDirection({ before, after, old, young, direction, groups, ids }: D
     groups.add(endpointId, ANYBODY);
   for (const id of ids) {
     const lists = [old, young].map((record) => record[direction].bySelector.get(id));
-    if (lists[0] === lists[1] || sameContributions(lists)) continue;
+    if (lists[0] === lists[1] || isSameSaid(lists[0] ?? [], lists[1] ?? [])) continue;
     if (id !== ANYBODY) touchMatched(id);
     else touchAnybody(old[direction], young[direction], () => groups.add(endpointId, ANYBODY), touchMatched);
   }
 }
-
-const sameContributions = (lists: readonly unknown[]): boolean =>
-  (lists[0] === undefined) === (lists[1] === undefined) && canonical(lists[0]) === canonical(lists[1]);
 
 /** Entries for anybody decide which entries for one identity are left out: those that a changed one covers are looked at again. */
 function touchAnybody(
