@@ -32,6 +32,8 @@ export interface ClusterOptions {
   manifests: readonly Manifest[];
   /** Directory for recordings; empty: none. */
   record: string;
+  /** Fields of every agent's configuration that differ from an embedded node's. */
+  agentConfig?: Readonly<Record<string, unknown>>;
   signal: AbortSignal;
   /** One more thing is up. */
   progress(what: string, detail: string): void;
@@ -115,6 +117,7 @@ async function bringUp(options: ClusterOptions, slot: number, undo: (() => unkno
         stateDir,
         kubeconfig: agentKubeconfig,
         record: options.record,
+        agentConfig: options.agentConfig ?? {},
         objects,
         log: say,
       }),

@@ -20,6 +20,7 @@ export interface NodeOptions {
   kubeconfig: string;
   /** Directory for the agent's recording; empty: none. */
   record: string;
+  agentConfig: Readonly<Record<string, unknown>>;
   objects: Objects;
   log(line: string): void;
 }
@@ -58,6 +59,7 @@ export async function embedNode(options: NodeOptions): Promise<EmbeddedNode> {
     ipv6NativeRoutingCIDR: POD_RANGE.ipv6,
     services: cgroup ? { cgroupRoot: cgroup } : { mode: 'partial', socketLB: false },
     ...(options.record && { record: join(options.record, name) }),
+    ...options.agentConfig,
   };
   const configFile = join(stateDir, 'agent.json');
   writeFileSync(configFile, JSON.stringify(config, null, 2), { mode: 0o600 });

@@ -23,6 +23,7 @@ export const usage = `Usage: axoneme up [FLAGS]
   --kubeconfig FILE   write a kubeconfig for kubectl
   --ready-file FILE   appears once all pods are ready: {kubeconfig, debugSocket, nodes: [{name, netns, debugSocket}]}
   --record DIR        write each agent's event log into DIR/<node>
+  --agent-config FILE fields that every agent's configuration gets besides, as JSON: {"policy": {"hostFirewall": true}}
 
 Both files are removed at the end. Ctrl-C ends the cluster and leaves nothing behind.`;
 
@@ -34,6 +35,7 @@ const FLAGS = {
   kubeconfig: 'FILE',
   'ready-file': 'FILE',
   record: 'DIR',
+  'agent-config': 'FILE',
 } as const;
 
 const DAY_SECONDS = 86_400;
@@ -72,20 +74,24 @@ export async function run(args: string[]): Promise<number> {
   const log = (line: string) => terminal.aside(line);
   terminal.line(`axoneme up: cluster ${name}`);
   const record = flags.record === undefined ? '' : resolve(flags.record);
+  const agentConfig = fieldsOf(flags['agent-config']);
   const progress = (what: string, detail: string) => terminal.step(what, detail);
   try {
     if (flags['ready-file'] !== undefined) rmSync(flags['ready-file'], { force: true });
-    await withCluster({ name, nodes, manifests, record, signal: ending.signal, progress, log }, async (cluster) => {
-      if (flags.kubeconfig !== undefined) writeAtomically(flags.kubeconfig, MARK + cluster.kubeconfigText);
-      const kubeconfig = flags.kubeconfig === undefined ? cluster.kubeconfig : resolve(flags.kubeconfig);
-      await podsReady(cluster, ending.signal, impatient(terminal));
-      if (flags['ready-file'] !== undefined) writeReady(flags['ready-file'], cluster, kubeconfig);
-      describe(terminal, cluster, kubeconfig);
-      const unfollow = followFlows(cluster.nodes, (line) => terminal.line(line));
-      await pause(seconds === undefined ? FOREVER_MS : seconds * 1_000, ending.signal);
-      unfollow();
-      terminal.line(`\naxoneme up: ${ending.signal.reason ?? `${seconds} s are over`}, taking everything down`);
-    });
+    await withCluster(
+      { name, nodes, manifests, record, agentConfig, signal: ending.signal, progress, log },
+      async (cluster) => {
+        if (flags.kubeconfig !== undefined) writeAtomically(flags.kubeconfig, MARK + cluster.kubeconfigText);
+        const kubeconfig = flags.kubeconfig === undefined ? cluster.kubeconfig : resolve(flags.kubeconfig);
+        await podsReady(cluster, ending.signal, impatient(terminal));
+        if (flags['ready-file'] !== undefined) writeReady(flags['ready-file'], cluster, kubeconfig);
+        describe(terminal, cluster, kubeconfig);
+        const unfollow = followFlows(cluster.nodes, (line) => terminal.line(line));
+        await pause(seconds === undefined ? FOREVER_MS : seconds * 1_000, ending.signal);
+        unfollow();
+        terminal.line(`\naxoneme up: ${ending.signal.reason ?? `${seconds} s are over`}, taking everything down`);
+      },
+    );
   } catch (error) {
     if (defect === undefined && ending.signal.aborted && error === ending.signal.reason) {
       terminal.line(`\naxoneme up: ${error}, taken down`);
@@ -139,4 +145,14 @@ function impatient(terminal: Terminal): (pods: Pod[]) => void {
     const reason = pod?.status?.conditions?.find(({ type, status }) => type === 'Ready' && status !== 'True')?.message;
     terminal.aside(`waiting for ${pods.map(podName).join(', ')}${reason ? ` (${reason})` : ''}`);
   };
+}
+
+/** Of a JSON file; the agent judges them. */
+function fieldsOf(path: string | undefined): Record<string, unknown> {
+  if (path === undefined) return {};
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+  } catch (error) {
+    throw new UsageError(`flag --agent-config ${path}: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }

@@ -1,0 +1,84 @@
+/** A policy of the node with real packets: who reaches its processes, from its pods and from outside, over both families. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { commandPod, EmbeddedCluster, leftovers, namespaceOf, until } from './embedded.ts';
+
+const name = `axt-${process.pid}-hostpol`;
+const folder = mkdtempSync(join(tmpdir(), `${name}-`));
+let cluster: EmbeddedCluster;
+let nodeAddresses: string[];
+
+/** Ports 8081 and 8082 of the node itself. */
+const hostServer = (port: number): string => `apiVersion: v1
+kind: Pod
+metadata: {name: host-${port}, namespace: shop, labels: {app: host}}
+spec:
+  hostNetwork: true
+  containers: [{name: server, image: built-in, ports: [{containerPort: ${port}}]}]
+---
+`;
+const policy = {
+  apiVersion: 'cilium.io/v2',
+  kind: 'CiliumClusterwideNetworkPolicy',
+  metadata: { name: 'node' },
+  spec: {
+    nodeSelector: {},
+    ingress: [
+      {
+        fromEndpoints: [{ matchLabels: { app: 'friend', 'k8s:io.kubernetes.pod.namespace': 'shop' } }],
+        toPorts: [{ ports: [{ port: '8081', protocol: 'TCP' }] }],
+      },
+    ],
+  },
+};
+
+beforeAll(async () => {
+  const config = join(folder, 'agent.json');
+  writeFileSync(config, JSON.stringify({ policy: { hostFirewall: true } }));
+  const client = (pod: string): string => commandPod('shop', pod, ['sleep', 'infinity']);
+  const pods = [hostServer(8081), hostServer(8082), client('friend'), client('stranger')];
+  cluster = await EmbeddedCluster.up(name, namespaceOf('shop') + pods.join(''), ['--agent-config', config]);
+  const { items } = await cluster.core.listNamespacedPod({ namespace: 'shop' });
+  nodeAddresses = (items.find(({ metadata }) => metadata?.name === 'host-8081')?.status?.hostIPs ?? []).map(
+    ({ ip = '' }) => (ip.includes(':') ? `[${ip}]` : ip),
+  );
+}, 120_000);
+afterAll(async () => {
+  await cluster?.down();
+  rmSync(folder, { recursive: true, force: true });
+  expect(await leftovers(name)).toEqual([]);
+}, 90_000);
+
+const reaches = (pod: string, port: number): Promise<boolean[]> =>
+  Promise.all(
+    nodeAddresses.map(async (address) => {
+      const { code } = await cluster.exec(`shop/${pod}`, ['curl', '-sS', '-m', '1', `http://${address}:${port}/`]);
+      return code === 0;
+    }),
+  );
+
+it('without a policy everybody reaches the node', async () => {
+  expect(nodeAddresses).toHaveLength(2);
+  expect([await reaches('friend', 8081), await reaches('stranger', 8082)]).toEqual([
+    [true, true],
+    [true, true],
+  ]);
+});
+
+it('with one, only who and what it allows; the node goes on talking to the API server and its pods', async () => {
+  const file = join(folder, 'policy.json');
+  writeFileSync(file, JSON.stringify(policy));
+  const { code, stderr } = await cluster.kubectl('apply', '-f', file);
+  expect(code, stderr).toBe(0);
+  await until('policy in force', 10_000, async () => ((await reaches('stranger', 8081))[0] ? undefined : true));
+  expect([await reaches('friend', 8081), await reaches('friend', 8082), await reaches('stranger', 8081)]).toEqual([
+    [true, true],
+    [false, false],
+    [false, false],
+  ]);
+  // Its agent still hears of objects, over connections that it began.
+  await cluster.kubectl('delete', 'ciliumclusterwidenetworkpolicy', 'node');
+  await until('policy gone', 10_000, async () => ((await reaches('stranger', 8081))[0] ? true : undefined));
+}, 60_000);
