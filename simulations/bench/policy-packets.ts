@@ -121,6 +121,7 @@ async function overNone(datapath: Datapath, node: WiredNode, count: number): Pro
   endpoint(0, 1);
   clear();
   const none = many();
+  fresh();
   const noneFresh = fresh();
   const hit = own('UDP', String(PORT));
   const over = {

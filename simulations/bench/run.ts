@@ -7,6 +7,7 @@ const benchmarks = {
   'pod-to-pod': 'pod-to-pod.ts',
   'pod-latency': 'pod-latency.ts',
   connect: 'connect.ts',
+  policy: 'policy.ts',
   services: 'services.ts',
   engine: 'engine.ts',
 } as const;

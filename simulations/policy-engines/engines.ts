@@ -1,11 +1,11 @@
 /** The two engines of `policy verdict`: the packet model's policy maps, and the programs of this machine's kernel. */
+import { HOST_ENDPOINT } from '../../machines/policy-context.ts';
 import { protocolNumbers } from '../../policy/rule.ts';
 import { policyEntryKey } from '../../state/tables.ts';
 import { lookup } from '../packet-model/policy.ts';
 import { ModelTables } from '../packet-model/tables.ts';
 import type { Side } from '../policy-oracle/flow.ts';
 import type { Engine, SideQuestion } from './answer.ts';
-import { HOST_ENDPOINT } from './inputs.ts';
 import { Programs } from './programs.ts';
 import type { NodeView } from './view.ts';
 

@@ -4,6 +4,7 @@
  * - Numbers are given in order of names, so that two views of one cluster agree on pods' identities.
  */
 import type { KubeObject } from '../../cluster/events.ts';
+import { HOST_ENDPOINT } from '../../machines/policy-context.ts';
 import type { CidrGroup, Identity, IdentityLabels, NamedPort, ServiceFact, Subject } from '../../policy/change.ts';
 import { podIdentityLabels } from '../../policy/labels.ts';
 import type { Policy } from '../../policy/rule.ts';
@@ -14,7 +15,6 @@ const POD_IDENTITY_MIN = 1_000;
 /** Scope of identities of remote nodes that have labels. */
 const NODE_SCOPE = 0x0200_0000;
 export const reserved = { host: 1, world: 2, remoteNode: 6, apiServer: 7, worldV4: 9, worldV6: 10 } as const;
-export const HOST_ENDPOINT = 65_535;
 
 export interface PodFacts {
   object: KubeObject;

@@ -13,7 +13,7 @@ import { type Cluster, judgeAll, type Verdict } from '../policy-oracle/oracle.ts
 import { type Scenario, scenarios } from './generate.ts';
 
 const FLOWS = 100;
-const runs = Number(process.env.SCENARIOS ?? 500);
+const runs = Number(process.env.SCENARIOS ?? 600);
 const FLOWS_MIN = 20_000;
 /** `SEED,PATH` of a failure, as it prints them. */
 const replayed = process.env.REPLAY;
@@ -41,8 +41,8 @@ const policiesOf = (objects: readonly KubeObject[]) =>
 const shown = ({ verdict, egress, ingress, matchedBy }: Verdict): string =>
   `${verdict} (egress ${egress}, ingress ${ingress}) by ${matchedBy.join(', ') || 'nobody'}`;
 
-async function disagreements({ objects, flows }: Scenario): Promise<string[]> {
-  const cluster: Cluster = { objects, clusterName: 'default', enforcement: 'default', hostFirewall: false };
+async function disagreements({ objects, flows, hostFirewall, enforcement }: Scenario): Promise<string[]> {
+  const cluster: Cluster = { objects, clusterName: 'default', enforcement, hostFirewall };
   const policies = policiesOf(objects);
   const right = judgeAll(cluster, flows);
   const byModel = await answerAll(cluster, policies, flows, model);

@@ -5,11 +5,14 @@
  */
 import * as fc from 'fast-check';
 import type { KubeObject } from '../../cluster/events.ts';
+import type { Cluster } from '../policy-oracle/cluster.ts';
 import type { Flow, FlowEnd } from '../policy-oracle/flow.ts';
 import { addresses, ends, podSlots } from './places.ts';
 import { policies } from './policies.ts';
 
 export interface Scenario {
+  hostFirewall: boolean;
+  enforcement: Cluster['enforcement'];
   objects: KubeObject[];
   flows: Flow[];
 }
@@ -154,11 +157,17 @@ const flow = fc
   .filter(({ from, to, over }) => isPossible(from, to, over.protocol))
   .map(({ from, to, over }): Omit<Flow, 'id'> => ({ from, to, ...over }));
 
+/** A pod, or a node. */
+const hasPolicy = (end: FlowEnd): boolean =>
+  'pod' in end || ('ip' in end && addresses.nodes.flat().some((address) => address === end.ip));
+
 const isSix = (end: FlowEnd): boolean | undefined => ('ip' in end ? end.ip.includes(':') : undefined);
 
-/** A pod at one end; addresses of one family; ICMP of the family that it is. */
+/** A pod or node at one end; addresses of one family; ICMP of the family that it is. */
 function isPossible(from: FlowEnd, to: FlowEnd, protocol: string): boolean {
-  if (!('pod' in from) && !('pod' in to)) return false;
+  if (!hasPolicy(from) && !hasPolicy(to)) return false;
+  if ('entity' in from && !('pod' in to)) return false;
+  if ('entity' in to && !('pod' in from)) return false;
   if ('pod' in from && 'pod' in to && from.pod === to.pod) return false;
   const families = [from, to].map(isSix).filter((one) => one !== undefined);
   if (new Set(families).size > 1) return false;
@@ -170,6 +179,15 @@ function isPossible(from: FlowEnd, to: FlowEnd, protocol: string): boolean {
 export const scenarios = (flowsPerScenario: number): fc.Arbitrary<Scenario> =>
   fc
     .record({
+      hostFirewall: fc.boolean(),
+      enforcement: fc.constantFrom<Cluster['enforcement'][]>(
+        'default',
+        'default',
+        'default',
+        'default',
+        'always',
+        'never',
+      ),
       namespaces,
       nodes,
       pods: fc.tuple(...podSlots.map(pod)),
@@ -179,7 +197,9 @@ export const scenarios = (flowsPerScenario: number): fc.Arbitrary<Scenario> =>
       policies,
       flows: fc.array(flow, { minLength: 1, maxLength: flowsPerScenario, size: 'max' }),
     })
-    .map(({ flows, ...objects }) => ({
+    .map(({ flows, hostFirewall, enforcement, ...objects }) => ({
+      hostFirewall,
+      enforcement,
       objects: Object.values(objects).flat() as KubeObject[],
       flows: flows.map((one, id) => ({ id, ...one })),
     }));

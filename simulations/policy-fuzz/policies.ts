@@ -192,6 +192,11 @@ const defaults = fc.oneof(
   },
 );
 
+/** Policies of nodes have no HTTP. */
+function withoutL7(spec: Json): Json {
+  return JSON.parse(JSON.stringify(spec, (key, value: unknown) => (key === 'rules' ? undefined : value))) as Json;
+}
+
 const ciliumSpec = (subject: fc.Arbitrary<Json>): fc.Arbitrary<Json> =>
   fc.tuple(subject, sections, defaults).map((parts) => Object.assign({}, ...parts) as Json);
 
@@ -203,6 +208,16 @@ const cilium = fc
       kind: 'CiliumNetworkPolicy',
       metadata: { namespace, name: 'p' },
       ...(specs.length === 1 ? { spec: specs[0] } : { specs }),
+    }),
+  );
+const ofNodes = ciliumSpec(node.map((nodeSelector): Json => ({ nodeSelector })))
+  .map(withoutL7)
+  .map(
+    (spec): KubeObject => ({
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumClusterwideNetworkPolicy',
+      metadata: { name: 'p' },
+      spec,
     }),
   );
 const clusterwide = ciliumSpec(
@@ -270,6 +285,7 @@ export const policies: fc.Arbitrary<KubeObject[]> = fc
     fc.oneof(
       { weight: 5, arbitrary: cilium },
       { weight: 2, arbitrary: clusterwide },
+      { weight: 1, arbitrary: ofNodes },
       { weight: 3, arbitrary: kubernetes },
     ),
     {
