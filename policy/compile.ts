@@ -88,5 +88,19 @@ export const peersOf = (policy: Policy) =>
 
 /** In the same order. */
 export const isSameSaid = (a: readonly Said[], b: readonly Said[]): boolean =>
-  a.length === b.length &&
-  a.every((one, i) => one === b[i] || (one.keys.length === b[i]?.keys.length && canonical(one) === canonical(b[i])));
+  a.length === b.length && a.every((one, i) => isSame(one, b[i] as Said));
+
+/** What was last found to be the same: two versions of an element meet once for each of its peers. */
+const same = new WeakMap<Said, Said>();
+
+function isSame(a: Said, b: Said): boolean {
+  if (a === b || same.get(a) === b) return true;
+  const isIt =
+    a.origin === b.origin &&
+    a.deny === b.deny &&
+    a.keys.length === b.keys.length &&
+    a.keys.every((key, i) => key === b.keys[i]) &&
+    canonical(a.named) === canonical(b.named);
+  if (isIt) same.set(a, b);
+  return isIt;
+}
