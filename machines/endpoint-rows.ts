@@ -28,7 +28,11 @@ export function rows({ context, value }: EndpointSnapshot): Row[] {
     case 'addressed':
       return [...wiring(context, 'regenerating'), ...refusals(context)];
     case 'failing':
-      return [...wiring(context, 'not-ready'), ...refusals(context), timerRow(context.key, 'wake', context.backoff.dueMs)];
+      return [
+        ...wiring(context, 'not-ready'),
+        ...refusals(context),
+        timerRow(context.key, 'wake', context.backoff.dueMs),
+      ];
     case 'programmed':
       return [...wiring(context), ...refusals(context), ...answers(context)];
     case 'ready':

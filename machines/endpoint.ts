@@ -275,7 +275,15 @@ export const endpoint: Kind = {
     if (endpointId === 0) return own;
     const identity = labelsText ? [`identity/${labelsText}`] : [];
     const policy = endpointPolicyTopic(endpointId);
-    return [...own, policy, 'agent', nodeKey, `pods/${podNamespace}/${podName}`, `namespaces/${podNamespace}`, ...identity];
+    return [
+      ...own,
+      policy,
+      'agent',
+      nodeKey,
+      `pods/${podNamespace}/${podName}`,
+      `namespaces/${podNamespace}`,
+      ...identity,
+    ];
   },
   facts: (snapshot) => subjectFacts(snapshot as EndpointSnapshot),
   rows: (snapshot) => rows(snapshot as EndpointSnapshot),

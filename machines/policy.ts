@@ -8,6 +8,7 @@
  */
 import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
 import type { AgentFacts } from '../cluster/events.ts';
+import type { Row } from '../state/tables.ts';
 import { calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
 import { type Fact, type Kind, speech } from './machine.ts';
 import { begin, proceed, retire } from './policy-apply.ts';
@@ -180,6 +181,12 @@ const BASE_TOPICS = [
 ];
 const SERVICE_TOPICS = ['every/services', 'every/endpointslices'];
 
+// --- rows
+
+/** All others are in groups, see `policy-rows.ts`. */
+const rows = ({ context, value }: Snapshot): Row[] =>
+  value === 'failing' ? [timerRow(policyMachineKey, 'retry', context.backoff.dueMs)] : [];
+
 export const policy: Kind = {
   name: 'policy',
   logic: machine,
@@ -194,10 +201,7 @@ export const policy: Kind = {
     return [...BASE_TOPICS, ...node, ...services];
   },
   facts: (snapshot) => facts(snapshot as Snapshot),
-  rows: (snapshot) => {
-    const { context, value } = snapshot as Snapshot;
-    return value === 'failing' ? [timerRow(policyMachineKey, 'retry', context.backoff.dueMs)] : [];
-  },
+  rows: (snapshot) => rows(snapshot as Snapshot),
   groups: {
     touched: (snapshot) => ((snapshot as Snapshot).context.known ? (snapshot as Snapshot).context.touched : []),
     rows: (snapshot, group) => groupRows((snapshot as Snapshot).context, group),

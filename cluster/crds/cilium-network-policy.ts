@@ -7,7 +7,9 @@ import { anyOfFields, conditions } from './shared.ts';
 /** What each node says of the policy, by its name. */
 const ofNode = Type.Object({
   ok: Type.Optional(Type.Boolean({ description: 'The node finds the policy valid.' })),
-  enforcing: Type.Optional(Type.Boolean({ description: 'The policy, or its last valid version, is in force on the node.' })),
+  enforcing: Type.Optional(
+    Type.Boolean({ description: 'The policy, or its last valid version, is in force on the node.' }),
+  ),
   error: Type.Optional(Type.String()),
   lastUpdated: Type.Optional(Type.String({ format: 'date-time' })),
   localPolicyRevision: Type.Optional(Type.Integer({ format: 'int64' })),

@@ -100,7 +100,11 @@ export class KubeStatusDriver implements Driver {
       const { status, ...row } = value as KubeStatusRow;
       const contentType = 'application/merge-patch+json';
       try {
-        await this.#client.send({ method: 'PATCH', body: { status }, contentType }, `${pathOf(key, row).object}/status`, AS_AGENT);
+        await this.#client.send(
+          { method: 'PATCH', body: { status }, contentType },
+          `${pathOf(key, row).object}/status`,
+          AS_AGENT,
+        );
       } catch (error) {
         if (statusOf(error) !== NOT_FOUND) throw error;
       }
