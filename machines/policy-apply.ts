@@ -39,9 +39,11 @@ export function change(context: PolicyContext, changes: readonly Change[]): Poli
   }
   const before = stateOf(context);
   const after = apply(before, changes);
-  const fresh = after.touched.prefixesAdded.filter((cidr) => context.cidrs[cidr] === undefined);
+  // One that was to go may be of before the agent's start, and never have been introduced.
+  const { cidrs, retired } = context;
+  const fresh = after.touched.prefixesAdded.filter((cidr) => cidrs[cidr] === undefined || retired.includes(cidr));
   if (fresh.length === 0) return settle(context, before, after);
-  const numbered = number(context, fresh);
+  const numbered = number({ ...context, retired: retired.filter((cidr) => !fresh.includes(cidr)) }, fresh);
   const introduced = [...changes.filter(isIdentity), ...fresh.map((cidr) => introduction(numbered, cidr))];
   const waiting = [changes.filter((one) => !isIdentity(one))];
   return commit({ ...numbered, waiting, touched: [...numbered.touched, ...fresh.map(cidrGroup)] }, introduced);
