@@ -3,42 +3,49 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type BpfMap, type Btf, btfOfObject, createMap } from '../native/index.ts';
 import { type Codec, Codecs, encode, type Fields } from './codec.ts';
 import { ConntrackGc, nextInterval } from './conntrack-gc.ts';
-import { smallObject } from './testdata/small-object.ts';
+import { objectPath } from './loader.ts';
 
 const NOW_S = 100_000;
 const [TCP, UDP] = [6, 17];
 const [INGRESS, EGRESS] = [0, 1];
 const [POD, NODE, REMOTE] = ['10.0.0.5', '192.0.2.1', '198.51.100.7'];
 
+type Learnt = 'conntrack' | 'nat' | 'service_flows';
 let btf: Btf;
 let conntrack: BpfMap;
 let nat: BpfMap;
-let codecs: Record<'conntrack' | 'nat', { key: Codec; value: Codec }>;
+let serviceFlows: BpfMap;
+let codecs: Record<Learnt, { key: Codec; value: Codec }>;
 
 beforeAll(() => {
-  btf = btfOfObject(smallObject());
-  codecs = { conntrack: new Codecs(btf).map('conntrack'), nat: new Codecs(btf).map('nat') };
+  btf = btfOfObject(objectPath('datapath'));
+  const map = (name: Learnt) => new Codecs(btf).map(name);
+  codecs = { conntrack: map('conntrack'), nat: map('nat'), service_flows: map('service_flows') };
 });
 
-const small = (name: 'conntrack' | 'nat', maxEntries: number): BpfMap => {
+const small = (name: Learnt, maxEntries: number): BpfMap => {
   const { key, value } = codecs[name];
   return createMap({ type: 'lru_hash', name, keySize: key.size, valueSize: value.size, maxEntries });
 };
 beforeEach(() => {
   conntrack?.close();
   nat?.close();
+  serviceFlows?.close();
   conntrack = small('conntrack', 4096);
   nat = small('nat', 4096);
+  serviceFlows = small('service_flows', 4096);
 });
 afterAll(() => {
   conntrack.close();
   nat.close();
+  serviceFlows.close();
 });
 
 const gcOf = (): ConntrackGc =>
   new ConntrackGc({
     conntrack,
     nat,
+    serviceFlows,
     btf,
     nowS: () => NOW_S,
     timeoutTcpEstablishedS: 8000,
@@ -193,6 +200,7 @@ describe('sweep', () => {
     const gc = new ConntrackGc({
       conntrack,
       nat,
+      serviceFlows,
       btf,
       nowS: () => NOW_S,
       timeoutTcpEstablishedS: 8000,
@@ -209,6 +217,52 @@ describe('sweep', () => {
     expect(connections()).toEqual([]);
     await new Promise((resolve) => setTimeout(resolve, 60));
     expect(gc.counters.sweeps).toBe(sweeps);
+  });
+});
+
+describe('flows of services', () => {
+  const [FORWARD, REPLY, HAIRPIN] = [0, 1, 1];
+  const [VIP, BACKEND, LOOPBACK] = ['10.96.0.10', '10.0.0.9', '169.254.42.1'];
+  const silent = (usedS: number) => ({ backendId: 1, frontendId: 1, created: NOW_S - 50_000, verified: NOW_S - usedS });
+  const put = (key: Fields, value: Fields): void => {
+    const { key: keyCodec, value: valueCodec } = codecs.service_flows;
+    serviceFlows.put(encode(keyCodec, { proto: TCP, ...key }), encode(valueCodec, { flags: 0, ...value }));
+  };
+  /** Both halves, as the programs make them; the reply one is written once. */
+  const putService = (port: number, usedS: number, { hairpin = false } = {}): void => {
+    const client = hairpin ? BACKEND : POD;
+    const flags = hairpin ? HAIRPIN : 0;
+    put(
+      { saddr: client, daddr: VIP, sport: port, dport: 80, direction: FORWARD },
+      { addr: BACKEND, port: 8080, flags, ...silent(usedS) },
+    );
+    put(
+      { saddr: BACKEND, daddr: hairpin ? LOOPBACK : POD, sport: 8080, dport: port, direction: REPLY },
+      { addr: VIP, port: 80, flags, ...silent(50_000) },
+    );
+  };
+  const left = () => serviceFlows.keys().length;
+
+  test('without a connection, and silent for long: both halves go', async () => {
+    putService(1, 100);
+    expect(await gcOf().sweep()).toMatchObject({ serviceFlowsDeleted: 2, serviceFlowEntries: 0 });
+    expect(left()).toBe(0);
+  });
+
+  test('with a connection both stay, however old; without one while the client was heard of', async () => {
+    putService(1, 40_000);
+    putConnection(POD, 1, BACKEND, 8080, NOW_S + 10);
+    putService(2, 10);
+    await gcOf().sweep();
+    expect(left()).toBe(4);
+  });
+
+  test('a pod that reaches itself is known by its loopback', async () => {
+    putService(1, 40_000, { hairpin: true });
+    putConnection(LOOPBACK, 1, BACKEND, 8080, NOW_S + 10);
+    putService(2, 40_000, { hairpin: true });
+    await gcOf().sweep();
+    expect(left()).toBe(2);
   });
 });
 

@@ -1,9 +1,10 @@
 /**
- * Removes what is over from `conntrack` and `nat`.
+ * Removes what is over from `conntrack`, `nat` and `service_flows`.
  *
  * - A connection is over when the BPF clock has passed its `expires`.
  * - A masqueraded flow is over when its connection is not there and it was not used for a while; flows of the node itself
  *   have no connection and go by age alone. Both halves of a flow go together.
+ * - A service's flow is over when its connection is not there and its client was silent for a while. Both halves go together.
  * - A sweep works in chunks with turns of the event loop between them.
  * - The next sweep comes the sooner, the more of a map was over or in use.
  */
@@ -11,6 +12,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { BpfMap, Btf } from '../native/index.ts';
 import { Codecs } from './codec.ts';
 import { FlowKeys } from './flow-keys.ts';
+import { ServiceFlowKeys } from './service-flow-keys.ts';
 
 /** About 5 ms of work. */
 const CHUNK_ENTRIES = 2048;
@@ -19,6 +21,7 @@ const TCP = 6;
 export interface ConntrackGcOptions {
   conntrack: BpfMap;
   nat: BpfMap;
+  serviceFlows: BpfMap;
   btf: Btf;
   /** Seconds of the conntrack clock. */
   nowS: () => number;
@@ -40,8 +43,10 @@ export interface GcCounters {
   sweeps: number;
   conntrackDeleted: number;
   natDeleted: number;
+  serviceFlowsDeleted: number;
   conntrackEntries: number;
   natEntries: number;
+  serviceFlowEntries: number;
   lastSweepMs: number;
   /** The longest time that the event loop had to wait for a chunk. */
   longestChunkMs: number;
@@ -52,8 +57,10 @@ export class ConntrackGc {
   readonly #options: ConntrackGcOptions;
   readonly #intervals: Intervals;
   readonly #keys: FlowKeys;
+  readonly #serviceKeys: ServiceFlowKeys;
   readonly #expiresAt: number;
   readonly #nat: { created: number; verified: number };
+  readonly #service: { created: number; verified: number };
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #stopped = true;
@@ -63,18 +70,25 @@ export class ConntrackGc {
     this.#options = options;
     this.#intervals = options.intervalMs ?? defaultIntervals;
     this.#keys = new FlowKeys(options.btf);
+    this.#serviceKeys = new ServiceFlowKeys(options.btf);
     const codecs = new Codecs(options.btf);
     this.#expiresAt = codecs.offsetOf('ct_entry', 'expires');
     this.#nat = {
       created: codecs.offsetOf('nat_entry', 'created'),
       verified: codecs.offsetOf('nat_entry', 'verified'),
     };
+    this.#service = {
+      created: codecs.offsetOf('service_flow', 'created'),
+      verified: codecs.offsetOf('service_flow', 'verified'),
+    };
     this.#counters = {
       sweeps: 0,
       conntrackDeleted: 0,
       natDeleted: 0,
+      serviceFlowsDeleted: 0,
       conntrackEntries: 0,
       natEntries: 0,
+      serviceFlowEntries: 0,
       lastSweepMs: 0,
       longestChunkMs: 0,
       nextSweepMs: this.#intervals.start,
@@ -113,21 +127,25 @@ export class ConntrackGc {
 
   async sweep(): Promise<Readonly<GcCounters>> {
     const start = performance.now();
-    const { conntrack, nat } = this.#options;
+    const { conntrack, nat, serviceFlows } = this.#options;
     const overCt = await this.#walk(conntrack, (key, value, nowS) =>
       value.readUInt32LE(this.#expiresAt) <= nowS ? [key] : [],
     );
     const overNat = await this.#walk(nat, (key, value, nowS) => this.#orphan(key, value, nowS));
+    const overServices = await this.#walk(serviceFlows, (key, value, nowS) => this.#serviceOrphan(key, value, nowS));
     const counters = this.#counters;
     counters.sweeps++;
     counters.conntrackDeleted += overCt.deleted;
     counters.natDeleted += overNat.deleted;
+    counters.serviceFlowsDeleted += overServices.deleted;
     counters.conntrackEntries = overCt.seen - overCt.deleted;
     counters.natEntries = Math.max(0, overNat.seen - overNat.deleted);
+    counters.serviceFlowEntries = Math.max(0, overServices.seen - overServices.deleted);
     counters.lastSweepMs = performance.now() - start;
     counters.nextSweepMs = nextInterval(counters.nextSweepMs, this.#intervals, [
       { ...overCt, capacity: conntrack.info.maxEntries },
       { ...overNat, capacity: nat.info.maxEntries },
+      { ...overServices, capacity: serviceFlows.info.maxEntries },
     ]);
     return counters;
   }
@@ -165,17 +183,29 @@ export class ConntrackGc {
     const connection = flow.ofNode ? undefined : conntrack.get(flow.conntrackKey);
     if (connection && connection.readUInt32LE(this.#expiresAt) > nowS) return [];
     const egress = flow.isEgress ? value : nat.get(flow.egressKey);
-    const used = Math.max(this.#usedAt(value), egress ? this.#usedAt(egress) : 0);
+    const used = Math.max(usedAt(value, this.#nat), egress ? usedAt(egress, this.#nat) : 0);
     // An evicted connection whose packets still flow makes a new entry within a moment.
     const patience = flow.ofNode && flow.proto === TCP ? timeoutTcpEstablishedS : timeoutAnyS;
     if (nowS - used <= patience) return [];
     return flow.isEgress ? [key, flow.ingressKey] : [key];
   }
 
-  #usedAt(value: Buffer): number {
-    return Math.max(value.readUInt32LE(this.#nat.created), value.readUInt32LE(this.#nat.verified));
+  /** The keys to delete for a `service_flows` entry, none while its connection may live. */
+  #serviceOrphan(key: Buffer, value: Buffer, nowS: number): Buffer[] {
+    const { conntrack, serviceFlows, timeoutAnyS } = this.#options;
+    const flow = this.#serviceKeys.flowOf(key, value);
+    if (!flow) return [];
+    const connection = conntrack.get(flow.conntrackKey);
+    if (connection && connection.readUInt32LE(this.#expiresAt) > nowS) return [];
+    const forward = flow.forwardKey && serviceFlows.get(flow.forwardKey);
+    const used = Math.max(usedAt(value, this.#service), forward ? usedAt(forward, this.#service) : 0);
+    if (nowS - used <= timeoutAnyS) return [];
+    return flow.forwardKey && forward ? [key, flow.forwardKey] : [key];
   }
 }
+
+const usedAt = (value: Buffer, at: { created: number; verified: number }): number =>
+  Math.max(value.readUInt32LE(at.created), value.readUInt32LE(at.verified));
 
 /** After a sweep in which much was over, or with a map filling up, sooner; else later. */
 export function nextInterval(

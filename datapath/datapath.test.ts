@@ -155,6 +155,7 @@ describe('datapath', () => {
       'nat',
       'netdevs',
       'policy',
+      'service_flows',
       'source_ranges',
     ]);
     expect(datapath.dumpConntrack()).toEqual([]);

@@ -143,6 +143,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
   const gc = new ConntrackGc({
     conntrack: maps('conntrack'),
     nat: maps('nat'),
+    serviceFlows: maps('service_flows'),
     btf,
     nowS: conntrackNow,
     timeoutTcpEstablishedS: Number(runtime.values['timeoutTcpEstablished']),
@@ -216,6 +217,7 @@ function pressures(
     ['policy', maps('policy').scan().count],
     ['conntrack', counters.conntrackEntries],
     ['nat', counters.natEntries],
+    ['service_flows', counters.serviceFlowEntries],
     ['fragments', maps('fragments').scan().count],
   ];
   return entries.map(([name, count]) => pressureOf(name, count, maps(name).info.maxEntries));

@@ -17,7 +17,7 @@ export interface Flow {
   conntrackKey: Buffer;
 }
 
-interface End {
+export interface End {
   addr: Buffer;
   port: Buffer;
 }
@@ -66,7 +66,7 @@ export class FlowKeys {
       proto,
       egressKey: this.#natKey(inside, remote, proto, EGRESS),
       ingressKey: this.#natKey(remote, node, proto, INGRESS),
-      conntrackKey: this.#conntrackKey(inside, remote, proto),
+      conntrackKey: this.conntrackKey(inside, remote, proto),
     };
   }
 
@@ -83,7 +83,7 @@ export class FlowKeys {
   }
 
   /** As `ct_key_of` of bpf/lib/conntrack.h orders the ends. */
-  #conntrackKey(source: End, destination: End, proto: number): Buffer {
+  conntrackKey(source: End, destination: End, proto: number): Buffer {
     const [a, b] = isAfter(source, destination) ? [destination, source] : [source, destination];
     const at = this.#ct;
     const key = Buffer.alloc(at.size);
@@ -96,7 +96,7 @@ export class FlowKeys {
   }
 }
 
-const end = (from: Buffer, addr: number, port: number): End => ({
+export const end = (from: Buffer, addr: number, port: number): End => ({
   addr: from.subarray(addr, addr + ADDRESS_BYTES),
   port: from.subarray(port, port + PORT_BYTES),
 });
