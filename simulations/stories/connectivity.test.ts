@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { KubeObject } from '../../cluster/events.ts';
 import { judgeAll } from '../policy-oracle/oracle.ts';
+import { pingCases, pingers } from './connectivity/cases/icmp.ts';
 import { cases } from './connectivity/cases/index.ts';
 import { PoliciesInForce } from './connectivity/policies.ts';
 import { flowOf, pairText, Town } from './connectivity/town.ts';
@@ -61,5 +62,37 @@ describe('without a policy', () => {
 describe('under a policy', () => {
   it.each(cases.filter((one) => only.test(one.name)))('$name', async ({ yaml }) => {
     expect(await differences(await policies.replace(yaml))).toEqual([]);
+  });
+});
+
+describe('pings to red/web under a policy', () => {
+  it.each(pingCases.filter((one) => only.test(one.name)))('$name', async ({ yaml, expect: lines }) => {
+    const made = await policies.replace(yaml);
+    const addresses = [...new Set(town.pairs.filter(({ to }) => to === 'red/web').map(({ probe }) => probe[1]))];
+    const asked = pingers.flatMap((from) => addresses.map((address) => ({ from, address })));
+    const words = asked.map(({ from, address }) => `${from} ${address.includes(':') ? 'IPv6' : 'IPv4'}`);
+    const cluster = {
+      objects: [...objects, ...made],
+      clusterName: name,
+      enforcement: 'default',
+      hostFirewall: false,
+    } as const;
+    const flows = asked.map(({ from, address }, id) => {
+      const isSix = address.includes(':');
+      return {
+        id,
+        from: { pod: from },
+        to: { ip: address },
+        protocol: isSix ? 'ICMPv6' : 'ICMP',
+        port: isSix ? 128 : 8,
+      };
+    });
+    const right = judgeAll(cluster, flows).flatMap(({ verdict }, i) => (verdict === 'allowed' ? (words[i] ?? '') : []));
+    expect(right, 'the oracle').toEqual(words.filter((word) => lines.includes(word)));
+    const pings = asked.map(({ from, address }) =>
+      town.cluster.exec(from, ['ping', '-c', '2', '-i', '0.2', '-W', '1', address]),
+    );
+    const answered = (await Promise.all(pings)).flatMap(({ code }, i) => (code === 0 ? (words[i] ?? '') : []));
+    expect(answered).toEqual(right);
   });
 });
