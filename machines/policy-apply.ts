@@ -103,6 +103,10 @@ const introduction = ({ agent, cidrs }: PolicyContext, cidr: string): Change => 
   identity: { identity: cidrs[cidr] as number, labels: cidrIdentityLabels(cidr, agent) },
 });
 
+/** The number to begin with where these identities have been given. */
+export const nextAfter = (identities: readonly number[]): number =>
+  (identities.reduce((last, one) => Math.max(last, one & (CIDR_NUMBERS - 1)), 0) % (CIDR_NUMBERS - 1)) + 1;
+
 /** Gives CIDRs numbers, those after the last that was given first: a number that is free again is not soon another's. */
 function number(context: PolicyContext, fresh: readonly string[]): PolicyContext {
   if (fresh.length === 0) return context;

@@ -4,7 +4,7 @@ import type { Change, CidrGroup, IdentityLabels, NamedPort, Subject } from '../p
 import { canonical } from '../state/tables.ts';
 import { canonicalCidr, hostCidr } from './cidr.ts';
 import type { Hears } from './machine.ts';
-import { change, HOST_GROUP, statusGroup } from './policy-apply.ts';
+import { change, HOST_GROUP, nextAfter, statusGroup } from './policy-apply.ts';
 import {
   HOST_ENDPOINT,
   objectsOf,
@@ -46,6 +46,8 @@ export function hear(before: PolicyContext, event: PolicyEvent): PolicyContext {
       return {
         ...context,
         cidrs: event.cidrIdentities ?? {},
+        // A number that is free is not soon another's, not even over a restart: its rows may still be there.
+        nextCidr: nextAfter(Object.values(event.cidrIdentities ?? {})),
         // Those that no policy names go once everything is known.
         retired: Object.keys(event.cidrIdentities ?? {}),
         remembered: rememberedOf(event.policies ?? []),
