@@ -213,6 +213,45 @@ describe('a simulated node', () => {
     for (const seed of [7, 34, 45, 62]) expect((await runActions(seed, actions)).violations).toEqual([]);
   });
 
+  /** Those that need the chances of one seed. */
+  it.each<[string, number, Action[]]>([
+    [
+      'a CIDR of before the start that a policy names only once there is a pod',
+      117926915,
+      [
+        { do: 'policy', policy: 2, as: 'toCidr' },
+        { do: 'kill', afterOps: 32 },
+        { do: 'api', up: false },
+        { do: 'create', pod: 2 },
+        { do: 'create', pod: 0 },
+        { do: 'api', up: true },
+        { do: 'api', up: false },
+        { do: 'restart' },
+      ],
+    ],
+    [
+      'a CIDR whose number was another’s before the restart',
+      118009500,
+      [
+        { do: 'policy', policy: 1, as: 'toCidr' },
+        { do: 'policy', policy: 2, as: 'denyCidr' },
+        { do: 'create', pod: 2 },
+        { do: 'work', ops: 6 },
+        { do: 'upgrade', build: 1 },
+        { do: 'fault', errno: 'EAGAIN', ops: 3 },
+        { do: 'kill', afterOps: 5 },
+        { do: 'delete', pod: 2 },
+        { do: 'create', pod: 1 },
+        { do: 'policy', policy: 1, as: 'none' },
+        { do: 'advance', ms: 31_000 },
+        { do: 'restart' },
+        { do: 'upgrade', build: 0 },
+      ],
+    ],
+  ])('keeps them through %s', async (_, seed, actions) => {
+    expect((await runActions(seed, actions)).violations).toEqual([]);
+  });
+
   it('orders its ops so that the kernel never has a reason to refuse one', async () => {
     const harmless = [
       'create',
