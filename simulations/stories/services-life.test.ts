@@ -25,7 +25,11 @@ const [loadAverage = 0] = loadavg();
 const RATE_MIN = loadAverage < 1.5 * availableParallelism() ? 1_000 : 300;
 const NODE_PORT = 30_301;
 
-const backend = (n: number): string => serverPod('demo', `web-${n}`).replace(`{app: web-${n}}`, '{role: web}');
+/** Still serves for a while when it is told to end, as deployments do: how fast everybody hears of it depends on the machine. */
+const backend = (n: number): string =>
+  serverPod('demo', `web-${n}`)
+    .replace(`{app: web-${n}}`, '{role: web}')
+    .replace('image: built-in\n', 'image: built-in\n    lifecycle: {preStop: {sleep: {seconds: 3}}}\n');
 const service = (own: string, nodePort: number): string => `apiVersion: v1
 kind: Service
 metadata: {name: ${own}, namespace: demo}
