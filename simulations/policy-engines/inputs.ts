@@ -7,6 +7,7 @@ import type { KubeObject } from '../../cluster/events.ts';
 import { HOST_ENDPOINT } from '../../machines/policy-context.ts';
 import type { CidrGroup, Identity, IdentityLabels, NamedPort, ServiceFact, Subject } from '../../policy/change.ts';
 import { podIdentityLabels } from '../../policy/labels.ts';
+import { parseCidrGroup } from '../../policy/parse.ts';
 import type { Policy } from '../../policy/rule.ts';
 import { selectorsOf } from '../../policy/selectors.ts';
 import { addressesOfNode, addressesOfPod, type Cluster, namespaceOf, ofKind } from '../policy-oracle/cluster.ts';
@@ -36,12 +37,12 @@ export interface NodeFacts {
 interface PodSpec {
   nodeName?: string;
   hostNetwork?: boolean;
-  containers?: { ports?: { name?: string; containerPort: number; protocol?: string }[] }[];
+  containers?: { ports?: { name?: string; containerPort: number; protocol?: string }[] | null }[] | null;
 }
 
-export const namedPortsOf = ({ containers = [] }: PodSpec): NamedPort[] =>
-  containers.flatMap(({ ports = [] }) =>
-    ports.flatMap(({ name, containerPort: port, protocol = 'TCP' }): NamedPort[] =>
+export const namedPortsOf = ({ containers }: PodSpec): NamedPort[] =>
+  (containers ?? []).flatMap(({ ports }) =>
+    (ports ?? []).flatMap(({ name, containerPort: port, protocol = 'TCP' }): NamedPort[] =>
       name && (protocol === 'TCP' || protocol === 'UDP' || protocol === 'SCTP') ? [{ name, protocol, port }] : [],
     ),
   );
@@ -124,12 +125,9 @@ export function reservedIdentities(isApiServer: boolean): Identity[] {
   ];
 }
 
+/** Those that are valid. */
 export const groupsOf = (cluster: Cluster): CidrGroup[] =>
-  ofKind(cluster, 'CiliumCIDRGroup').map(({ metadata, spec }) => ({
-    name: metadata.name,
-    labels: metadata.labels ?? {},
-    cidrs: (spec as { externalCIDRs?: string[] } | undefined)?.externalCIDRs ?? [],
-  }));
+  ofKind(cluster, 'CiliumCIDRGroup').flatMap((object) => parseCidrGroup(object).group ?? []);
 
 export function servicesOf(cluster: Cluster): ServiceFact[] {
   const slices = ofKind(cluster, 'EndpointSlice');

@@ -1,4 +1,5 @@
 /** The objects that a verdict depends on, as they are written, and who stands behind an end of a flow. */
+import { isIP } from 'node:net';
 import type { KubeObject } from '../../cluster/events.ts';
 import type { Flow, FlowEnd } from './flow.ts';
 import { familyOf, isSameAddress } from './ip.ts';
@@ -28,17 +29,23 @@ const specOf = <T>(object: KubeObject): Partial<T> => (object.spec ?? {}) as Par
 
 interface PodStatus {
   podIP?: string;
-  podIPs?: { ip: string }[];
+  podIPs?: { ip: string }[] | null;
 }
 
+/** What is written there may be anything. */
+const isAddress = (text: unknown): text is string => typeof text === 'string' && isIP(text) !== 0;
+
 export function addressesOfPod(pod: KubeObject): string[] {
-  const { podIP, podIPs = [] } = (pod.status ?? {}) as PodStatus;
-  return [...podIPs.map(({ ip }) => ip), ...(podIP ? [podIP] : [])];
+  const { podIP, podIPs } = (pod.status ?? {}) as PodStatus;
+  return [...(podIPs ?? []).map(({ ip }) => ip), podIP].filter(isAddress);
 }
 
 export function addressesOfNode(node: KubeObject): string[] {
-  const { addresses = [] } = (node.status ?? {}) as { addresses?: { type: string; address: string }[] };
-  return addresses.filter(({ type }) => type.endsWith('IP')).map(({ address }) => address);
+  const { addresses } = (node.status ?? {}) as { addresses?: { type: string; address: string }[] };
+  return (addresses ?? [])
+    .filter(({ type }) => type.endsWith('IP'))
+    .map(({ address }) => address)
+    .filter(isAddress);
 }
 
 /** Endpoints of default/kubernetes are where the API server listens. */
@@ -47,7 +54,7 @@ export function apiServerAddresses(cluster: Cluster): string[] {
     .filter((slice) => namespaceOf(slice) === 'default')
     .filter(({ metadata }) => metadata.labels?.['kubernetes.io/service-name'] === 'kubernetes')
     .flatMap((slice) => (slice.endpoints ?? []) as { addresses?: string[] }[])
-    .flatMap(({ addresses = [] }) => addresses);
+    .flatMap(({ addresses }) => (addresses ?? []).filter(isAddress));
 }
 
 const isListed = (address: string, list: readonly string[]): boolean =>
@@ -72,8 +79,8 @@ const hasEnded = ({ status }: KubeObject): boolean =>
   ['Succeeded', 'Failed'].includes((status as { phase?: string } | undefined)?.phase ?? '');
 
 function hostAddresses(pod: KubeObject): string[] {
-  const { hostIP, hostIPs = [] } = (pod.status ?? {}) as { hostIP?: string; hostIPs?: { ip: string }[] };
-  return [...hostIPs.map(({ ip }) => ip), ...(hostIP ? [hostIP] : [])];
+  const { hostIP, hostIPs } = (pod.status ?? {}) as { hostIP?: string; hostIPs?: { ip: string }[] };
+  return [...(hostIPs ?? []).map(({ ip }) => ip), hostIP].filter(isAddress);
 }
 
 function partyOfAddress(cluster: Cluster, address: string): Party {
