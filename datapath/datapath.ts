@@ -20,11 +20,20 @@ import { PolicyDriver } from './drivers/policy.ts';
 import { RoutesDriver } from './drivers/routes.ts';
 import { ServicesDriver } from './drivers/services.ts';
 import { SysctlsDriver } from './drivers/sysctls.ts';
+import { XdpAttachmentsDriver } from './drivers/xdp-attachments.ts';
 import { type DatapathEvent, datapathEvents } from './events.ts';
 import { type Features, probeFeatures } from './features.ts';
 import { linkNames } from './link-names.ts';
 import { watchLinks } from './link-watch.ts';
-import { cgroupLinksFolder, type Loaded, linksFolder, loadDatapath, programsFolder } from './loader.ts';
+import {
+  cgroupLinksFolder,
+  type Loaded,
+  linksFolder,
+  loadDatapath,
+  objectPath,
+  programsFolder,
+  xdpLinksFolder,
+} from './loader.ts';
 import { type MapPressure, type PacketCount, packetCounts, pressureOf } from './metrics.ts';
 import type { DatapathConfig } from './runtime-config.ts';
 import { backendsIn, destroyOrphans, destroySockets, translatedSockets } from './sock-destroy.ts';
@@ -85,6 +94,9 @@ export interface Datapath {
 
 const DUMP_CHUNK = 1024;
 
+const hasXdp = ({ services }: DatapathConfig): boolean =>
+  services !== undefined && services.mode !== 'off' && services.xdp !== 'off';
+
 export async function openDatapath(config: DatapathConfig, options: DatapathOptions = {}): Promise<Datapath> {
   const features = probeFeatures();
   const hasSockets = (config.sockHooks ?? []).length > 0;
@@ -94,6 +106,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
   try {
     hz = await clock.hz();
     const parts = hasSockets ? [sockPart(config.sockHooks ?? [], features, options.netns)] : [];
+    if (hasXdp(config)) parts.push({ path: objectPath('xdp') });
     loaded = loadDatapath(config, hz, options.object, parts);
   } catch (error) {
     clock.close();
@@ -127,6 +140,14 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     programs: loaded.programs,
     linksFolder: cgroupLinksFolder(config.pinRoot),
     programsFolder: programsFolder(config.pinRoot),
+  });
+  const xdp = new XdpAttachmentsDriver({
+    ...netns,
+    build: runtime.build,
+    programs: loaded.programs,
+    linksFolder: xdpLinksFolder(config.pinRoot),
+    programsFolder: programsFolder(config.pinRoot),
+    links,
   });
   const isTranslated = translatedSockets(maps('sock_revnat'), btf);
   const canDestroy = features.has.sockDestroy && hasSockets;
@@ -162,6 +183,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
       new LinksDriver(options.netns),
       attachments,
       cgroups,
+      xdp,
       new AddrsDriver(options.netns, features.has.addressProtocol),
       new RoutesDriver(options.netns),
       tables,

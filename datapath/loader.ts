@@ -52,6 +52,7 @@ export interface Loaded {
 export const linksFolder = (pinRoot: string): string => join(pinRoot, 'links');
 export const cgroupLinksFolder = (pinRoot: string): string => join(pinRoot, 'cgroup-links');
 export const programsFolder = (pinRoot: string): string => join(pinRoot, 'programs');
+export const xdpLinksFolder = (pinRoot: string): string => join(pinRoot, 'xdp-links');
 const mapsFolder = (pinRoot: string): string => join(pinRoot, 'maps');
 
 /** Every map is one of the first object's; the other parts are loaded on the same maps, and are of the same build. */

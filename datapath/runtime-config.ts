@@ -31,7 +31,7 @@ export interface DatapathConfig {
   /** Hooks of sockets to load programs for. Default: none. */
   sockHooks?: readonly string[];
   /** Default: as compiled, services are there. */
-  services?: Pick<ServiceFacts, 'mode' | 'forwarding'>;
+  services?: Pick<ServiceFacts, 'mode' | 'forwarding' | 'xdp'>;
   policy?: { allowLocalhost: boolean; hostFirewall: boolean };
   trace?: { aggregation?: (typeof aggregations)[number]; intervalS?: number };
 }

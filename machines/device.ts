@@ -101,6 +101,8 @@ type Snapshot = SnapshotFrom<typeof machine>;
 
 // --- rows
 
+/** enum netdev_flags of bpf/lib/structs.h. */
+const NETDEV_XDP = 1;
 const bare = (address: string): string => address.slice(0, address.indexOf('/'));
 
 function firstOf(link: LinkFacts, family: 4 | 6): string {
@@ -118,12 +120,13 @@ function rows({ context, value }: Snapshot): Row[] {
   if (value === 'ignored' || !agent) return host;
   const dev = link.name;
   const build = agent.datapathBuild;
+  const xdp = agent.services?.xdp ?? 'off';
   const native: Row[] = [
     ...host,
     {
       table: 'bpf.netdevs',
       key: dev,
-      value: { ipv4: firstOf(link, 4), ipv6: firstOf(link, 6), mac: link.mac, flags: 0 },
+      value: { ipv4: firstOf(link, 4), ipv6: firstOf(link, 6), mac: link.mac, flags: xdp === 'off' ? 0 : NETDEV_XDP },
     },
     {
       table: 'attachments',
@@ -132,6 +135,8 @@ function rows({ context, value }: Snapshot): Row[] {
     },
     { table: 'attachments', key: `${dev}/egress`, value: { dev, direction: 'egress', program: 'to_netdev', build } },
   ];
+  if (xdp !== 'off')
+    native.push({ table: 'xdp.attachments', key: dev, value: { dev, program: 'xdp_netdev', mode: xdp, build } });
   return value === 'failing' ? [...native, timerRow(key, 'retry', backoff.dueMs)] : native;
 }
 

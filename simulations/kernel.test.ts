@@ -41,6 +41,7 @@ const frontend = (internalSet: string, externalSet = internalSet) => ({
 });
 const range = (cidr: string) => ({ frontend: '10.96.0.10:80/TCP', cidr });
 
+const xdp = (build: string) => ({ dev: 'eth0', program: 'xdp_netdev', mode: 'generic', build });
 const socket = (build: string) => ({ cgroup: '/sys/fs/cgroup/node', program: 'sock_connect4', build });
 
 const samples: SampleRow[] = [
@@ -71,6 +72,7 @@ const samples: SampleRow[] = [
   { table: 'bpf.endpoints', key: 'fd00::5', value: endpoint('lxc1') },
   { table: 'cgroup.attachments', key: 'connect4', value: socket('b1'), changed: socket('b2') },
   { table: 'cgroup.attachments', key: 'connect6', value: socket('b1') },
+  { table: 'xdp.attachments', key: 'eth0', value: xdp('b1'), changed: xdp('b2') },
   { table: 'bpf.policy-maps', key: '7', value: { entriesMax: 2 }, changed: { entriesMax: 4 } },
   { table: 'bpf.policy-maps', key: '8', value: { entriesMax: 2 } },
   { table: 'bpf.policy', key: '7|ingress|300|TCP|80', value: entry(1), changed: entry(255, true) },

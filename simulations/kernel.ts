@@ -16,6 +16,7 @@ import {
   type RouteRow,
   type TableName,
   tables,
+  type XdpAttachmentRow,
 } from '../state/tables.ts';
 import { Devices } from './kernel-devices.ts';
 import { isMapTable, KernelMaps, type MapTable, mapTables } from './kernel-maps.ts';
@@ -40,6 +41,7 @@ export const kernelTables = [
   'bpf.ipcache',
   'bpf.endpoints',
   'cgroup.attachments',
+  'xdp.attachments',
   ...mapTables,
 ] as const;
 export type KernelTable = (typeof kernelTables)[number];
@@ -74,6 +76,7 @@ export class SimulatedKernel implements Driver {
   readonly #sysctls = new Map<string, unknown>();
   readonly #ipcache = new Map<string, unknown>();
   readonly #cgroups = new Map<string, unknown>();
+  readonly #xdp = new Map<string, Held<XdpAttachmentRow>>();
   readonly #addrs = new Map<string, Held<AddrRow>>();
   readonly #routes = new Map<string, Held<RouteRow>>();
   readonly #attachments = new Map<string, Held<AttachmentRow>>();
@@ -111,6 +114,8 @@ export class SimulatedKernel implements Driver {
         return new Map(this.#ipcache);
       case 'cgroup.attachments':
         return new Map(this.#cgroups);
+      case 'xdp.attachments':
+        return rowsOf(this.#xdp);
       case 'addrs':
         return rowsOf(this.#addrs);
       case 'routes':
@@ -189,6 +194,8 @@ export class SimulatedKernel implements Driver {
       case 'cgroup.attachments':
         if (value === undefined) return void this.#cgroups.delete(key);
         return void this.#cgroups.set(key, value);
+      case 'xdp.attachments':
+        return this.#hang(this.#xdp, table, key, value as XdpAttachmentRow | undefined);
       case 'links':
         if (value === undefined) return void this.#forget(this.#devices.removeOurs(key));
         return this.#putLink(key, value as LinkRow);

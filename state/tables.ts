@@ -71,6 +71,14 @@ export interface AttachmentRow {
   program: 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev';
   build: string;
 }
+/** The program at the XDP hook of a native device. Key: link name. */
+export interface XdpAttachmentRow {
+  dev: string;
+  program: 'xdp_netdev';
+  /** `best-effort`: native where the device's driver can, else generic. */
+  mode: 'native' | 'generic' | 'best-effort';
+  build: string;
+}
 /** A program at a hook of a cgroup: it sees the sockets of the processes in it. Key: the hook, e.g. `connect4`. */
 export interface CgroupAttachmentRow {
   /** Directory of cgroup v2. */
@@ -219,6 +227,7 @@ export interface Tables {
   'bpf.backend-sets': BackendSetRow;
   'bpf.frontends': FrontendRow;
   'cgroup.attachments': CgroupAttachmentRow;
+  'xdp.attachments': XdpAttachmentRow;
   'bpf.source-ranges': SourceRangeRow;
   'health.checks': HealthCheckRow;
   'identity.claims': IdentityClaimRow;
@@ -384,6 +393,13 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     sources: SERVICES,
     map: { name: 'frontends', entriesMax: 65_536 },
     doc: 'addresses and ports of services',
+  },
+  'xdp.attachments': {
+    rank: 54,
+    lane: 'kernel',
+    durable: true,
+    sources: NODE,
+    doc: 'programs that forward services’ packets before the stack',
   },
   'cgroup.attachments': {
     // Sockets are translated when services are there to translate to, and no longer before they go.
