@@ -39,11 +39,27 @@ export function change(context: PolicyContext, changes: readonly Change[]): Poli
   }
   const before = stateOf(context);
   const after = apply(before, changes);
-  // One that was to go may be of before the agent's start, and never have been introduced.
   const { cidrs, retired } = context;
-  const fresh = after.touched.prefixesAdded.filter((cidr) => cidrs[cidr] === undefined || retired.includes(cidr));
+  const added = after.touched.prefixesAdded;
+  const fresh = added.filter((cidr) => cidrs[cidr] === undefined);
+  // Of before the agent's start: what the maps say of them stays, so nothing is waited for.
+  const restored = added.filter((cidr) => {
+    const identity = cidrs[cidr];
+    return identity !== undefined && retired.includes(cidr) && !before.tables.identities.has(identity);
+  });
+  const kept = { ...context, retired: retired.filter((cidr) => !restored.includes(cidr)) };
+  if (restored.length > 0) {
+    const touched = [...context.touched, ...restored.map(cidrGroup)];
+    return change(
+      commit(
+        { ...kept, touched },
+        restored.map((cidr) => introduction(context, cidr)),
+      ),
+      changes,
+    );
+  }
   if (fresh.length === 0) return settle(context, before, after);
-  const numbered = number({ ...context, retired: retired.filter((cidr) => !fresh.includes(cidr)) }, fresh);
+  const numbered = number(context, fresh);
   const introduced = [...changes.filter(isIdentity), ...fresh.map((cidr) => introduction(numbered, cidr))];
   const waiting = [changes.filter((one) => !isIdentity(one))];
   return commit({ ...numbered, waiting, touched: [...numbered.touched, ...fresh.map(cidrGroup)] }, introduced);

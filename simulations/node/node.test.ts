@@ -230,6 +230,23 @@ describe('a simulated node', () => {
       ],
     ],
     [
+      'a CIDR that is named again while it is on its way out',
+      118395247,
+      [
+        { do: 'kill', afterOps: 37 },
+        { do: 'node', how: 'delete' },
+        { do: 'create', pod: 5 },
+        { do: 'create', pod: 0 },
+        { do: 'restart' },
+        { do: 'policy', policy: 0, as: 'toCidrExcept' },
+        { do: 'create', pod: 2 },
+        { do: 'delete', pod: 5 },
+        { do: 'work', ops: 5 },
+        { do: 'policy', policy: 2, as: 'denyCidr' },
+        { do: 'advance', ms: 31_000 },
+      ],
+    ],
+    [
       'a CIDR whose number was another’s before the restart',
       118009500,
       [
