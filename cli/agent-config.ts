@@ -91,7 +91,10 @@ export function parseAgentConfig(raw: unknown, path: string): AgentConfig {
   config.cniSocket ||= `${config.stateDir}/cni.sock`;
   config.debugSocket ||= `${config.stateDir}/debug.sock`;
   config.hubble.socket ||= `${config.stateDir}/hubble.sock`;
-  const trouble = servicesTrouble(config.services) ?? hubbleTrouble(config.hubble);
+  const trouble =
+    servicesTrouble(config.services) ||
+    hubbleTrouble(config.hubble) ||
+    listenTrouble('metrics.listen', config.metrics.listen);
   if (trouble) throw new Error(`agent config ${path}: ${trouble}`);
   return config;
 }

@@ -4,7 +4,7 @@ import { Codecs } from './codec.ts';
 import { type End, end, FlowKeys } from './flow-keys.ts';
 
 const FORWARD = 0;
-/** enum service_flow_flags of bpf/lib/structs.h. */
+/** enum service_flow_flags of bpf/lib/structs-services.h. */
 const HAIRPIN = 1;
 
 export interface ServiceFlow {

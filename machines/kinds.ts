@@ -10,4 +10,14 @@ import { policy } from './policy.ts';
 import { service } from './service.ts';
 import { serviceNode } from './service-node.ts';
 
-export const kinds: readonly Kind[] = [ipPool, node, device, identity, endpoint, serviceNode, service, hostPort, policy];
+export const kinds: readonly Kind[] = [
+  ipPool,
+  node,
+  device,
+  identity,
+  endpoint,
+  serviceNode,
+  service,
+  hostPort,
+  policy,
+];

@@ -1,5 +1,12 @@
 /** Policy of a node as its machine has it: objects and how they stand, what is in force where, and everything to ask questions of it. */
-import { HOST_ENDPOINT, objectsOf, type PolicyContext, type PolicyObject, policyMachineKey, stateOf } from '../machines/policy-context.ts';
+import {
+  HOST_ENDPOINT,
+  objectsOf,
+  type PolicyContext,
+  type PolicyObject,
+  policyMachineKey,
+  stateOf,
+} from '../machines/policy-context.ts';
 import type { IdentityLabels, PolicyInputs } from '../policy/change.ts';
 import { toJSON } from '../policy/resolver.ts';
 import type { Rule } from '../policy/rule.ts';
@@ -54,7 +61,8 @@ export function policyNodeView(inspector: Inspector): PolicyNodeView | undefined
   return {
     known: context.known,
     settled: context.known && context.waiting.length === 0 && context.retired.length === 0 && isApplied,
-    policies: objectsOf(context).values()
+    policies: objectsOf(context)
+      .values()
       .map(viewOf)
       .sort((a, b) => (a.key < b.key ? -1 : 1)),
     overflowing: Object.keys(context.withheld),

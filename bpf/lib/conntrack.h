@@ -132,7 +132,8 @@ inline_fn __u16 ct_flags_of(const struct packet *p, enum ct_dir dir)
 		flags |= CT_SEEN_REPLY;
 	if (p->tuple.proto == IPPROTO_TCP && !(p->tcp_flags & TCP_FLAG_SYN) && p->fragment != FRAGMENT_LATER)
 		flags |= CT_ESTABLISHED;
-	if (p->service == SERVICE_TO_BACKEND)
+	/* Not when the client answers a connection that the backend began: its own packets then go as they are. */
+	if (p->service == SERVICE_TO_BACKEND && dir == CT_DIR_ORIGIN)
 		flags |= CT_SERVICE;
 	if (p->tcp_flags & TCP_FLAG_RST)
 		flags |= CT_CLOSING;

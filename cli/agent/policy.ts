@@ -1,5 +1,5 @@
 /** What this node does of policy, and what it remembers of the agent before. */
-import type { AgentFacts, LocalRestored, PolicyFacts } from '../../cluster/events.ts';
+import type { LocalRestored, PolicyFacts } from '../../cluster/events.ts';
 import { POLICY_ENTRIES } from '../../datapath/runtime-config.ts';
 import type { StoredRow } from '../../state/store.ts';
 import { type IpcacheRow, type LocalEndpointRow, type LocalPolicyRow, tables } from '../../state/tables.ts';

@@ -22,7 +22,10 @@ export async function run(args: string[]): Promise<number> {
   const agent = await startAgent({ ...config, record: values.record ?? config.record });
   // Whoever starts after this one finds the code compiled, also when this one is killed.
   flushCompileCache();
-  setTimeout(() => globalThis.gc?.(), LOADED_AFTER_MS).unref();
+  setTimeout(
+    () => void globalThis.gc?.({ type: 'major', flavor: 'last-resort', execution: 'async' }),
+    LOADED_AFTER_MS,
+  ).unref();
   const signal = await new Promise<string>((resolve) => {
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => resolve(name));
   });

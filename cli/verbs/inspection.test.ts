@@ -147,7 +147,7 @@ describe('verbs of inspection', () => {
       expect(text).toMatch(new RegExp(`^row: +${table} ${key} is as wanted$`, 'm'));
       expect(text).toMatch(/^found: +the same$/m);
       expect(text).toMatch(/^event: +#\d+ kube\.upserted .*, from kube, 20\d\d-.*Z$/m);
-      expect(text).toMatch(/^machine: endpoint\/c1\/eth0 went identity → addressed on address\.granted, 20\d\d-.*Z$/m);
+      expect(text).toMatch(/^machine: endpoint\/c1\/eth0 went awaiting-policy → addressed on fact, 20\d\d-.*Z$/m);
       expect(text).toMatch(
         /^op: +put of revision 1, planned 20\d\d-.*Z since the wish changed\n +done 20\d\d-.*Z, after \d+ms$/m,
       );

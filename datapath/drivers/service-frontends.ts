@@ -37,7 +37,7 @@ interface Value {
   flags: number;
 }
 
-/** enum frontend_flags of bpf/lib/structs.h. */
+/** enum frontend_flags of bpf/lib/structs-services.h. */
 const flagBits = { externalLocal: 16, sourceRanges: 32, dsr: 64 } as const;
 const typeBits: Readonly<Record<FrontendRow['type'], number>> = {
   ClusterIP: 0,

@@ -10,7 +10,7 @@ import { driverError, opName } from '../errors.ts';
 import { maglevTable } from '../maglev.ts';
 import { type Entry, putEntries } from './map-entries.ts';
 
-/** struct maglev_line of bpf/lib/structs.h. */
+/** struct maglev_line of bpf/lib/structs-services.h. */
 const LINE_BYTES = 64;
 /** Inner maps that are open at a time. */
 const TABLES_MAX = 128;

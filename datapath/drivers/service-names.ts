@@ -3,7 +3,7 @@ import type { Op } from '../driver.ts';
 import type { Entry } from './map-entries.ts';
 import { NumberedMap, pooled, type ServiceMaps } from './service-table.ts';
 
-/** enum service_name_kind of bpf/lib/structs.h. */
+/** enum service_name_kind of bpf/lib/structs-services.h. */
 export const nameKinds = { set: 1, frontend: 2 } as const;
 type NameKind = (typeof nameKinds)[keyof typeof nameKinds];
 

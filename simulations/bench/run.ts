@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 const benchmarks = {
   'program-cost': 'program-cost.ts',
+  'service-cost': 'service-cost.ts',
   'pod-to-pod': 'pod-to-pod.ts',
   'pod-latency': 'pod-latency.ts',
   connect: 'connect.ts',
