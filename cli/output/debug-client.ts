@@ -14,9 +14,11 @@ export class DebugError extends Error {
 
 export class DebugClient {
   readonly socketPath: string;
+  readonly #timeoutMs: number;
 
-  constructor(socketPath: string) {
+  constructor(socketPath: string, timeoutMs = TIMEOUT_MS) {
     this.socketPath = socketPath;
+    this.#timeoutMs = timeoutMs;
   }
 
   async get<T>(path: string): Promise<T> {
@@ -25,12 +27,12 @@ export class DebugClient {
 
   /** For what changes something. */
   async post<T>(path: string): Promise<T> {
-    return JSON.parse(await answered(await this.#ask(path, TIMEOUT_MS, 'POST'))) as T;
+    return JSON.parse(await answered(await this.#ask(path, this.#timeoutMs, 'POST'))) as T;
   }
 
   /** Also where the answer is a 503 with a body, as of `health`. */
   async text(path: string): Promise<string> {
-    return answered(await this.#ask(path, TIMEOUT_MS));
+    return answered(await this.#ask(path, this.#timeoutMs));
   }
 
   /** Lines of JSON, until the agent ends; those that the agent had to drop come as `{dropped}`. */

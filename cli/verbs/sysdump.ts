@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { noPositionals } from '../output/arguments.ts';
 import { DebugClient } from '../output/debug-client.ts';
 import { DEFAULT_SOCKET, targetFlags, targetUsage } from '../output/debug-target.ts';
@@ -96,9 +95,8 @@ async function target(flags: Flags): Promise<{ place: Place; socket: string }> {
 
 async function answers(socket: string): Promise<boolean> {
   if (!existsSync(socket)) return false;
-  const asked = new DebugClient(socket).text('/v1/kinds').then(
+  return new DebugClient(socket, PATIENCE_MS).text('/v1/kinds').then(
     () => true,
     () => false,
   );
-  return Promise.race([asked, sleep(PATIENCE_MS, false, { ref: false })]);
 }
