@@ -282,7 +282,7 @@ interface Measured {
 async function ours(count: number): Promise<Measured> {
   await quiet.wait();
   const script = join(import.meta.dirname, 'services-process.ts');
-  const nodeFlags = ['--max-semi-space-size=2', '--expose-gc', '--disable-warning=ExperimentalWarning'];
+  const nodeFlags = ['--max-semi-space-size=1', '--expose-gc', '--disable-warning=ExperimentalWarning'];
   const args = [...nodeFlags, script, String(count), '10', flags.changes];
   const { stdout, status } = spawnSync(process.execPath, args, {
     encoding: 'utf8',
