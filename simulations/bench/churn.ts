@@ -10,6 +10,7 @@ import { kinds } from '../../machines/kinds.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import type { IdentityClaimRow } from '../../state/tables.ts';
 import { isKernelTable, SimulatedKernel } from '../kernel.ts';
+import { watched } from '../node/api.ts';
 import { facts } from '../node/world.ts';
 
 export interface Churn {
@@ -52,7 +53,7 @@ class BusyNode {
     for (let number = 0; number < NAMESPACES; number++) {
       this.#push('kube', { type: 'kube.upserted', resource: 'namespaces', object: namespaceObject(number) });
     }
-    for (const resource of ['nodes', 'namespaces', 'ciliumidentities', 'pods'] as const) {
+    for (const resource of watched) {
       this.#push('kube', { type: 'source.synced', source: `kube/${resource}` });
     }
   }

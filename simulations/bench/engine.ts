@@ -20,7 +20,7 @@ import { facts } from '../node/world.ts';
 import { type Replayed, replay } from '../replay.ts';
 import { churnLog } from './churn.ts';
 
-const pods = Number(process.argv[2] ?? 10_000);
+const pods = Number(process.argv[2] ?? 1_000);
 const rounds = 3;
 const small = 110;
 const full = 10 * small;
