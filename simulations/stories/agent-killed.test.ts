@@ -101,6 +101,13 @@ it(`no request fails while the agent is killed ${KILLS} times, and the kernel en
   expect(tally.failures).toEqual([]);
   expect(tally.failed).toBe(0);
   expect(tally.asked).toBeGreaterThan(500);
+  // The last kill may be a moment ago: until the agent of after it listens, nobody answers.
+  await until('agent answers', 20_000, async () =>
+    cluster.debug('/v1/status').then(
+      () => true,
+      () => undefined,
+    ),
+  );
   await until('kernel as desired', 40_000, async () => ((await differences()).length === 0 ? true : undefined)).catch(
     () => undefined,
   );
