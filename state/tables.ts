@@ -1,224 +1,66 @@
 /**
  * The tables that the outside world is made of: their rows, their order and what may delete from them.
  *
- * - A row is `{table, key, value}`; keys are text for people, values plain JSON. Fields of BPF rows bear the
- *   names of the C struct in camelCase; links are named, never numbered.
+ * - A row is `{table, key, value}`; what values and keys of a table are is in `rows.ts`.
  * - `rank` orders a plan: puts go up the ranks, deletes go down, so a referent exists before and after what refers to it.
  *   A `deleteRank` departs from that where the kernel itself takes the row along with its referent.
  * - An orphan (actual, but not desired by anyone since the start) is deleted only when all `sources` have synced.
  */
 
-/** veth pair. Key: name of the end in the node's namespace. */
-export interface LinkRow {
-  kind: 'veth';
-  mac: string;
-  mtu: number;
-  /** `netns` is a path, or empty for the node's own namespace. */
-  peer: { name: string; mac: string; netns: string };
-}
-/** Key: the path under /proc/sys with dots, e.g. `net.ipv4.ip_forward`. Deleting leaves the value as it is. */
-export interface SysctlRow {
-  value: string;
-}
-/** Key: `[netns|]dev|address`, e.g. `cilium_host|10.0.0.1/32`; see `addrKey`. */
-export interface AddrRow {
-  netns: string;
-  dev: string;
-  address: string;
-}
-/** Key: `[netns|]dst`; see `routeKey`. Scope is link without `via`, global with it; `via` is on-link. */
-export interface RouteRow {
-  /** `unreachable` answers with an ICMP error and has no `dev`. */
-  type: 'unicast' | 'unreachable';
-  netns: string;
-  dst: string;
-  dev: string;
-  via: string;
-  src: string;
-  /** 0: the device's. */
-  mtu: number;
-}
-/** `netdevs` map. Key: link name. Addresses are what masquerading uses; empty: none of that family. */
-export interface NetdevRow {
-  ipv4: string;
-  ipv6: string;
-  mac: string;
-  flags: number;
-}
-/** `endpoints` map. Key: address without prefix length. */
-export interface EndpointRow {
-  link: string;
-  identity: number;
-  id: number;
-  /** 1 ingress is enforced, 2 egress, 4 audit. */
-  flags: number;
-  /** Added to the node's revision of policy; see bpf/lib/structs.h. */
-  policyRevision: number;
-  mac: string;
-  hostMac: string;
-}
-/** `ipcache` map. Key: CIDR. `tunnelEndpoint` empty: not behind a tunnel. */
-export interface IpcacheRow {
-  identity: number;
-  tunnelEndpoint: string;
-  encryptKey: number;
-  flags: number;
-}
-/** A program at a hook. Key: `dev/ingress` or `dev/egress`. `build` is the BPF object's content hash. */
-export interface AttachmentRow {
-  dev: string;
-  direction: 'ingress' | 'egress';
-  program: 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev';
-  build: string;
-}
-/** The program at the XDP hook of a native device. Key: link name. */
-export interface XdpAttachmentRow {
-  dev: string;
-  program: 'xdp_netdev';
-  /** `best-effort`: native where the device's driver can, else generic. */
-  mode: 'native' | 'generic' | 'best-effort';
-  build: string;
-}
-/** A program at a hook of a cgroup: it sees the sockets of the processes in it. Key: the hook, e.g. `connect4`. */
-export interface CgroupAttachmentRow {
-  /** Directory of cgroup v2. */
-  cgroup: string;
-  program: string;
-  build: string;
-}
-/** A numeric identity is wanted for a label set (sorted `source:key=value` list). Key: its canonical text. */
-export interface IdentityClaimRow {
-  labels: Record<string, string>;
-  namespace: string;
-}
-/** An object we own on the API server. Key: `resource/[namespace/]name`. */
-export interface KubeObjectRow {
-  apiVersion: string;
-  kind: string;
-  metadata: { name: string; namespace?: string; labels?: Record<string, string>; ownerReferences?: unknown[] };
-  [field: string]: unknown;
-}
-/** An answer to a CNI request. Key: request id. */
-export interface CniReplyRow {
-  result?: unknown;
-  error?: { code: number; msg: string; details: string };
-}
-/** Wakes a machine. Key: `machine key/name`; fires once as `timer.fired`. */
-export interface TimerRow {
-  dueMs: number;
-}
-/** What must survive a restart of an endpoint. Key: `containerId/ifname`. Actual state is SQLite itself. */
-export interface LocalEndpointRow {
-  endpointId: number;
-  containerId: string;
-  netns: string;
-  ifname: string;
-  link: string;
-  mac: string;
-  podNamespace: string;
-  podName: string;
-  podUid: string;
-  ipv4: string;
-  ipv6: string;
-  identity: number;
-  labels: string[];
-  /** Of the `endpoints` map: what was enforced last is enforced until policy is known again. Absent in rows of before there was policy. */
-  flags?: number;
-  /** As when the endpoint was wired, so that it can be restored without the API server. */
-  gateway4: string;
-  gateway6: string;
-  mtu: number;
-}
+import type {
+  AddrRow,
+  AttachmentRow,
+  BackendRow,
+  BackendSetRow,
+  CgroupAttachmentRow,
+  CniReplyRow,
+  EndpointRow,
+  FrontendRow,
+  HealthCheckRow,
+  HealthProbeRow,
+  IdentityClaimRow,
+  IpcacheRow,
+  KubeObjectRow,
+  KubeStatusRow,
+  LinkRow,
+  LocalEndpointRow,
+  LocalPolicyRow,
+  NetdevRow,
+  NodeRow,
+  PolicyEntryRow,
+  PolicyMapRow,
+  RouteRow,
+  RuleRow,
+  SourceRangeRow,
+  SysctlRow,
+  TimerRow,
+  TunnelRow,
+  WireguardDeviceRow,
+  WireguardPeerRow,
+  XdpAttachmentRow,
+  XfrmPolicyRow,
+  XfrmStateRow,
+} from './rows.ts';
 
-/**
- * `backends` map. Key: `10.0.1.5:8080/TCP` or `[fd00::5]:8080/TCP`; see `backendKey`. The driver gives it its number, which it keeps
- * while the row is there. In place as long as any slice names it, terminating or not.
- */
-export interface BackendRow {
-  address: string;
-  port: number;
-  protocol: Protocol;
-}
-export type Protocol = 'TCP' | 'UDP' | 'SCTP';
-/**
- * The backends that new connections are spread over: `backend_sets`, `backend_slots`, `affinity_matches` and, for Maglev, `maglev` maps.
- * Key: `namespace/service:portName/IPv4` or `…/IPv6`, with `/local` for those of this node only; shared by the frontends of a port.
- */
-export interface BackendSetRow {
-  /** Keys of `bpf.backends`, sorted: every node builds the same Maglev table. Empty: new connections are refused. */
-  backends: string[];
-  /** Slots of the Maglev table, a prime of `maglevSizes`; 0: random choice. */
-  maglevSize: number;
-  /** Seconds; 0: no session affinity. */
-  affinityTimeout: number;
-}
-/** `frontends` map. Key: `10.96.0.10:53/UDP` or `[fd00::a]:53/UDP`; see `frontendKey`. */
-export interface FrontendRow {
-  type: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalIP' | 'HostPort';
-  /** `namespace/name`; of a HostPort the pod's. */
-  service: string;
-  portName: string;
-  /** Key of `bpf.backend-sets` for connections from this node: its pods and its host processes. */
-  internalSet: string;
-  /** The same for connections from outside the node. */
-  externalSet: string;
-  /** externalTrafficPolicy Local: the client's address is kept, the packet is never sent on to another node. */
-  externalLocal: boolean;
-  /** Only clients in `bpf.source-ranges` of this frontend. */
-  sourceRanges: boolean;
-  /** How packets from outside reach a backend on another node. */
-  forwarding: 'snat' | 'dsr';
-}
-/** `source_ranges` map. Key: `frontendKey|cidr`. */
-export interface SourceRangeRow {
-  frontend: string;
-  cidr: string;
-}
-/** HTTP on a health check node port, as kube-proxy serves it. Key: port number. */
-export interface HealthCheckRow {
-  namespace: string;
-  service: string;
-  localEndpoints: number;
-}
-/** The last valid version of a policy object that is not valid as it is. Key: `kind/namespace/name`. Actual state is SQLite itself. */
-export interface LocalPolicyRow {
-  /** `Policy` of policy/rule.ts. */
-  policy: unknown;
-}
-/** The status of an object that is not ours; fields that are not named stay. Key: `resource/[namespace/]name`. */
-export interface KubeStatusRow {
-  apiVersion: string;
-  kind: string;
-  metadata: { name: string; namespace?: string };
-  status: Record<string, unknown>;
-}
-/** The policy map of one endpoint. Key: endpoint id. */
-export interface PolicyMapRow {
-  entriesMax: number;
-}
-/**
- * One entry of an endpoint's policy map. Key: `endpointId|direction|identity|protocol|port`, see `policyEntryKey`; identity 0 is any,
- * protocol `ANY` and port `*` are wildcards, `8000/13` are the ports that share the first 13 bits with 8000, an ICMP type is a port.
- */
-export interface PolicyEntryRow {
-  deny: boolean;
-  /** Higher wins; see reference/policy-semantics.md, section 1. */
-  precedence: number;
-  /** Names the set of `origins` in verdict events: a hash of them, never 0. */
-  cookie: number;
-  /** Policy objects that this entry comes from, as `kind/namespace/name`, sorted. */
-  origins: string[];
-}
+export { canonical } from './canonical.ts';
+export * from './rows.ts';
 
 export interface Tables {
   'local.endpoints': LocalEndpointRow;
   'local.policies': LocalPolicyRow;
   sysctls: SysctlRow;
   links: LinkRow;
+  tunnels: TunnelRow;
+  'wireguard.devices': WireguardDeviceRow;
+  'wireguard.peers': WireguardPeerRow;
   attachments: AttachmentRow;
   addrs: AddrRow;
   routes: RouteRow;
+  rules: RuleRow;
+  'xfrm.states': XfrmStateRow;
+  'xfrm.policies': XfrmPolicyRow;
   'bpf.netdevs': NetdevRow;
+  'bpf.nodes': NodeRow;
   'bpf.ipcache': IpcacheRow;
   'bpf.endpoints': EndpointRow;
   'bpf.policy-maps': PolicyMapRow;
@@ -230,6 +72,7 @@ export interface Tables {
   'xdp.attachments': XdpAttachmentRow;
   'bpf.source-ranges': SourceRangeRow;
   'health.checks': HealthCheckRow;
+  'health.probes': HealthProbeRow;
   'identity.claims': IdentityClaimRow;
   'kube.objects': KubeObjectRow;
   'kube.status': KubeStatusRow;
@@ -263,6 +106,7 @@ export interface TableDef {
 }
 
 const NODE = ['local', 'links', 'kube/nodes'] as const;
+const NODES = [...NODE, 'kube/ciliumnodes'] as const;
 const ENDPOINTS = ['local'] as const;
 const SERVICES = ['local', 'links', 'kube/services', 'kube/endpointslices', 'kube/nodes', 'kube/pods'] as const;
 const POLICIES = [
@@ -303,6 +147,14 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     sources: [...ENDPOINTS, ...NODE],
     doc: 'virtual links of pods and of the node',
   },
+  tunnels: { rank: 10, lane: 'kernel', durable: true, sources: NODE, doc: 'links to other nodes that encapsulate' },
+  'wireguard.devices': {
+    rank: 11,
+    lane: 'kernel',
+    durable: true,
+    sources: NODE,
+    doc: 'links to other nodes that encrypt',
+  },
   attachments: {
     rank: 12,
     // A pod's link is never there without its programs: they are attached before it has addresses, and it goes before they do.
@@ -320,6 +172,17 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     sources: [...ENDPOINTS, ...NODE],
     doc: 'routes to pods and inside pods',
   },
+  rules: { rank: 31, lane: 'kernel', durable: true, sources: NODE, doc: 'rules of policy routing' },
+  // Whatever encrypts is there before an address of the ipcache asks for it.
+  'xfrm.states': {
+    rank: 33,
+    lane: 'kernel',
+    durable: true,
+    sources: NODES,
+    doc: 'IPsec associations with other nodes',
+  },
+  'xfrm.policies': { rank: 34, lane: 'kernel', durable: true, sources: NODES, doc: 'what IPsec encrypts' },
+  'wireguard.peers': { rank: 35, lane: 'kernel', durable: true, sources: NODES, doc: 'other nodes behind WireGuard' },
   'bpf.netdevs': {
     rank: 40,
     lane: 'kernel',
@@ -327,6 +190,14 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     sources: NODE,
     map: { name: 'netdevs', entriesMax: 512 },
     doc: 'native devices and the addresses they masquerade with',
+  },
+  'bpf.nodes': {
+    rank: 43,
+    lane: 'kernel',
+    durable: true,
+    sources: NODES,
+    map: { name: 'nodes', entriesMax: 16_384 },
+    doc: 'numbers of other nodes, as marks carry them',
   },
   'bpf.ipcache': {
     // After the policy entries: an address is not given a new identity before policy knows that identity.
@@ -410,6 +281,13 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     doc: 'programs that translate services in sockets',
   },
   'health.checks': { rank: 81, lane: 'edge', durable: false, sources: [], doc: 'health check node ports' },
+  'health.probes': {
+    rank: 82,
+    lane: 'edge',
+    durable: false,
+    sources: [],
+    doc: 'other nodes that are asked whether they are there',
+  },
   'identity.claims': {
     rank: 60,
     lane: 'kube',
@@ -441,39 +319,4 @@ export const tableNames = Object.keys(tables) as TableName[];
 
 export function isTableName(name: string): name is TableName {
   return Object.hasOwn(tables, name);
-}
-
-export const addrKey = (row: AddrRow): string => `${row.netns ? `${row.netns}|` : ''}${row.dev}|${row.address}`;
-/** `10.0.0.1:80/TCP`, `[fd00::1]:80/TCP`. */
-export const backendKey = ({ address, port, protocol }: BackendRow): string =>
-  `${address.includes(':') ? `[${address}]` : address}:${port}/${protocol}`;
-export const frontendKey = backendKey;
-export const policyEntryKey = (
-  endpointId: number,
-  direction: 'ingress' | 'egress',
-  identity: number,
-  protocol: string,
-  port: string,
-): string => `${endpointId}|${direction}|${identity}|${protocol}|${port}`;
-export const routeKey = (row: RouteRow): string => `${row.netns ? `${row.netns}|` : ''}${row.dst}`;
-
-/** JSON with sorted keys: equal values have equal text. */
-export function canonical(value: unknown): string {
-  return JSON.stringify(ordered(value));
-}
-
-/** Plain JSON with its keys in order; what is in order already is not copied. */
-function ordered(value: unknown): unknown {
-  if (value === null || typeof value !== 'object') return value;
-  if (Array.isArray(value)) return value.map(ordered);
-  const object = value as Record<string, unknown>;
-  if (typeof object['toJSON'] === 'function') return ordered(object['toJSON']());
-  const keys = Object.keys(object);
-  let isOrdered = true;
-  for (let i = 0; i < keys.length && isOrdered; i++) {
-    const inner = object[keys[i] as string];
-    isOrdered =
-      (i === 0 || (keys[i - 1] as string) < (keys[i] as string)) && (inner === null || typeof inner !== 'object');
-  }
-  return isOrdered ? object : Object.fromEntries(keys.sort().map((key) => [key, ordered(object[key])]));
 }
