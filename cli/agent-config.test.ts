@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { cgroup2Mount } from '../datapath/cgroup2.ts';
 import { parseAgentConfig } from './agent-config.ts';
+import { networkFacts } from './network-config.ts';
 import { policyDefaults, serviceFacts, servicesDefaults } from './services-config.ts';
 
 const parse = (fields: object) => parseAgentConfig({ nodeName: 'node-1', ...fields }, 'agent.json');
@@ -32,9 +33,43 @@ describe('sections of the configuration', () => {
     [{ services: [] }, 'field services is [], expected object'],
     [{ services: null }, 'field services is null, expected object'],
     [{ policy: { enforcement: true } }, 'field policy.enforcement is true, expected string'],
+    [{ routing: { mode: 'ipip' } }, 'field routing.mode is "ipip", expected native | vxlan | geneve'],
+    [{ routing: { mode: 'vxlan', tunnelPort: 70_000 } }, 'field routing.tunnelPort is 70000, expected a port, or 0'],
+    [
+      { routing: { mode: 'vxlan', autoDirectNodeRoutes: true } },
+      'field routing.autoDirectNodeRoutes is true, expected false with routing.mode vxlan',
+    ],
+    [{ encryption: { type: 'tls' } }, 'field encryption.type is "tls", expected none | wireguard | ipsec'],
+    [{ encryption: { strict: true } }, 'field encryption.strict is true, expected false with encryption.type none'],
+    [
+      { encryption: { type: 'ipsec', nodeEncryption: true } },
+      'field encryption.nodeEncryption is true, expected false with encryption.type ipsec',
+    ],
+    [{ encryption: { ipsecSecret: 'keys' } }, 'field encryption.ipsecSecret is "keys", expected NAMESPACE/NAME'],
+    [{ encryption: { wireguardPort: 0 } }, 'field encryption.wireguardPort is 0, expected a port'],
+    [{ health: { intervalMs: 5 } }, 'field health.intervalMs is 5, expected milliseconds from 100'],
+    [{ health: { port: 1.5 } }, 'field health.port is 1.5, expected a port'],
     [{ mtu: '1500' }, 'field mtu is "1500", expected number'],
   ])('%j is refused', (fields, message) => {
     expect(() => parse(fields)).toThrow(`agent config agent.json: ${message}`);
+  });
+});
+
+describe('what machines know of how nodes are reached', () => {
+  test('the tunnel has its usual port unless told', () => {
+    const portOf = (routing: object) => networkFacts(parse({ routing })).routing.tunnelPort;
+    expect([portOf({}), portOf({ mode: 'vxlan' }), portOf({ mode: 'geneve' })]).toEqual([0, 8472, 6081]);
+    expect(portOf({ mode: 'vxlan', tunnelPort: 4789 })).toBe(4789);
+  });
+
+  test('where keys come from is not for machines', () => {
+    expect(networkFacts(parse({ encryption: { type: 'ipsec' } })).encryption).toEqual({
+      type: 'ipsec',
+      strict: false,
+      nodeEncryption: false,
+      wireguardPort: 51_871,
+      rotationGraceMs: 300_000,
+    });
   });
 });
 

@@ -2,6 +2,16 @@
 import { readFileSync } from 'node:fs';
 import { type HubbleConfig, hubbleDefaults, hubbleTrouble, listenTrouble } from './hubble-config.ts';
 import {
+  type EncryptionConfig,
+  encryptionDefaults,
+  type HealthConfig,
+  healthDefaults,
+  networkChoices,
+  networkTrouble,
+  type RoutingConfig,
+  routingDefaults,
+} from './network-config.ts';
+import {
   choices,
   type PolicyConfig,
   policyDefaults,
@@ -37,6 +47,9 @@ export interface AgentConfig {
   maps: Record<string, number>;
   services: ServicesConfig;
   policy: PolicyConfig;
+  routing: RoutingConfig;
+  encryption: EncryptionConfig;
+  health: HealthConfig;
   hubble: HubbleConfig;
   /** `listen`: HOST:PORT of Prometheus' metrics; empty: only on the debug endpoint, at /metrics. */
   metrics: { listen: string };
@@ -63,11 +76,22 @@ const defaults: AgentConfig = {
   maps: {},
   services: servicesDefaults,
   policy: policyDefaults,
+  routing: routingDefaults,
+  encryption: encryptionDefaults,
+  health: healthDefaults,
   hubble: hubbleDefaults,
   metrics: { listen: '' },
 };
 /** Sections whose fields are checked one by one; the others are taken as they are. */
-const sections: ReadonlySet<string> = new Set(['services', 'policy', 'hubble', 'metrics']);
+const sections: ReadonlySet<string> = new Set([
+  'services',
+  'policy',
+  'routing',
+  'encryption',
+  'health',
+  'hubble',
+  'metrics',
+]);
 
 /** Throws with the file, the field, the value and what was expected. */
 export function loadAgentConfig(path: string): AgentConfig {
@@ -93,6 +117,7 @@ export function parseAgentConfig(raw: unknown, path: string): AgentConfig {
   config.hubble.socket ||= `${config.stateDir}/hubble.sock`;
   const trouble =
     servicesTrouble(config.services) ||
+    networkTrouble(config) ||
     hubbleTrouble(config.hubble) ||
     listenTrouble('metrics.listen', config.metrics.listen);
   if (trouble) throw new Error(`agent config ${path}: ${trouble}`);
@@ -118,7 +143,7 @@ function checked(raw: Fields, known: Fields, path: string, prefix: string): Fiel
     if (kind !== kindOf(value) || value === null) {
       throw new Error(`agent config ${path}: field ${name} is ${JSON.stringify(value)}, expected ${kind}`);
     }
-    const allowed = choices[name];
+    const allowed = choices[name] ?? networkChoices[name];
     if (allowed && !allowed.includes(value as string)) {
       throw new Error(
         `agent config ${path}: field ${name} is ${JSON.stringify(value)}, expected ${allowed.join(' | ')}`,

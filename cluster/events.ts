@@ -67,6 +67,46 @@ export interface AgentFacts {
   services?: ServiceFacts;
   /** Absent in recordings of before there were policies: nothing is enforced, and nobody waits for policy. */
   policy?: PolicyFacts;
+  /** Absent in recordings of before there were many nodes: native, nothing encrypted, nobody probed. */
+  routing?: RoutingFacts;
+  encryption?: EncryptionFacts;
+  health?: HealthFacts;
+  /** Changes with each boot of the machine; published for other nodes. */
+  bootId?: string;
+}
+
+/** How pods of other nodes are reached. */
+export interface RoutingFacts {
+  /** native: the network between the nodes knows where pods are, or `autoDirectNodeRoutes` makes that so. */
+  mode: 'native' | 'vxlan' | 'geneve';
+  /** UDP port of the tunnel; 0 with mode native. */
+  tunnelPort: number;
+  /** Family of the node addresses that tunnels and encryption run between; auto: IPv4 where both ends have it. */
+  underlay: 'ipv4' | 'ipv6' | 'auto';
+  /** A route to each node's pod range by way of that node, which must be on a network of this one's. */
+  autoDirectNodeRoutes: boolean;
+  /** What is in them is not masqueraded, and the network routes it; empty: pods leave the cluster everywhere else. */
+  nativeCidr4: string;
+  nativeCidr6: string;
+}
+
+export interface EncryptionFacts {
+  type: 'none' | 'wireguard' | 'ipsec';
+  /** Pod traffic is never sent in clear to another node, also while its keys are not known. */
+  strict: boolean;
+  /** What nodes themselves send to each other is encrypted too (WireGuard). */
+  nodeEncryption: boolean;
+  wireguardPort: number;
+  /** A key that was replaced is accepted for so long. */
+  rotationGraceMs: number;
+}
+
+export interface HealthFacts {
+  enabled: boolean;
+  /** Between two probes of one address. */
+  intervalMs: number;
+  /** HTTP of the agent and of its health endpoint. */
+  port: number;
 }
 
 export interface PolicyFacts {
@@ -156,6 +196,8 @@ export interface LocalRestored {
   endpoints: LocalEndpointRow[];
   /** Local identities of CIDRs, by CIDR: connections and map entries name them, so they keep their numbers. */
   cidrIdentities?: Record<string, number>;
+  /** Keys of IPsec that associations in the kernel have, the oldest first. */
+  ipsecKeys?: IpsecKey[];
   /** Last valid versions of policies that were not valid. */
   policies?: LocalPolicyRow[];
 }
@@ -193,6 +235,32 @@ export interface TimerFired {
   key: string;
 }
 
+/** This node's WireGuard key pair, made at the first start or replaced since: its public half. */
+export interface WireguardKeyed {
+  type: 'wireguard.keyed';
+  publicKey: string;
+}
+
+/** The keys of IPsec's Secret, without the keys: the last one is to be used, the others are accepted. */
+export interface IpsecKeyed {
+  type: 'ipsec.keyed';
+  keys: IpsecKey[];
+}
+export interface IpsecKey {
+  /** 1 to 15; it is the SPI. */
+  id: number;
+  /** So that another key with the same id is seen to be another. */
+  fingerprint: string;
+}
+
+/** What probing a node found: said when an answer differs from what was said last of its probe. */
+export interface HealthProbed {
+  type: 'health.probed';
+  node: string;
+  /** `probe` is the key of its row in `health.probes`; no error: it answered. */
+  results: { probe: string; error?: string }[];
+}
+
 export type ClusterEvent =
   | KubeUpserted
   | KubeDeleted
@@ -205,7 +273,10 @@ export type ClusterEvent =
   | LocalRestored
   | OpsDone
   | Observed
-  | TimerFired;
+  | TimerFired
+  | WireguardKeyed
+  | IpsecKeyed
+  | HealthProbed;
 
 /** One line of the log. `at` is wall-clock milliseconds since the epoch, taken when the event entered the queue. */
 export interface LogEntry {
@@ -273,6 +344,12 @@ export function topicsOf(event: ClusterEvent): TopicRef[] {
       return [{ topic: `source/${event.source}`, fact: event.source }];
     case 'timer.fired':
       return [{ topic: `timer/${event.key}` }];
+    case 'wireguard.keyed':
+      return [{ topic: 'wireguard-key', fact: 'key' }];
+    case 'ipsec.keyed':
+      return [{ topic: 'ipsec-keys', fact: 'keys' }];
+    case 'health.probed':
+      return [{ topic: `health/${event.node}` }];
     case 'ops.done':
     case 'observed':
       return [];

@@ -62,6 +62,9 @@ const FIELDS: { readonly [T in ClusterEvent['type']]: Readonly<Record<string, Sh
   'ops.done': { results: 'list' },
   observed: { table: 'text', changes: 'list' },
   'timer.fired': { key: 'text' },
+  'wireguard.keyed': { publicKey: 'text' },
+  'ipsec.keyed': { keys: 'list' },
+  'health.probed': { node: 'text', results: 'list' },
 };
 
 function shapeOf(value: unknown): Shape | 'nothing' | 'something else' {

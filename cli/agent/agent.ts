@@ -28,6 +28,7 @@ import { Loop } from '../../reconcilers/loop.ts';
 import { Store } from '../../state/store.ts';
 import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
+import { networkFacts } from '../network-config.ts';
 import { cniHandlers } from './cni-handlers.ts';
 import { agentHubble } from './hubble.ts';
 import { kubeEvents } from './kube-sources.ts';
@@ -59,6 +60,7 @@ function facts(config: AgentConfig, datapathBuild: string, services: ServiceFact
     datapathBuild,
     services,
     policy: policyFacts(config),
+    ...networkFacts(config),
   };
 }
 
