@@ -7,7 +7,7 @@ import type { KubeObject } from '../cluster/events.ts';
 import { isKubectlOutput, readKubectl, type WatchItem } from '../cluster/kubectl-watch.ts';
 import { replayObjects } from './imported.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'axt-imported-'));
+const directory = mkdtempSync(join(tmpdir(), `axt-${process.pid}-imported-`));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 let files = 0;

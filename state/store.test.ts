@@ -10,7 +10,7 @@ import { Store } from './store.ts';
 let dir: string;
 let path: string;
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'axt-store-'));
+  dir = mkdtempSync(join(tmpdir(), `axt-${process.pid}-store-`));
   path = join(dir, 'state.db');
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));

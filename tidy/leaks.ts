@@ -1,10 +1,12 @@
 /**
- * Fails a test run that leaves anything behind: a namespace, link, bpffs pin or process.
+ * Fails a test run that leaves anything behind: a namespace, link, bpffs pin, temporary file or process.
  *
  * - Tests name what they make `axt-<pid>-…`, pid being their worker's; so parallel runs do not blame each other.
  * - Processes are known by an environment variable that they inherit from the run.
  */
+
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const marker = 'AXONEME_TEST_RUN';
@@ -49,6 +51,7 @@ function things(): string[] {
     ...named('bpffs', '/sys/fs/bpf', true),
     ...named('cgroup', '/sys/fs/cgroup/unified'),
     ...named('cgroup', '/sys/fs/cgroup'),
+    ...named('file', tmpdir()),
   ];
 }
 

@@ -1,27 +1,25 @@
-/** Compiles variants of small.bpf.c, each once per process. */
+/** Compiles variants of small.bpf.c, each once for as long as its source stays as it is. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { arch, tmpdir } from 'node:os';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
+import { arch } from 'node:os';
 import { join } from 'node:path';
 
 const source = join(import.meta.dirname, 'small.bpf.c');
+const cache = join(import.meta.dirname, '../../node_modules/.cache/small-objects');
 const multiarch = arch() === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu';
-const objects = new Map<string, string>();
-let folder: string | undefined;
+const flags = ['-g', '-O2', '-target', 'bpf', '-mcpu=v3', `-I/usr/include/${multiarch}`];
 
 /** Of definitions like `VARIANT=1` or `LAYOUT`; the path of the object. */
 export function smallObject(...definitions: string[]): string {
-  const key = definitions.join(',');
-  const known = objects.get(key);
-  if (known) return known;
-  if (!folder) {
-    const made = mkdtempSync(join(tmpdir(), 'axt-'));
-    folder = made;
-    process.on('exit', () => rmSync(made, { recursive: true, force: true }));
-  }
-  const path = join(folder, `small-${objects.size}.o`);
-  const flags = ['-g', '-O2', '-target', 'bpf', '-mcpu=v3', `-I/usr/include/${multiarch}`];
-  execFileSync('clang-19', [...flags, ...definitions.map((text) => `-D${text}`), '-c', source, '-o', path]);
-  objects.set(key, path);
+  const defined = definitions.map((text) => `-D${text}`);
+  const hash = createHash('sha256').update(readFileSync(source)).update([...flags, ...defined].join('\0'));
+  const path = join(cache, `${hash.digest('hex').slice(0, 16)}.o`);
+  if (existsSync(path)) return path;
+  mkdirSync(cache, { recursive: true });
+  // Several test workers may do this at once: each makes its own, the last rename stays.
+  const made = `${path}.${process.pid}`;
+  execFileSync('clang-19', [...flags, ...defined, '-c', source, '-o', made]);
+  renameSync(made, path);
   return path;
 }

@@ -20,7 +20,7 @@ import { PROTO_FILES, PROTO_OPTIONS } from './service.ts';
 type Message = any;
 
 const root = loadPackageDefinition(loadSync(PROTO_FILES, PROTO_OPTIONS)) as Message;
-const directory = mkdtempSync(join(tmpdir(), 'axt-hubble-'));
+const directory = mkdtempSync(join(tmpdir(), `axt-${process.pid}-hubble-`));
 const CAPACITY = 15;
 const events$ = new Subject<DatapathEvent>();
 const engine = new Engine(kinds, { rows: () => [], write: () => {} });

@@ -90,7 +90,7 @@ it('shows what is dropped, and why', async () => {
 }, 30_000);
 
 it('goes into a sysdump, which a dead agent cannot prevent', async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'axt-sysdump-'));
+  const directory = mkdtempSync(join(tmpdir(), `axt-${process.pid}-sysdump-`));
   const dump = async (file: string): Promise<string> => {
     const { code, stderr } = await run(AXONEME, [
       'sysdump',
