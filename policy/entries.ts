@@ -44,6 +44,11 @@ export function rulingsOf(contributions: readonly Contribution[], any?: Rulings)
       else if (known.precedence === precedence) all.set(key, { precedence, origins: including(known.origins, origin) });
     }
   }
+  return fewest(all, any);
+}
+
+/** Those that make a difference. */
+export function fewest(all: Rulings, any?: Rulings): Rulings {
   const minimal = new Map<PortKey, Ruling>();
   for (const key of [...all.keys()].sort(byBreadth)) {
     const ruling = all.get(key) as Ruling;

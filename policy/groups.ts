@@ -53,35 +53,61 @@ export function identitiesOf(state: PolicyState, endpointId: number): number[] {
 /** Entries of one group, in a fixed order: broad to narrow. */
 export function entries(state: PolicyState, endpointId: number, identity: number): PolicyEntry[] {
   const found: PolicyEntry[] = [];
-  const record = state.tables.subjects.get(endpointId);
-  if (!record) return found;
-  for (const direction of directions) {
-    if (!isEnforced(state, record, direction)) continue;
-    const parts =
-      identity === ANYBODY
-        ? partsForAnybody(record[direction], allowsByDefault(state, record, direction))
-        : partsFor(state, record[direction], identity);
-    for (const { protocol, port, deny, precedence, cookie, origins } of parts)
-      found.push({ direction, identity, protocol, port, deny, precedence, cookie, origins });
-  }
+  for (const direction of directions)
+    for (const part of groupOf(state, endpointId, direction, identity)?.parts ?? none)
+      found.push(entryOf(direction, identity, part));
   return found;
+}
+
+/** How many `entries` there are. */
+export function entryCount(state: PolicyState, endpointId: number, identity: number): number {
+  let count = 0;
+  for (const direction of directions) count += groupOf(state, endpointId, direction, identity)?.parts.length ?? 0;
+  return count;
 }
 
 /** An entry but for where it goes. */
 type Part = Omit<PolicyEntry, 'direction' | 'identity'>;
 
+/** What one direction of an endpoint says of one identity, as rulings and as what entries are made of. */
+export interface Group {
+  rulings: Rulings;
+  parts: readonly Part[];
+}
+
+/** Undefined: the direction is not enforced, or nobody knows the endpoint. One object as long as nothing changes. */
+export function groupOf(
+  state: PolicyState,
+  endpointId: number,
+  direction: Direction,
+  identity: number,
+): Group | undefined {
+  const record = state.tables.subjects.get(endpointId);
+  if (!record || !isEnforced(state, record, direction)) return undefined;
+  return identity === ANYBODY
+    ? forAnybody(record[direction], allowsByDefault(state, record, direction))
+    : forIdentity(state, record[direction], identity);
+}
+
+export function entryOf(direction: Direction, identity: number, part: Part): PolicyEntry {
+  const { protocol, port, deny, precedence, cookie, origins } = part;
+  return { direction, identity, protocol, port, deny, precedence, cookie, origins };
+}
+
 /** What was worked out for a direction; it is true as long as the direction is that very object. */
 interface Known {
   anybody?: Rulings;
+  /** With the allowance of all, and without. */
+  forAnybody: [Group | undefined, Group | undefined];
   /** By the selectors that match an identity, and its ports that are named; by what is said, if that is one thing alone. */
-  bySelectors: Map<string | Said, readonly Part[]>;
+  bySelectors: Map<string | Said, Group>;
 }
 const known = new WeakMap<DirectionState, Known>();
 
 function knownOf(direction: DirectionState): Known {
   let found = known.get(direction);
   if (!found) {
-    found = { bySelectors: new Map() };
+    found = { bySelectors: new Map(), forAnybody: [undefined, undefined] };
     known.set(direction, found);
   }
   return found;
@@ -94,21 +120,29 @@ export function rulingsForAnybody(direction: DirectionState): Rulings {
 }
 
 /** The allowance of all goes where nothing of the rules' own is as broad. */
-function partsForAnybody(direction: DirectionState, allowsAll: boolean): Part[] {
-  const rulings = rulingsForAnybody(direction);
-  const byDefault = { precedence: DEFAULT_ALLOW_PRECEDENCE, origins: [] };
-  return [...(allowsAll && !rulings.has(ALL_TRAFFIC) ? [partOf(ALL_TRAFFIC, byDefault)] : []), ...partsOf(rulings)];
+function forAnybody(direction: DirectionState, allowsAll: boolean): Group {
+  const memo = knownOf(direction).forAnybody;
+  const known = memo[allowsAll ? 1 : 0];
+  if (known) return known;
+  const own = rulingsForAnybody(direction);
+  const byDefault: Ruling = { precedence: DEFAULT_ALLOW_PRECEDENCE, origins: [] };
+  const group = groupFrom(
+    allowsAll && !own.has(ALL_TRAFFIC) ? new Map<PortKey, Ruling>([[ALL_TRAFFIC, byDefault], ...own]) : own,
+  );
+  memo[allowsAll ? 1 : 0] = group;
+  return group;
 }
 
 const none: readonly Part[] = [];
+const nothing: Group = { rulings: new Map(), parts: none };
 
-function partsFor(state: PolicyState, direction: DirectionState, identity: number): readonly Part[] {
+function forIdentity(state: PolicyState, direction: DirectionState, identity: number): Group {
   const { bySelector } = direction;
   const record = bySelector.size > 0 ? state.tables.identities.get(identity) : undefined;
-  if (!record) return none;
+  if (!record) return nothing;
   const ids: number[] = [];
   for (const id of record.selectors) if (bySelector.has(id)) ids.push(id);
-  if (ids.length === 0) return none;
+  if (ids.length === 0) return nothing;
   const said = new Set<Said>();
   for (const id of ids) for (const one of bySelector.get(id) ?? []) said.add(one);
   const { namedPorts = [] } = record.identity;
@@ -116,16 +150,19 @@ function partsFor(state: PolicyState, direction: DirectionState, identity: numbe
   const isAlone = only !== undefined && said.size === 1 && (only.named.length === 0 || namedPorts.length === 0);
   const key = isAlone ? only : `${ids.join()}${namedPorts.length > 0 ? JSON.stringify(namedPorts) : ''}`;
   const { bySelectors } = knownOf(direction);
-  let parts = bySelectors.get(key);
-  if (!parts) {
+  let group = bySelectors.get(key);
+  if (!group) {
     const local = [...said].map((one) => withPorts(one, namedPorts));
-    parts = partsOf(rulingsOf(local, rulingsForAnybody(direction)));
-    bySelectors.set(key, parts);
+    group = groupFrom(rulingsOf(local, rulingsForAnybody(direction)));
+    bySelectors.set(key, group);
   }
-  return parts;
+  return group;
 }
 
-const partsOf = (rulings: Rulings): Part[] => [...rulings].map(([key, ruling]) => partOf(key, ruling));
+export const groupFrom = (rulings: Rulings): Group => ({
+  rulings,
+  parts: [...rulings].map(([key, ruling]) => partOf(key, ruling)),
+});
 
 function withPorts(contribution: Said, namedPorts: readonly NamedPort[]): Contribution {
   const { named, keys } = contribution;

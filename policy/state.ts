@@ -97,6 +97,8 @@ export interface Draft extends Tables {
   /** Selectors whose contributions may have changed, by endpoint id and direction. */
   changedSelectors: Map<number, { ingress: Set<number>; egress: Set<number> }>;
   changedIdentities: Set<number>;
+  /** That came, went or were replaced. */
+  changedSubjects: Set<number>;
   changedPrefixes: Set<string>;
 }
 
@@ -106,11 +108,12 @@ export const draftOf = (before: PolicyState): Draft => ({
   edit: new Edit(),
   changedSelectors: new Map(),
   changedIdentities: new Set(),
+  changedSubjects: new Set(),
   changedPrefixes: new Set(),
 });
 
 export function finished(draft: Draft): PolicyState {
-  const { before, edit, changedSelectors, changedIdentities, changedPrefixes, ...tables } = draft;
+  const { before, edit, changedSelectors, changedIdentities, changedSubjects, changedPrefixes, ...tables } = draft;
   return new PolicyState(tables);
 }
 

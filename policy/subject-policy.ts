@@ -22,6 +22,7 @@ export function addSubject(draft: Draft, subject: Subject): void {
   const prepared = prepare(subject);
   const record = { subject, prepared, ingress: noRules(), egress: noRules() };
   draft.subjects = draft.subjects.set(subject.endpointId, record, draft.edit);
+  draft.changedSubjects.add(subject.endpointId);
   for (const policy of policiesNear(draft, prepared)) replacePolicyAt(draft, subject.endpointId, undefined, policy);
 }
 
@@ -30,6 +31,7 @@ export function removeSubject(draft: Draft, endpointId: number): void {
   if (!record) return;
   for (const policy of policiesNear(draft, record.prepared)) replacePolicyAt(draft, endpointId, policy, undefined);
   draft.subjects = draft.subjects.delete(endpointId, draft.edit);
+  draft.changedSubjects.add(endpointId);
 }
 
 /** Policies that could be about the subject. */

@@ -24,7 +24,7 @@ export function touchedBy(draft: Draft, after: PolicyState): Touched {
   const isAll = canonical(before.tables.config) !== canonical(after.tables.config);
   const endpoints = isAll
     ? new Set([...before.tables.subjects.keys(), ...after.tables.subjects.keys(), ...draft.changedSelectors.keys()])
-    : new Set([...draft.changedSelectors.keys(), ...replacedSubjects(draft)]);
+    : new Set([...draft.changedSelectors.keys(), ...draft.changedSubjects]);
   for (const endpointId of endpoints) {
     const [old, young] = [before, after].map(({ tables }) => tables.subjects.get(endpointId));
     if (!old && !young) continue;
@@ -50,15 +50,6 @@ export function touchedBy(draft: Draft, after: PolicyState): Touched {
     prefixesAdded: changed.filter((cidr) => needed(after, cidr) && !needed(before, cidr)),
     prefixesRemoved: changed.filter((cidr) => needed(before, cidr) && !needed(after, cidr)),
   };
-}
-
-/** Came or went without any policy being about them. */
-function replacedSubjects({ before, subjects }: Draft): number[] {
-  const old = before.tables.subjects;
-  if (old === subjects) return [];
-  return [...new Set([...old.keys(), ...subjects.keys()])].filter(
-    (id) => old.get(id)?.prepared !== subjects.get(id)?.prepared,
-  );
 }
 
 interface DirectionChange {

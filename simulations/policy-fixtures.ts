@@ -34,10 +34,17 @@ export function parsed(kubeObject: KubeObject): Policy {
 }
 
 /** The verdict of the map: the entry that the kernel finds, and with its precedence. */
-export function lookup(state: PolicyState, question: VerdictQuestion): 'allowed' | 'denied' | 'none' {
-  const { endpointId, direction, identity } = question;
+export const lookup = (state: PolicyState, question: VerdictQuestion): 'allowed' | 'denied' | 'none' =>
+  lookupIn((identity) => entries(state, question.endpointId, identity), question);
+
+/** The same in any map: entries by identity. */
+export function lookupIn(
+  entriesFor: (identity: number) => readonly PolicyEntry[],
+  question: VerdictQuestion,
+): 'allowed' | 'denied' | 'none' {
+  const { direction, identity } = question;
   const longest = (of: number): PolicyEntry | undefined =>
-    entries(state, endpointId, of)
+    entriesFor(of)
       .filter((entry) => entry.direction === direction && isHit(entry, question))
       .sort((a, b) => bitsOf(b) - bitsOf(a))[0];
   const exact = identity === 0 ? undefined : longest(identity);
