@@ -79,6 +79,8 @@ export interface Kind {
   groups?: {
     touched(snapshot: AnyMachineSnapshot): readonly string[];
     rows(snapshot: AnyMachineSnapshot, group: string): readonly Row[];
+    /** Facts beside those of `facts`: a topic belongs to one group. */
+    facts?(snapshot: AnyMachineSnapshot, group: string): readonly Fact[];
   };
 }
 

@@ -8,7 +8,7 @@
  */
 import type { AnyMachineSnapshot } from 'xstate';
 import { type ClusterEvent, type TopicRef, topicsOf } from '../cluster/events.ts';
-import type { Birth, FactMessage, Kind, Message, Tell } from '../machines/machine.ts';
+import type { Birth, Fact, FactMessage, Kind, Message, Tell } from '../machines/machine.ts';
 import { initialTransition, transition } from '../machines/transition.ts';
 import { canonical, type Row } from '../state/tables.ts';
 import type { Cause, Transition } from './inspect.ts';
@@ -24,6 +24,8 @@ export interface Machine {
   snapshot: AnyMachineSnapshot;
   topics: ReadonlySet<string>;
   facts: Map<string, string>;
+  /** Facts of `Kind.groups`, by group; a group without facts is not there. */
+  groupFacts: Map<string, Map<string, string>>;
   rows: Set<RowEntry>;
   /** Rows of `Kind.groups`, by group. */
   groups: Map<string, Set<RowEntry>>;
@@ -117,6 +119,7 @@ export class Population {
       snapshot,
       topics: new Set(),
       facts: new Map(),
+      groupFacts: new Map(),
       rows: new Set(),
       groups: new Map(),
       unsettled: new Set(),
@@ -187,7 +190,7 @@ export class Population {
     const { kind, snapshot } = machine;
     const over = snapshot.status === 'done';
     this.#subscribe(machine, over ? [] : kind.topics(snapshot), cause);
-    this.#state(machine, over ? [] : (kind.facts?.(snapshot) ?? []));
+    machine.facts = this.#state(machine, machine.facts, over ? [] : (kind.facts?.(snapshot) ?? []));
     const state = nameOf(snapshot);
     const last = machine.history.at(-1);
     const by =
@@ -196,8 +199,12 @@ export class Population {
         : { machine: machine.key, from: state, to: state, on, cause };
     this.#keeper.rewrite(machine, over ? [] : kind.rows(snapshot), by);
     if (!kind.groups) return;
-    const touched = over ? [...machine.groups.keys()] : kind.groups.touched(snapshot);
+    const touched = over
+      ? new Set([...machine.groups.keys(), ...machine.groupFacts.keys()])
+      : kind.groups.touched(snapshot);
     for (const group of touched) {
+      const facts = over ? [] : (kind.groups.facts?.(snapshot, group) ?? []);
+      this.#stateGroup(machine, group, facts);
       this.#keeper.rewriteGroup(machine, group, over ? [] : kind.groups.rows(snapshot, group), by);
     }
   }
@@ -226,15 +233,24 @@ export class Population {
     }
   }
 
-  #state(machine: Machine, facts: readonly { topic: string; value: unknown }[]): void {
+  /** Says what of `facts` is news after `before`; returns what has been said, as text by topic. */
+  #state(machine: Machine, before: ReadonlyMap<string, string>, facts: readonly Fact[]): Map<string, string> {
     const now = new Map(facts.map(({ topic, value }) => [topic, canonical(value)]));
-    for (const topic of machine.facts.keys()) {
+    for (const topic of before.keys()) {
       if (!now.has(topic)) this.#fact(machine, topic, undefined);
     }
     for (const { topic, value } of facts) {
-      if (machine.facts.get(topic) !== now.get(topic)) this.#fact(machine, topic, value);
+      if (before.get(topic) !== now.get(topic)) this.#fact(machine, topic, value);
     }
-    machine.facts = now;
+    return now;
+  }
+
+  #stateGroup(machine: Machine, group: string, facts: readonly Fact[]): void {
+    const before = machine.groupFacts.get(group);
+    if (!before && facts.length === 0) return;
+    const now = this.#state(machine, before ?? new Map(), facts);
+    if (now.size > 0) machine.groupFacts.set(group, now);
+    else machine.groupFacts.delete(group);
   }
 
   #fact(machine: Machine, topic: string, value: unknown): void {
