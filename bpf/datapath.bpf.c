@@ -1,28 +1,19 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * The four programs of a node: two on the host side of every pod's veth, two on every native device.
+ * The programs of a node: two on the host side of every pod's veth, two on every native device, and those between nodes.
  *
- *   from_endpoint  tc ingress of lxc…     packets that leave a pod
- *   to_endpoint    tc egress of lxc…      packets that the node's stack sends to a pod
- *   from_netdev    tc ingress of eth…     packets from the network
- *   to_netdev      tc egress of eth…      packets to the network
+ *   from_endpoint   tc ingress of lxc…          packets that leave a pod
+ *   to_endpoint     tc egress of lxc…           packets that the node's stack sends to a pod
+ *   from_netdev     tc ingress of eth…          packets from the network
+ *   to_netdev       tc egress of eth…           packets to the network
+ *   from_overlay    tc ingress of cilium_vxlan, cilium_geneve: packets of other nodes, unwrapped
+ *   from_host       tc egress of cilium_host    packets of the node's stack to pods of other nodes, by tunnel
+ *   from_wireguard  tc ingress of cilium_wg0    packets of other nodes, decrypted
  *
  * A function that returns int returns a TC verdict, or DROPPED, which verdict() turns into one.
  */
-#include "lib/packet.h"
-
-#include "lib/conntrack.h"
-#include "lib/delivery.h"
-#include "lib/events.h"
-#include "lib/fragment.h"
-#include "lib/host.h"
-#include "lib/ipcache.h"
-#include "lib/lb.h"
-#include "lib/lb-netdev.h"
-#include "lib/lb-refuse.h"
-#include "lib/nat.h"
-#include "lib/neighbor.h"
-#include "lib/policy.h"
+#include "lib/egress.h"
+#include "lib/ingress.h"
 
 #undef SOURCE_FILE
 #define SOURCE_FILE SOURCE_DATAPATH
@@ -63,6 +54,15 @@ noinline_fn int service_from_endpoint(struct __sk_buff *skb, struct packet *p, s
 	return ret < 0 ? ret : SELECT_FOUND;
 }
 
+/* `dst`: the pod of this node that the packet is for now, or NULL. */
+inline_fn void destination_is(struct packet *p, const struct endpoint *dst)
+{
+	if (dst)
+		p->dst_identity = dst->identity;
+	else
+		look_up_destination(p);
+}
+
 /* The pod sends a packet: source check, both policies, and off it goes. */
 inline_fn int from_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 {
@@ -89,7 +89,7 @@ inline_fn int from_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 	trace_from(skb, p, TRACE_FROM_ENDPOINT);
 
 	dst = endpoint_of(&p->tuple.daddr);
-	p->dst_identity = dst ? dst->identity : identity_of(p, &p->tuple.daddr);
+	destination_is(p, dst);
 	if (!dst && addr_is_multicast(p, &p->tuple.daddr))
 		return DROP(p, DROP_UNKNOWN_L3);
 	ret = ct_lookup(skb, p, &entry);
@@ -102,7 +102,7 @@ inline_fn int from_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 		if (ret == SELECT_FOUND) {
 			entry = behind;
 			dst = endpoint_of(&p->tuple.daddr);
-			p->dst_identity = dst ? dst->identity : identity_of(p, &p->tuple.daddr);
+			destination_is(p, dst);
 		} else if (ret != SELECT_NONE) {
 			return ret;
 		}
@@ -165,24 +165,6 @@ int from_endpoint(struct __sk_buff *skb)
 	return verdict(skb, p, ret);
 }
 
-/* Ingress policy of a local endpoint, for packets whose source is not one. Returns whether a trace event is due, or DROPPED. */
-inline_fn int admit(struct __sk_buff *skb, struct packet *p, const struct endpoint *dst)
-{
-	struct ct_entry *entry;
-	int ret;
-
-	p->endpoint_id = dst->id;
-	p->dst_identity = dst->identity;
-	p->src_identity = identity_of(p, &p->tuple.saddr);
-	ret = ct_lookup(skb, p, &entry);
-	if (ret < 0)
-		return ret;
-	ret = policy_apply(skb, p, dst, DIRECTION_INGRESS, entry);
-	if (ret < 0)
-		return ret;
-	return ct_commit(p, entry);
-}
-
 inline_fn int to_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 {
 	const struct endpoint *dst;
@@ -220,49 +202,6 @@ int to_endpoint(struct __sk_buff *skb)
 	return verdict(skb, p, to_endpoint_ip(skb, p));
 }
 
-inline_fn int from_netdev_ip(struct __sk_buff *skb, struct packet *p)
-{
-	__u32 ifindex = skb->ifindex;
-	const struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &ifindex);
-	const struct endpoint *dst;
-	int ret, due;
-
-	if (!netdev)
-		return TC_ACT_OK;
-	pull_headers(skb);
-	/* What is broken is the stack's to judge unless it is for a pod, and then it cannot be. */
-	if (parse_ip(skb, p) < 0)
-		return TC_ACT_OK;
-	if (addr_equal(&p->tuple.daddr, p->ipv6 ? &netdev->ipv6 : &netdev->ipv4)) {
-		ret = nat_ingress(skb, p);
-		if (ret < 0)
-			return ret;
-	} else {
-		ret = 0;
-	}
-	dst = endpoint_of(&p->tuple.daddr);
-	if (!dst) {
-		ret = config.services ? service_from_netdev(skb, p, ret) : TC_ACT_OK;
-		return config.host_firewall && ret == TC_ACT_OK ? host_from_netdev(skb, p) : ret;
-	}
-	ret = fragment_track(p);
-	if (ret < 0)
-		return ret;
-	if (config.dsr) {
-		ret = dsr_learn(skb, p);
-		if (ret < 0)
-			return ret;
-	}
-	trace_from(skb, p, TRACE_FROM_NETWORK);
-	due = admit(skb, p, dst);
-	if (due < 0)
-		return due;
-	ret = service_restore(skb, p);
-	if (ret < 0)
-		return ret;
-	return to_local_endpoint(skb, p, dst, true, due);
-}
-
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
@@ -273,36 +212,6 @@ int from_netdev(struct __sk_buff *skb)
 	return verdict(skb, p, from_netdev_ip(skb, p));
 }
 
-inline_fn int to_netdev_ip(struct __sk_buff *skb, struct packet *p)
-{
-	__u32 ifindex = skb->ifindex;
-	const struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &ifindex);
-	int ret;
-
-	if (!netdev || is_translated(skb))
-		return TC_ACT_OK;
-	pull_headers(skb);
-	if (parse_ip(skb, p) < 0)
-		return TC_ACT_OK;
-	if (config.host_firewall && host_to_netdev(skb, p) < 0)
-		return DROPPED;
-	if (config.services && addr_equal(&p->tuple.saddr, p->ipv6 ? &netdev->ipv6 : &netdev->ipv4)) {
-		ret = service_to_netdev(skb, p);
-		if (ret < 0)
-			return ret;
-		if (p->orig_end)
-			return TC_ACT_OK;
-	}
-	if (!(p->ipv6 ? config.masquerade_ipv6 : config.masquerade_ipv4))
-		return TC_ACT_OK;
-	ret = nat_egress(skb, p, netdev);
-	if (ret < 0)
-		return ret;
-	if (ret)
-		trace_to(skb, p, TRACE_TO_NETWORK, ifindex, p->ct_state == CT_STATE_NEW);
-	return TC_ACT_OK;
-}
-
 SEC("tc")
 int to_netdev(struct __sk_buff *skb)
 {
@@ -311,6 +220,42 @@ int to_netdev(struct __sk_buff *skb)
 	if (!p || skb->vlan_present || !is_ip(skb))
 		return TC_ACT_OK;
 	return verdict(skb, p, to_netdev_ip(skb, p));
+}
+
+SEC("tc")
+int from_overlay(struct __sk_buff *skb)
+{
+	struct packet *p = packet_begin(DIRECTION_INGRESS);
+
+	if (!p)
+		return TC_ACT_SHOT;
+	if (config.tunnel == TUNNEL_NONE)
+		return verdict(skb, p, DROP(p, DROP_ENCAP_PROHIBITED));
+	if (skb->vlan_present)
+		return verdict(skb, p, DROP(p, DROP_VLAN_FILTERED));
+	return verdict(skb, p, is_ip(skb) ? from_overlay_ip(skb, p) : DROP(p, DROP_UNSUPPORTED_L3));
+}
+
+SEC("tc")
+int from_host(struct __sk_buff *skb)
+{
+	struct packet *p = packet_begin(DIRECTION_EGRESS);
+
+	if (!p || config.tunnel == TUNNEL_NONE || skb->vlan_present)
+		return TC_ACT_OK;
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return verdict(skb, p, arp_from_host(skb, p));
+	return is_ip(skb) ? verdict(skb, p, from_host_ip(skb, p)) : TC_ACT_OK;
+}
+
+SEC("tc")
+int from_wireguard(struct __sk_buff *skb)
+{
+	struct packet *p = packet_begin(DIRECTION_INGRESS);
+
+	if (!p || config.encryption != ENCRYPTION_WIREGUARD || !is_ip(skb))
+		return TC_ACT_OK;
+	return verdict(skb, p, from_wireguard_ip(skb, p));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -154,6 +154,7 @@ describe('datapath', () => {
       'ipcache',
       'nat',
       'netdevs',
+      'nodes',
       'policy',
       'service_flows',
       'source_ranges',

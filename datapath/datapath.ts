@@ -10,6 +10,7 @@ import type { BackendRow } from '../state/tables.ts';
 import { BpfClock } from './clock.ts';
 import { Codecs, type Fields } from './codec.ts';
 import { ConntrackGc, type GcCounters, type Intervals } from './conntrack-gc.ts';
+import { deviceRole } from './device-role.ts';
 import type { Driver } from './driver.ts';
 import { AddrsDriver } from './drivers/addrs.ts';
 import { AttachmentsDriver } from './drivers/attachments.ts';
@@ -125,6 +126,8 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     { table: 'bpf.endpoints', map: maps('endpoints'), ...codecs.map('endpoints') },
     { table: 'bpf.ipcache', map: maps('ipcache'), ...codecs.map('ipcache') },
     { table: 'bpf.netdevs', map: maps('netdevs'), value: codecs.map('netdevs').value, key: codecs.link() },
+    { table: 'bpf.devices', map: maps('devices'), value: codecs.map('devices').value, key: deviceRole },
+    { table: 'bpf.nodes', map: maps('nodes'), ...codecs.map('nodes') },
   ]);
   const attachments = new AttachmentsDriver({
     ...netns,
@@ -249,4 +252,5 @@ const tablesOf = (tables: BpfTablesDriver): [string, number][] => [
   ['endpoints', tables.entries('bpf.endpoints')],
   ['ipcache', tables.entries('bpf.ipcache')],
   ['netdevs', tables.entries('bpf.netdevs')],
+  ['nodes', tables.entries('bpf.nodes')],
 ];

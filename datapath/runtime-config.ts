@@ -5,7 +5,7 @@
  * - The build names object and configuration together: the same build, the same behaviour.
  */
 import { createHash } from 'node:crypto';
-import type { ServiceFacts } from '../cluster/events.ts';
+import type { EncryptionFacts, RoutingFacts, ServiceFacts } from '../cluster/events.ts';
 import type { Btf, BtfMap } from '../native/index.ts';
 import { tables } from '../state/tables.ts';
 import { familyOf, parsePrefix } from './address.ts';
@@ -14,6 +14,9 @@ import { elfSection } from './elf.ts';
 
 const BUILD_DIGITS = 16;
 const aggregations = ['none', 'low', 'medium'] as const;
+/** By number, as in bpf/lib/structs.h. */
+const tunnels = ['native', 'vxlan', 'geneve'] as const;
+const encryptions = ['none', 'wireguard', 'ipsec'] as const;
 
 /** A part of the agent's configuration; what is absent is as compiled. */
 export interface DatapathConfig {
@@ -33,6 +36,10 @@ export interface DatapathConfig {
   /** Default: as compiled, services are there. */
   services?: Pick<ServiceFacts, 'mode' | 'forwarding' | 'xdp'>;
   policy?: { allowLocalhost: boolean; hostFirewall: boolean };
+  /** Default: pods of other nodes are reached natively. */
+  routing?: Pick<RoutingFacts, 'mode' | 'tunnelPort'>;
+  /** Default: none. Strict mode holds for the native routing CIDRs, and for every address that is known as a pod's. */
+  encryption?: Pick<EncryptionFacts, 'type' | 'strict' | 'nodeEncryption'>;
   trace?: { aggregation?: (typeof aggregations)[number]; intervalS?: number };
 }
 
@@ -93,6 +100,13 @@ export function runtimeOf(
     allowLocalhost: config.policy && Number(config.policy.allowLocalhost),
     hostFirewall: config.policy && Number(config.policy.hostFirewall),
     services: config.services && Number(config.services.mode !== 'off'),
+    tunnel: config.routing && tunnels.indexOf(config.routing.mode),
+    tunnelPort: config.routing?.tunnelPort,
+    encryption: config.encryption && encryptions.indexOf(config.encryption.type),
+    encryptionStrict: config.encryption && Number(config.encryption.strict),
+    nodeEncryption: config.encryption && Number(config.encryption.nodeEncryption),
+    strictIpv4: config.encryption?.strict ? config.ipv4NativeRoutingCIDR : '',
+    strictIpv6: config.encryption?.strict ? config.ipv6NativeRoutingCIDR : '',
     dsr: config.services && Number(config.services.mode !== 'off' && config.services.forwarding === 'dsr'),
   });
   if (config.natPorts && config.natPorts.min > config.natPorts.max) {

@@ -87,6 +87,11 @@ export const FILES: Readonly<Record<number, string>> = {
   13: 'lb-error.h',
   14: 'lb-refuse.h',
   15: 'dsr.h',
+  16: 'host.h',
+  17: 'overlay.h',
+  18: 'encrypt.h',
+  19: 'ingress.h',
+  20: 'egress.h',
 };
 
 const ORIGINAL_ENDS: Readonly<Record<number, 'source' | 'destination'>> = {

@@ -23,7 +23,7 @@ export interface AddrRow {
   dev: string;
   address: string;
 }
-/** Key: `[netns|][lookup:]dst`; see `routeKey`. Scope is link without `via`, global with it; `via` is on-link. */
+/** Key: `[netns|][lookup@]dst`; see `routeKey`. Scope is link without `via`, global with it; `via` is on-link. */
 export interface RouteRow {
   /** Of routing; absent: main. */
   lookup?: number;
@@ -114,6 +114,12 @@ export interface NodeRow {
   /** Number of a node on this node, 16 bits, as marks carry it. */
   nodeId: number;
   encryptKey: number;
+}
+/** `devices` map: a link that programs hand packets to. Key: `overlay` (cilium_vxlan or cilium_geneve) or `wireguard` (cilium_wg0). */
+export interface DeviceRow {
+  link: string;
+  /** Longest packet of a pod that fits once wrapped; longer ones are the stack's, which tells the sender. 0: any. */
+  mtu: number;
 }
 /** Another node is asked whether it is there; answers are events. Key: `node/target/protocol/address`. */
 export interface HealthProbeRow {
@@ -320,7 +326,7 @@ export const policyEntryKey = (
   port: string,
 ): string => `${endpointId}|${direction}|${identity}|${protocol}|${port}`;
 export const routeKey = (row: RouteRow): string =>
-  `${row.netns ? `${row.netns}|` : ''}${row.lookup ? `${row.lookup}:` : ''}${row.dst}`;
+  `${row.netns ? `${row.netns}|` : ''}${row.lookup ? `${row.lookup}@` : ''}${row.dst}`;
 export const ruleKey = ({ family, priority }: RuleRow): string => `${family}/${priority}`;
 export const xfrmStateKey = ({ src, dst, spi }: XfrmStateRow): string => `${src}>${dst}/${spi}`;
 export const xfrmPolicyKey = ({ direction, src, dst, mark }: XfrmPolicyRow): string =>

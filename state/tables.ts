@@ -14,6 +14,7 @@ import type {
   BackendSetRow,
   CgroupAttachmentRow,
   CniReplyRow,
+  DeviceRow,
   EndpointRow,
   FrontendRow,
   HealthCheckRow,
@@ -60,6 +61,7 @@ export interface Tables {
   'xfrm.states': XfrmStateRow;
   'xfrm.policies': XfrmPolicyRow;
   'bpf.netdevs': NetdevRow;
+  'bpf.devices': DeviceRow;
   'bpf.nodes': NodeRow;
   'bpf.ipcache': IpcacheRow;
   'bpf.endpoints': EndpointRow;
@@ -190,6 +192,14 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     sources: NODE,
     map: { name: 'netdevs', entriesMax: 512 },
     doc: 'native devices and the addresses they masquerade with',
+  },
+  'bpf.devices': {
+    rank: 40,
+    lane: 'kernel',
+    durable: true,
+    sources: NODE,
+    map: { name: 'devices', entriesMax: 8 },
+    doc: 'links that programs hand packets for other nodes to',
   },
   'bpf.nodes': {
     rank: 43,

@@ -131,26 +131,3 @@ noinline_fn int send_routed(struct __sk_buff *skb, struct packet *p, long ret, b
 		__builtin_memcpy(next.ipv6_nh, fib->ipv6_dst, sizeof(next.ipv6_nh));
 	return bpf_redirect_neigh(fib->ifindex, &next, sizeof(next), 0);
 }
-
-/*
- * Out of a native device as the routing table says; what it does not say plainly is the stack's. A service's reply is translated only
- * when it is sure to go: the stack would take one from an address of ours for spoofed.
- */
-noinline_fn int to_network(struct __sk_buff *skb, struct packet *p, bool due)
-{
-	long routed;
-	int ret;
-
-	if (p->ttl <= 1)
-		return to_stack(skb, p, TRACE_TO_STACK, due);
-	routed = route(skb, p);
-	if (!is_routed(routed))
-		return to_stack(skb, p, TRACE_TO_STACK, due);
-	if (p->service >= SERVICE_TO_CLIENT) {
-		ret = service_restore(skb, p);
-		if (ret < 0)
-			return ret;
-		mark_translated(skb);
-	}
-	return send_routed(skb, p, routed, due);
-}

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "fragment.h"
 #include "neighbor.h"
 #include "policy.h"
 
@@ -113,7 +114,7 @@ noinline_fn int host_from_netdev(struct __sk_buff *skb, struct packet *p)
 	if (!is_host(p, &p->tuple.daddr))
 		return TC_ACT_OK;
 	p->dst_identity = IDENTITY_HOST;
-	p->src_identity = identity_of(p, &p->tuple.saddr);
+	p->src_identity = identity_of_source(p);
 	return host_policy(skb, p, DIRECTION_INGRESS) < 0 ? DROPPED : TC_ACT_OK;
 }
 

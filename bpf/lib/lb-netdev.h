@@ -8,9 +8,9 @@
  */
 #pragma once
 
-#include "delivery.h"
 #include "dsr.h"
 #include "lb-refuse.h"
+#include "onward.h"
 #include "policy.h"
 
 #undef SOURCE_FILE
@@ -35,33 +35,21 @@ noinline_fn int service_to_pod(struct __sk_buff *skb, struct packet *p, const st
 	return to_local_endpoint(skb, p, dst, true, ret);
 }
 
-/* The address that the device, which the packet leaves by, has for masquerading. NULL: it is none of ours. */
-inline_fn const struct addr *node_address(const struct packet *p)
+/* The address that a device has for masquerading. NULL: it is none of ours. */
+inline_fn const struct addr *node_address(const struct packet *p, __u32 ifindex)
 {
-	const struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &p->fib.ifindex);
+	const struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &ifindex);
 
 	if (!netdev)
 		return NULL;
 	return p->ipv6 ? &netdev->ipv6 : &netdev->ipv4;
 }
 
-/* To a backend elsewhere. */
-noinline_fn int service_to_remote(struct __sk_buff *skb, struct packet *p, struct ct_entry *entry)
+/* To the backend, and with SNAT from `node`. Whether a trace event is due, or DROPPED. */
+noinline_fn int service_translate(struct __sk_buff *skb, struct packet *p, struct ct_entry *entry, const struct addr *node)
 {
-	const struct addr *node;
 	int ret, due;
-	long routed;
 
-	if (p->ttl <= 1)
-		return DROP(p, DROP_TTL_EXCEEDED);
-	routed = route(skb, p);
-	if (routed == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
-		service_untarget(p);
-		return service_too_big(skb, p, p->fib.mtu_result);
-	}
-	if (!is_routed(routed))
-		return DROP(p, DROP_NO_FIB);
-	node = node_address(p);
 	if (!node)
 		return DROP(p, DROP_NO_DEVICE);
 	due = ct_commit(p, entry);
@@ -78,10 +66,50 @@ noinline_fn int service_to_remote(struct __sk_buff *skb, struct packet *p, struc
 			return ret;
 		ret = nat_rewrite(skb, p, true, &p->node);
 	}
-	if (ret < 0)
-		return ret;
+	return ret < 0 ? ret : due;
+}
+
+/* To a backend elsewhere. */
+noinline_fn int service_to_remote(struct __sk_buff *skb, struct packet *p, struct ct_entry *entry)
+{
+	long routed;
+	int due;
+
+	routed = route(skb, p);
+	if (routed == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		service_untarget(p);
+		return service_too_big(skb, p, p->fib.mtu_result);
+	}
+	if (!is_routed(routed))
+		return DROP(p, DROP_NO_FIB);
+	due = service_translate(skb, p, entry, node_address(p, p->fib.ifindex));
+	if (due < 0)
+		return due;
 	mark_translated(skb);
 	return send_routed(skb, p, routed, due);
+}
+
+/* To a backend behind the tunnel; the client's identity stays in the key. */
+noinline_fn int service_to_overlay(struct __sk_buff *skb, struct packet *p, struct ct_entry *entry)
+{
+	const struct device *overlay = device_of(DEVICE_OVERLAY);
+	void *data;
+	int due;
+
+	if (!overlay)
+		return DROP(p, DROP_NO_TUNNEL_ENDPOINT);
+	if (is_too_long(skb, p, overlay->mtu)) {
+		service_untarget(p);
+		return service_too_big(skb, p, overlay->mtu);
+	}
+	due = service_translate(skb, p, entry, node_address(p, overlay->ifindex));
+	if (due < 0)
+		return due;
+	data = l2_l3(skb, p);
+	if (!data)
+		return DROP(p, DROP_INVALID_PACKET);
+	ttl_decrement(skb, p, data + L3_OFF, true);
+	return overlay_send(skb, p, due);
 }
 
 /* What came back from another node's backend; SNAT is undone, so it is for the client. */
@@ -95,8 +123,8 @@ noinline_fn int service_to_client(struct __sk_buff *skb, struct packet *p)
 		return due;
 	if (p->service < SERVICE_TO_CLIENT)
 		return TC_ACT_OK;
-	p->src_identity = identity_of(p, &p->tuple.saddr);
-	p->dst_identity = identity_of(p, &p->tuple.daddr);
+	p->src_identity = identity_of_source(p);
+	look_up_destination(p);
 	due = ct_commit(p, entry);
 	return due < 0 ? due : to_network(skb, p, due);
 }
@@ -110,14 +138,14 @@ noinline_fn int service_error_from_netdev(struct __sk_buff *skb, struct packet *
 	if (ret <= 0)
 		return ret < 0 ? ret : TC_ACT_OK;
 	p->ct_state = CT_STATE_RELATED;
-	p->src_identity = identity_of(p, &p->tuple.saddr);
+	p->src_identity = identity_of_source(p);
 	dst = endpoint_of(&p->tuple.daddr);
 	if (dst) {
 		p->endpoint_id = dst->id;
 		p->dst_identity = dst->identity;
 		return to_local_endpoint(skb, p, dst, true, true);
 	}
-	p->dst_identity = identity_of(p, &p->tuple.daddr);
+	look_up_destination(p);
 	if (p->dst_identity == IDENTITY_HOST)
 		return to_stack(skb, p, TRACE_TO_HOST, true);
 	ret = nat_error(skb, p, DIRECTION_EGRESS);
@@ -146,8 +174,8 @@ noinline_fn int service_from_netdev(struct __sk_buff *skb, struct packet *p, boo
 	ret = service_select(p, true, &entry);
 	if (ret == SELECT_NONE)
 		return TC_ACT_OK;
-	p->src_identity = identity_of(p, &p->tuple.saddr);
-	trace_from(skb, p, TRACE_FROM_NETWORK);
+	p->src_identity = identity_of_source(p);
+	trace_from(skb, p, p->carried_identity ? TRACE_FROM_OVERLAY : TRACE_FROM_NETWORK);
 	if (ret == SELECT_REFUSE)
 		return service_refuse(skb, p, false);
 	if (ret < 0)
@@ -155,9 +183,12 @@ noinline_fn int service_from_netdev(struct __sk_buff *skb, struct packet *p, boo
 	dst = endpoint_of(&p->tuple.daddr);
 	if (dst)
 		return service_to_pod(skb, p, dst, entry);
-	p->dst_identity = identity_of(p, &p->tuple.daddr);
-	if (p->dst_identity != IDENTITY_HOST)
-		return service_to_remote(skb, p, entry);
+	look_up_destination(p);
+	if (p->dst_identity != IDENTITY_HOST) {
+		if (p->ttl <= 1)
+			return DROP(p, DROP_TTL_EXCEEDED);
+		return is_behind_tunnel(p) ? service_to_overlay(skb, p, entry) : service_to_remote(skb, p, entry);
+	}
 	ret = service_rewrite(skb, p);
 	if (ret < 0)
 		return ret;

@@ -9,6 +9,7 @@
 #include "checksum.h"
 #include "events.h"
 #include "lb.h"
+#include "overlay.h"
 
 #undef SOURCE_FILE
 #define SOURCE_FILE SOURCE_LB_REFUSE
@@ -135,11 +136,13 @@ noinline_fn int answer_icmp(struct __sk_buff *skb, struct packet *p, __u8 type, 
 			 bpf_skb_store_bytes(skb, answer_l4_off(p), &answer, ICMP_HEADER + QUOTE_IPV4, 0);
 }
 
-/* Back where the packet came from: into the pod, or out of the device. */
-inline_fn int answer_send(struct __sk_buff *skb, bool to_pod)
+/* Back where the packet came from: into the pod, through the tunnel, or out of the device. */
+inline_fn int answer_send(struct __sk_buff *skb, struct packet *p, bool to_pod)
 {
 	if (to_pod)
 		return bpf_redirect_peer(skb->ifindex, 0);
+	if (p->carried_identity)
+		return overlay_answer(skb, p);
 	mark_translated(skb);
 	return bpf_redirect(skb->ifindex, 0);
 }
@@ -158,7 +161,7 @@ noinline_fn int service_refuse(struct __sk_buff *skb, struct packet *p, bool to_
 	else
 		ret = p->ipv6 ? answer_icmp(skb, p, ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, 0) :
 				answer_icmp(skb, p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0);
-	return ret < 0 ? TC_ACT_SHOT : answer_send(skb, to_pod);
+	return ret < 0 ? TC_ACT_SHOT : answer_send(skb, p, to_pod);
 }
 
 /* The way to the backend takes no more than `mtu` bytes. */
@@ -172,5 +175,5 @@ noinline_fn int service_too_big(struct __sk_buff *skb, struct packet *p, __u32 m
 	verdict(skb, p, DROPPED);
 	ret = p->ipv6 ? answer_icmp(skb, p, ICMPV6_PKT_TOOBIG, 0, bpf_htonl(mtu)) :
 			answer_icmp(skb, p, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, bpf_htonl(mtu));
-	return ret < 0 ? TC_ACT_SHOT : answer_send(skb, false);
+	return ret < 0 ? TC_ACT_SHOT : answer_send(skb, p, false);
 }

@@ -8,24 +8,11 @@
 #pragma once
 
 #include "lb-flow.h"
+#include "mark.h"
 #include "nat.h"
 
 #undef SOURCE_FILE
 #define SOURCE_FILE SOURCE_LB_CHOICE
-
-/* skb->mark of what has been translated: to_netdev leaves it alone. Cilium's value for "SNAT done". */
-#define MARK_MASK 0x0f00
-#define MARK_TRANSLATED 0x0300
-
-inline_fn void mark_translated(struct __sk_buff *skb)
-{
-	skb->mark = (skb->mark & ~MARK_MASK) | MARK_TRANSLATED;
-}
-
-inline_fn bool is_translated(const struct __sk_buff *skb)
-{
-	return (skb->mark & MARK_MASK) == MARK_TRANSLATED;
-}
 
 /* Puts into the packet what service_select chose. 0 or DROPPED. */
 noinline_fn int service_rewrite(struct __sk_buff *skb, struct packet *p)
@@ -136,14 +123,8 @@ inline_fn bool service_is_hairpin_reply(const struct packet *p)
 	return addr_equal(&p->tuple.daddr, &loopback);
 }
 
-/* Frontends are no addresses of pods. */
-inline_fn bool identity_is_pod(__u32 identity)
-{
-	return identity >= 256 && identity >> IDENTITY_SCOPE_SHIFT != IDENTITY_SCOPE_CIDR;
-}
-
 /*
- * Can this packet of a pod be a service's? Not of a connection that has had an answer: one that began before the service was known
+ * Can this packet of a pod be a service's? Frontends are no addresses of pods. Not of a connection that has had an answer: one that began before the service was known
  * and was never answered may be.
  */
 inline_fn bool service_possible(const struct packet *p, const struct ct_entry *entry)

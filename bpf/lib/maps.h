@@ -16,6 +16,8 @@
 #define ENDPOINTS_MAX 65536
 #define IPCACHE_MAX 512000
 #define NETDEVS_MAX 512
+#define DEVICES_MAX 8
+#define NODES_MAX 16384
 #define POLICY_MAX 65536        /* endpoints with a policy */
 #define POLICY_ENTRIES_MAX 16384 /* per endpoint */
 #define CONNTRACK_MAX 262144
@@ -86,6 +88,21 @@ struct {
 	__type(key, __u32);
 	__type(value, struct netdev);
 } netdevs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, DEVICES_MAX);
+	__type(key, __u32);
+	__type(value, struct device);
+} devices SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, NODES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct addr);
+	__type(value, struct node);
+} nodes SEC(".maps");
 
 /*
  * Template of the inner maps; the agent creates one per endpoint with this type, key, value and flags. Sizes only: clang

@@ -68,13 +68,29 @@ inline_fn const struct endpoint *own_endpoint(struct __sk_buff *skb, const struc
 	return endpoint && endpoint->ifindex == skb->ifindex ? endpoint : NULL;
 }
 
+/* Makes a request, with its Ethernet header, the reply to itself. */
+inline_fn void arp_turn(__u8 *frame, const __u8 *mac)
+{
+	struct arp_ipv4 *arp = (void *)frame + ETH_HLEN;
+	struct ethhdr *eth = (void *)frame;
+	__u8 target_ip[4];
+
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
+	arp->op = bpf_htons(ARPOP_REPLY);
+	__builtin_memcpy(target_ip, arp->target_ip, 4);
+	__builtin_memcpy(arp->target_mac, arp->sender_mac, ETH_ALEN);
+	__builtin_memcpy(arp->target_ip, arp->sender_ip, 4);
+	__builtin_memcpy(arp->sender_mac, mac, ETH_ALEN);
+	__builtin_memcpy(arp->sender_ip, target_ip, 4);
+}
+
 noinline_fn int arp_from_endpoint(struct __sk_buff *skb, struct packet *p)
 {
 	const struct endpoint *sender;
 	struct addr sender_ip, target_ip;
 	__u8 reply[ETH_HLEN + sizeof(struct arp_ipv4)];
-	struct arp_ipv4 *arp = (void *)reply + ETH_HLEN;
-	struct ethhdr *eth = (void *)reply;
+	const struct arp_ipv4 *arp = (void *)reply + ETH_HLEN;
 	__be32 ip;
 
 	if (bpf_skb_load_bytes(skb, 0, reply, sizeof(reply)) < 0)
@@ -97,21 +113,36 @@ noinline_fn int arp_from_endpoint(struct __sk_buff *skb, struct packet *p)
 	p->src_identity = sender->identity;
 	if (arp->op != bpf_htons(ARPOP_REQUEST) || own_endpoint(skb, &target_ip))
 		return TC_ACT_OK;
-
-	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, sender->host_mac, ETH_ALEN);
-	arp->op = bpf_htons(ARPOP_REPLY);
-	__builtin_memcpy(arp->target_mac, arp->sender_mac, ETH_ALEN);
-	__builtin_memcpy(arp->target_ip, &sender_ip.w[3], 4);
-	__builtin_memcpy(arp->sender_mac, sender->host_mac, ETH_ALEN);
-	__builtin_memcpy(arp->sender_ip, &target_ip.w[3], 4);
+	arp_turn(reply, sender->host_mac);
 	if (bpf_skb_store_bytes(skb, 0, reply, sizeof(reply), 0) < 0)
 		return DROP(p, DROP_WRITE_ERROR);
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-/* Turns the solicitation into the advertisement that answers it. */
-inline_fn int nd_answer(struct __sk_buff *skb, struct packet *p, const struct addr *target, const __u8 *mac)
+/* The node asks for what is behind cilium_host. Any MAC will do there, but not the node's own. */
+inline_fn void mac_of_elsewhere(const __u8 *own, __u8 *mac)
+{
+	__builtin_memcpy(mac, own, ETH_ALEN);
+	mac[ETH_ALEN - 1] ^= 0x80;
+}
+
+noinline_fn int arp_from_host(struct __sk_buff *skb, struct packet *p)
+{
+	__u8 reply[ETH_HLEN + sizeof(struct arp_ipv4)], mac[ETH_ALEN];
+	const struct arp_ipv4 *arp = (void *)reply + ETH_HLEN;
+
+	if (bpf_skb_load_bytes(skb, 0, reply, sizeof(reply)) < 0 || arp->op != bpf_htons(ARPOP_REQUEST) ||
+	    !__builtin_memcmp(arp->sender_ip, arp->target_ip, 4))
+		return TC_ACT_OK;
+	mac_of_elsewhere(arp->sender_mac, mac);
+	arp_turn(reply, mac);
+	if (bpf_skb_store_bytes(skb, 0, reply, sizeof(reply), 0) < 0)
+		return DROP(p, DROP_WRITE_ERROR);
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+}
+
+/* Turns the solicitation into the advertisement that answers it, and sends it by the same device, out (0) or in (BPF_F_INGRESS). */
+inline_fn int nd_answer(struct __sk_buff *skb, struct packet *p, const struct addr *target, const __u8 *mac, __u64 direction)
 {
 	struct nd_message answer = {
 		.hdr = { .type = ND_ADVERTISEMENT, .flags = bpf_htonl(ND_FLAGS) },
@@ -142,7 +173,7 @@ inline_fn int nd_answer(struct __sk_buff *skb, struct packet *p, const struct ad
 				sizeof(struct addr), 0) < 0 ||
 	    bpf_skb_store_bytes(skb, L3_OFF + sizeof(struct ipv6hdr), &answer, sizeof(answer), 0) < 0)
 		return DROP(p, DROP_WRITE_ERROR);
-	return bpf_redirect(skb->ifindex, 0);
+	return bpf_redirect(skb->ifindex, direction);
 }
 
 noinline_fn int nd_from_endpoint(struct __sk_buff *skb, struct packet *p)
@@ -173,9 +204,24 @@ noinline_fn int nd_from_endpoint(struct __sk_buff *skb, struct packet *p)
 	if (addr_is_zero(&p->tuple.saddr))
 		return DROP(p, DROP_FORBIDDEN_ICMP6);
 	if (sender)
-		return nd_answer(skb, p, &target, sender->host_mac);
+		return nd_answer(skb, p, &target, sender->host_mac, 0);
 	/* A probe from the link-local address is unicast to the MAC it asks about; that is the one to confirm. */
 	if (bpf_skb_load_bytes(skb, 0, eth_dest, ETH_ALEN) < 0 || eth_dest[0] & 1)
 		return DROP(p, DROP_FORBIDDEN_ICMP6);
-	return nd_answer(skb, p, &target, eth_dest);
+	return nd_answer(skb, p, &target, eth_dest, 0);
+}
+
+/* Neighbour discovery at cilium_host: what the node asks is answered, the rest goes its way. */
+noinline_fn int nd_from_host(struct __sk_buff *skb, struct packet *p)
+{
+	__u8 own[ETH_ALEN], mac[ETH_ALEN];
+	struct addr target;
+
+	if (p->icmp_type != ND_SOLICITATION || addr_is_zero(&p->tuple.saddr) || p->l4_off != L3_OFF + sizeof(struct ipv6hdr))
+		return TC_ACT_OK;
+	if (bpf_skb_load_bytes(skb, p->l4_off + __builtin_offsetof(struct nd_message, target), &target, sizeof(target)) < 0 ||
+	    bpf_skb_load_bytes(skb, ETH_ALEN, own, ETH_ALEN) < 0)
+		return DROP(p, DROP_INVALID_PACKET);
+	mac_of_elsewhere(own, mac);
+	return nd_answer(skb, p, &target, mac, BPF_F_INGRESS);
 }

@@ -86,8 +86,10 @@ struct packet {
 	struct bpf_fib_lookup fib;  /* by route */
 	struct nat_entry node;      /* by nat_service */
 	struct inner inner;         /* by service_error */
+	struct bpf_tunnel_key tunnel_key; /* what the packet is wrapped with, or was */
 	/* From here on all is zero at the start of a program. */
 	struct addr orig_addr;      /* of the end that was translated, before */
+	struct addr tunnel_endpoint; /* node that has the destination, see look_up_destination; :: none */
 	__be16 orig_port;
 	__u16 l4_off;
 	__be16 policy_port;         /* destination port, or ICMP type */
@@ -108,6 +110,9 @@ struct packet {
 	__u16 source_line;
 	__u8 service;               /* enum service_role */
 	__u8 service_flags;         /* enum service_flow_flags */
+	__u8 encrypt_key;           /* of the destination, see look_up_destination */
+	__u8 pad[3];
+	__u32 carried_identity;     /* of the source, as the tunnel said it; 0: none did */
 	__be32 fragment_id;
 	__u32 now;                  /* s */
 	__u32 endpoint_id;

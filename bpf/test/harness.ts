@@ -33,7 +33,14 @@ import { families, identities, macs } from './cast.ts';
 export { type Family, families, flags, identities, macs } from './cast.ts';
 
 export type Verdict = 'pass' | 'drop' | 'redirect';
-export type Program = 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev';
+export type Program =
+  | 'from_endpoint'
+  | 'to_endpoint'
+  | 'from_netdev'
+  | 'to_netdev'
+  | 'from_overlay'
+  | 'from_host'
+  | 'from_wireguard';
 export type Link = 'lxca' | 'lxcb' | 'eth0';
 const links: readonly Link[] = ['lxca', 'lxcb', 'eth0'];
 const verdicts = new Map<number, Verdict>([
@@ -354,6 +361,13 @@ export const defaultConfig: Fields = {
   serviceExternalClusterIp: 0,
   dsr: 0,
   hostFirewall: 0,
+  tunnel: 0,
+  encryption: 0,
+  encryptionStrict: 0,
+  nodeEncryption: 0,
+  tunnelPort: 0,
+  strictIpv4: '',
+  strictIpv6: '',
   nodePortMin: 30000,
   nodePortMax: 32767,
   loopbackIpv4: families[0].loopback,

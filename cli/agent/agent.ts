@@ -74,7 +74,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const store = new Store(join(config.stateDir, 'state.db'));
   const services = nodeServices(config.services, probeFeatures());
   const datapath = await openDatapath(
-    { ...config, services: services.facts, sockHooks: services.facts.sockHooks },
+    { ...config, ...networkFacts(config), services: services.facts, sockHooks: services.facts.sockHooks },
     {
       podNamespaces: () => [...engine.actual('local.endpoints').values()].map((row) => (row as LocalEndpointRow).netns),
     },

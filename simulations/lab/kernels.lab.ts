@@ -21,7 +21,15 @@ describe.each(labSeries)('Linux %s', (series) => {
     expect(release).toMatch(new RegExp(`^${series.replace('.', '\\.')}\\.`));
     const found = JSON.parse(json);
     expect(found).toMatchObject({ ipv4: 'hello', ipv6: 'hello', tcx: series !== '6.1' });
-    expect(found.programs).toEqual(['from_endpoint', 'to_endpoint', 'from_netdev', 'to_netdev']);
+    expect(found.programs).toEqual([
+      'from_endpoint',
+      'to_endpoint',
+      'from_netdev',
+      'to_netdev',
+      'from_overlay',
+      'from_host',
+      'from_wireguard',
+    ]);
     expect(found.connections).toBe(2);
   });
 
