@@ -22,6 +22,11 @@ export interface EndpointContext extends LocalEndpointRow {
   namespace: KubeObject | undefined;
   /** Canonical text of the labels the pod has now; `labels` and `identity` may still be of the labels before. */
   labelsText: string;
+  /** What it has as a subject of policy; it is in force (`identity`, `labels`) when policy says so. */
+  wanted: { identity: number; labels: string[] };
+  /** How other nodes reach it; '' and 0 while this node is not known. */
+  nodeAddress: string;
+  encryptKey: number;
   /** CNI requests to be answered with the outcome. */
   requests: string[];
   /** CNI requests that failed, whatever becomes of the endpoint. */
@@ -82,7 +87,10 @@ export function initialContext(input: EndpointInput): EndpointContext {
     return {
       ...row,
       ...blank,
+      nodeAddress: '',
+      encryptKey: 0,
       flags: row.flags ?? 0,
+      wanted: { identity: row.identity, labels: row.labels },
       key: input.key,
       hostMac: macFor(`host/${row.link}`),
       deadlineMs: 0,
@@ -110,8 +118,11 @@ export function initialContext(input: EndpointInput): EndpointContext {
     gateway4: '',
     gateway6: '',
     mtu: 0,
+    nodeAddress: '',
+    encryptKey: 0,
     identity: 0,
     labels: [],
+    wanted: { identity: 0, labels: [] },
     flags: 0,
     requests: [input.request.requestId],
     deadlineMs: input.why === 'add' ? input.at + ADD_TIMEOUT_MS : 0,
@@ -133,8 +144,9 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
       else if (event.topic === endpointPolicyTopic(draft.endpointId))
         learnPolicy(draft, event.value as EndpointPolicyFact);
       else if (event.topic === `identity/${draft.labelsText}`) {
-        draft.identity = (event.value as IdentityFact).identity;
-        draft.labels = draft.labelsText.split(';').filter(Boolean);
+        const { identity } = event.value as IdentityFact;
+        draft.wanted = { identity, labels: draft.labelsText.split(';').filter(Boolean) };
+        if (!draft.policed) take(draft);
       }
       break;
     default:
@@ -147,7 +159,13 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
   }
 }
 
+function take(draft: EndpointContext): void {
+  draft.identity = draft.wanted.identity;
+  draft.labels = draft.wanted.labels;
+}
+
 function learnPolicy(draft: EndpointContext, fact: EndpointPolicyFact): void {
+  if (fact.identity === draft.wanted.identity) take(draft);
   draft.policed = true;
   draft.policyProblem = fact.problem;
   draft.flags = flagsOf(fact);
@@ -155,6 +173,9 @@ function learnPolicy(draft: EndpointContext, fact: EndpointPolicyFact): void {
 
 function learnNode(draft: EndpointContext, fact: NodeFact): void {
   draft.mtu = fact.mtu;
+  draft.routeMtu = fact.routeMtu;
+  draft.nodeAddress = fact.address;
+  draft.encryptKey = fact.encryptKey;
   draft.gateway4 ||= fact.gateway4;
   draft.gateway6 ||= fact.gateway6;
 }

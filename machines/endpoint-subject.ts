@@ -7,7 +7,7 @@ import type { SubjectFact } from './policy-facts.ts';
 /** On a pod: `true` logs what its policy denies and lets it pass. */
 const AUDIT = 'policy.axoneme.io/audit';
 
-export function subjectOf({ endpointId, identity, labels, pod }: EndpointContext): SubjectFact {
+export function subjectOf({ endpointId, wanted: { identity, labels }, pod }: EndpointContext): SubjectFact {
   const pairs = labels.map((label) => {
     const at = label.indexOf('=');
     return at < 0 ? ([label, ''] as const) : ([label.slice(0, at), label.slice(at + 1)] as const);

@@ -4,7 +4,7 @@
  * - It is a subject of policy from the moment it has an identity, and nothing of it is wired before its policy is known.
  * - A state is named after the last milestone reached.
  * - A restored endpoint knows all it needs from its `local.endpoints` row, so its rows never depend on the API server.
- * - While a changed label set has no identity yet, the old identity stays in force.
+ * - While a changed label set has no identity yet, the old identity stays in force; and then until policy says that it may go.
  * - Its `local.endpoints` row is put before all others and deleted after all others: what a dead agent leaves has an owner.
  * - The answer to CNI ADD comes after every row is actual; the address is free again only after every row is gone.
  */

@@ -150,7 +150,7 @@ const worlds: Record<string, { inputs: unknown[]; prelude?: Message[]; alphabet:
         at,
         topic: 'policy/endpoint/7',
         from: 'policy',
-        value: { ingress: true, egress: false, audit: false, problem: '' },
+        value: { identity: 301, ingress: true, egress: false, audit: false, problem: '' },
       },
       upserted('pods', object('Pod', 'web', { uid: 'u1' }, 'demo')),
       upserted('namespaces', object('Namespace', 'demo', {})),
@@ -287,6 +287,10 @@ Object.assign(worlds, {
     alphabet: [
       { type: 'source.synced', at, source: policySources[0] },
       { type: 'fact', at, topic: 'policy/subjects', from: 'endpoint/c1/eth0', value: { ...subject, audit: false } },
+      {
+        ...{ type: 'fact', at, topic: 'policy/subjects', from: 'endpoint/c1/eth0' },
+        value: { ...subject, identity: 301, audit: false },
+      },
       { type: 'fact', at, topic: 'policy/subjects', from: 'endpoint/c1/eth0', value: undefined },
       upserted('ciliumnetworkpolicies', outTo('198.51.100.0/24')),
       upserted('ciliumnetworkpolicies', outTo('no CIDR')),

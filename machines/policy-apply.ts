@@ -1,37 +1,31 @@
 /**
- * Changes into the resolver, and what comes of them: which rows are touched, what is in force where.
+ * Changes into the resolver, at once or when what they need is in the maps.
  *
  * - A CIDR's identity is in the maps under the policies of before, when the policies that name it come: programs never see both
  *   change at once. It goes likewise after them (simulations/prefix-check.test.ts shows what would leak).
- * - An endpoint whose entries exceed its map keeps what it has. One that has nothing yet is denied everything.
  */
 import type { Change, Touched } from '../policy/change.ts';
-import {
-  apply,
-  cidrIdentityLabels,
-  enforcement,
-  entries,
-  identitiesOf,
-  type PolicyState,
-  prefixes,
-} from '../policy/resolver.ts';
-import { HOST_ENDPOINT, lengthened, objectsOf, type PolicyContext, stateOf, without } from './policy-context.ts';
+import { isExchange } from '../policy/intersection.ts';
+import { apply, cidrIdentityLabels, type PolicyState } from '../policy/resolver.ts';
+import { lengthened, objectsOf, type PolicyContext, revived, stateOf } from './policy-context.ts';
+import { type Applied, settle } from './policy-settle.ts';
+import { recordsOf } from './records.ts';
 
 /** Local scope; reference/identities-and-labels.md, section 1. */
 const CIDR_SCOPE = 1 << 24;
 const CIDR_NUMBERS = 1 << 24;
 
-export const entryGroup = (endpointId: number, identity: number): string => `entries/${endpointId}/${identity}`;
-export const mapGroup = (endpointId: number): string => `map/${endpointId}`;
 export const cidrGroup = (cidr: string): string => `cidr/${cidr}`;
-export const HOST_GROUP = 'host';
+export const statusGroup = (key: string): string => `status/${key}`;
 
 /** What is in force says all of them; anything else may bring new CIDRs, a subject by the policies that select it. */
 const isIdentity = ({ type }: Change): boolean => type.startsWith('identity.');
+const isNewIdentity = ({ type }: Change): boolean => type === 'identity.upserted';
 
 export function change(context: PolicyContext, changes: readonly Change[]): PolicyContext {
   if (changes.length === 0) return context;
   if (!context.known) return { ...context, waiting: lengthened(context.waiting, changes) };
+  if (context.closing) return whileClosing(context, changes);
   if (context.waiting.length > 0) {
     const held = changes.filter((one) => !isIdentity(one));
     const waiting = lengthened(context.waiting, held);
@@ -39,30 +33,66 @@ export function change(context: PolicyContext, changes: readonly Change[]): Poli
   }
   const before = stateOf(context);
   const after = apply(before, changes);
-  const { cidrs, retired } = context;
+  const cidrs = recordsOf(context.cidrs);
   const added = after.touched.prefixesAdded;
-  const fresh = added.filter((cidr) => cidrs[cidr] === undefined);
+  const fresh = added.filter((cidr) => cidrs.get(cidr) === undefined);
   // Of before the agent's start: what the maps say of them stays, so nothing is waited for.
   const restored = added.filter((cidr) => {
-    const identity = cidrs[cidr];
-    return identity !== undefined && retired.includes(cidr) && !before.tables.identities.has(identity);
+    const identity = cidrs.get(cidr);
+    return identity !== undefined && context.retired.includes(cidr) && !before.tables.identities.has(identity);
   });
-  const kept = { ...context, retired: retired.filter((cidr) => !restored.includes(cidr)) };
   if (restored.length > 0) {
+    const retired = context.retired.filter((cidr) => !restored.includes(cidr));
     const touched = [...context.touched, ...restored.map(cidrGroup)];
-    return change(
-      commit(
-        { ...kept, touched },
-        restored.map((cidr) => introduction(context, cidr)),
-      ),
-      changes,
-    );
+    const introduced = restored.map((cidr) => introduction(context, cidr));
+    return change(commit({ ...context, retired, touched }, introduced), changes);
   }
-  if (fresh.length === 0) return settle(context, before, after);
+  if (fresh.length === 0) return turn(context, before, after, changes);
   const numbered = number(context, fresh);
   const introduced = [...changes.filter(isIdentity), ...fresh.map((cidr) => introduction(numbered, cidr))];
   const waiting = [changes.filter((one) => !isIdentity(one))];
-  return commit({ ...numbered, waiting, touched: [...numbered.touched, ...fresh.map(cidrGroup)] }, introduced);
+  const touched = [...numbered.touched, ...fresh.map(cidrGroup)];
+  return commit({ ...numbered, waiting, introduced: fresh, touched }, introduced);
+}
+
+/** From one state to the next: at once, or in two steps where one end loses and another wins, or an address changes its identity. */
+function turn(context: PolicyContext, before: PolicyState, after: Applied, changes: readonly Change[]): PolicyContext {
+  const also = relabelled(before, changes);
+  if (also.length === 0 && !isExchange(before, after.state, after.touched)) return settle(context, before, after);
+  // Peers know a new identity before anybody has it, and the old one as long as somebody does.
+  const met = apply(before, changes.filter(isNewIdentity));
+  const met2 = settle(context, before, met);
+  const last = apply(
+    met.state,
+    changes.filter((one) => !isIdentity(one)),
+  );
+  const gone = changes.filter(({ type }) => type === 'identity.removed');
+  const waiting = lengthened(context.waiting, gone);
+  const closing = { before: met.state, groups: [], endpoints: [] };
+  return settle({ ...met2, waiting }, met.state, last, { closing, also });
+}
+
+/** Endpoints that get another identity. */
+const relabelled = (before: PolicyState, changes: readonly Change[]): number[] =>
+  changes.flatMap((one) => {
+    if (one.type !== 'subject.upserted') return [];
+    const known = before.tables.subjects.get(one.subject.endpointId)?.subject;
+    return known && known.identity !== one.subject.identity ? [one.subject.endpointId] : [];
+  });
+
+/** Both states get to know new identities, and everything else waits. */
+function whileClosing(context: PolicyContext, changes: readonly Change[]): PolicyContext {
+  const { closing } = context;
+  if (!closing) return context;
+  const held = changes.filter((one) => !isNewIdentity(one));
+  const waiting = lengthened(context.waiting, held);
+  const met = changes.filter(isNewIdentity);
+  if (met.length === 0) return { ...context, waiting };
+  const before = stateOf(context);
+  const closingBefore = apply(revived(closing.before), met).state;
+  return settle({ ...context, waiting }, before, apply(before, met), {
+    closing: { ...closing, before: closingBefore },
+  });
 }
 
 /** Everything has been listed: what waited is resolved at once, on the identities that CIDRs had before. */
@@ -88,24 +118,32 @@ function union(a: Touched, b: Touched): Touched {
   };
 }
 
-export const statusGroup = (key: string): string => `status/${key}`;
-
-/** The identities of new CIDRs are in the maps: now the policies that name them. */
+/** What waited may come: the identities of its CIDRs are in the maps, or the change before it is. */
 export function proceed(context: PolicyContext): PolicyContext {
-  const next = change({ ...context, waiting: [], touched: [] }, context.waiting.flat());
-  if (next.waiting.length > 0) return next;
+  const { introduced } = context;
+  const next = change({ ...context, waiting: [], introduced: [], touched: [] }, context.waiting.flat());
   // What named a CIDR may have gone while its identity was on its way.
-  const named = new Set(prefixes(stateOf(next)));
-  const unnamed = Object.keys(next.cidrs).filter((cidr) => !named.has(cidr) && !next.retired.includes(cidr));
-  return unnamed.length > 0 ? { ...next, retired: [...next.retired, ...unnamed] } : next;
+  const { prefixes } = stateOf(next).tables;
+  const unnamed = introduced.filter((cidr) => !prefixes.has(cidr) && !next.retired.includes(cidr));
+  if (unnamed.length === 0) return next;
+  return next.waiting.length > 0
+    ? { ...next, introduced: [...next.introduced, ...unnamed] }
+    : { ...next, retired: [...next.retired, ...unnamed] };
 }
 
 /** What named the CIDRs is gone from the maps: now their identities. */
 export function retire(context: PolicyContext): PolicyContext {
-  const { cidrs, retired } = context;
-  const removed = retired.map((cidr): Change => ({ type: 'identity.removed', identity: cidrs[cidr] as number }));
-  const left = { ...context, retired: [], cidrs: without(cidrs, retired), touched: retired.map(cidrGroup) };
-  return commit(left, removed);
+  const { retired } = context;
+  let cidrs = recordsOf(context.cidrs);
+  let numbers = recordsOf(context.numbers);
+  const removed: Change[] = [];
+  for (const cidr of retired) {
+    const identity = cidrs.get(cidr) as number;
+    removed.push({ type: 'identity.removed', identity });
+    cidrs = cidrs.with(cidr, undefined);
+    numbers = numbers.with(identity, undefined);
+  }
+  return commit({ ...context, retired: [], cidrs, numbers, touched: retired.map(cidrGroup) }, removed);
 }
 
 function commit(context: PolicyContext, changes: readonly Change[]): PolicyContext {
@@ -116,7 +154,7 @@ function commit(context: PolicyContext, changes: readonly Change[]): PolicyConte
 
 const introduction = ({ agent, cidrs }: PolicyContext, cidr: string): Change => ({
   type: 'identity.upserted',
-  identity: { identity: cidrs[cidr] as number, labels: cidrIdentityLabels(cidr, agent) },
+  identity: { identity: recordsOf(cidrs).get(cidr) as number, labels: cidrIdentityLabels(cidr, agent) },
 });
 
 /** The number to begin with where these identities have been given. */
@@ -126,61 +164,15 @@ export const nextAfter = (identities: readonly number[]): number =>
 /** Gives CIDRs numbers, those after the last that was given first: a number that is free again is not soon another's. */
 function number(context: PolicyContext, fresh: readonly string[]): PolicyContext {
   if (fresh.length === 0) return context;
-  const cidrs: Record<string, number> = { ...context.cidrs };
-  const taken = new Set(Object.values(cidrs));
+  let cidrs = recordsOf(context.cidrs);
+  let numbers = recordsOf(context.numbers);
   let { nextCidr } = context;
   for (const cidr of fresh) {
-    if (cidrs[cidr] !== undefined) continue;
-    while (taken.has(CIDR_SCOPE | nextCidr)) nextCidr = (nextCidr % (CIDR_NUMBERS - 1)) + 1;
-    cidrs[cidr] = CIDR_SCOPE | nextCidr;
-    taken.add(CIDR_SCOPE | nextCidr);
+    if (cidrs.get(cidr) !== undefined) continue;
+    while (numbers.get(CIDR_SCOPE | nextCidr) !== undefined) nextCidr = (nextCidr % (CIDR_NUMBERS - 1)) + 1;
+    cidrs = cidrs.with(cidr, CIDR_SCOPE | nextCidr);
+    numbers = numbers.with(CIDR_SCOPE | nextCidr, cidr);
     nextCidr = (nextCidr % (CIDR_NUMBERS - 1)) + 1;
   }
-  return { ...context, cidrs, nextCidr };
-}
-
-function settle(
-  context: PolicyContext,
-  before: PolicyState,
-  { state, touched }: ReturnType<typeof apply>,
-): PolicyContext {
-  const groups = new Set(context.touched);
-  const inForce = { ...context.inForce };
-  const entriesWanted = { ...context.entriesWanted };
-  const withheld: Record<string, readonly string[]> = { ...context.withheld };
-  const limit = context.agent.policy?.entriesMax ?? Number.POSITIVE_INFINITY;
-  const subjects = new Set(Object.values(context.subjects).map(({ endpointId }) => endpointId));
-  if (context.agent.policy?.hostFirewall) subjects.add(HOST_ENDPOINT);
-
-  for (const id of new Set([...touched.enforcement, ...touched.groups.keys()])) {
-    const changed = [...(touched.groups.get(id) ?? [])];
-    if (!subjects.has(id)) {
-      const left = new Set([...changed, ...identitiesOf(before, id)].map((identity) => entryGroup(id, identity)));
-      for (const group of [mapGroup(id), ...left, ...(withheld[id] ?? [])]) groups.add(group);
-      for (const record of [inForce, entriesWanted, withheld]) delete record[id];
-      if (id === HOST_ENDPOINT) groups.add(HOST_GROUP);
-      continue;
-    }
-    let wanted = entriesWanted[id] ?? 0;
-    for (const one of changed) wanted += entries(state, id, one).length - entries(before, id, one).length;
-    entriesWanted[id] = wanted;
-    if (!inForce[id]) groups.add(mapGroup(id));
-    const mine = [...changed.map((one) => entryGroup(id, one)), ...(withheld[id] ?? [])];
-    if (wanted > limit) {
-      withheld[id] = [...new Set(mine)];
-      inForce[id] ??= { ingress: true, egress: true };
-    } else {
-      for (const group of mine) groups.add(group);
-      delete withheld[id];
-      const { ingress, egress } = enforcement(state, id);
-      inForce[id] = { ingress, egress };
-    }
-    if (id === HOST_ENDPOINT) groups.add(HOST_GROUP);
-  }
-
-  const wantedAgain = new Set(touched.prefixesAdded);
-  const retired = [...context.retired, ...touched.prefixesRemoved].filter(
-    (cidr, i, all) => !wantedAgain.has(cidr) && context.cidrs[cidr] !== undefined && all.indexOf(cidr) === i,
-  );
-  return { ...context, state, inForce, entriesWanted, withheld, retired, touched: [...groups] };
+  return { ...context, cidrs, numbers, nextCidr };
 }

@@ -11,7 +11,7 @@ import type { LocalPolicyRow } from '../state/tables.ts';
 import { type Backoff, calm } from './backoff.ts';
 import { reservedIdentities } from './identity.ts';
 import type { SubjectFact } from './policy-facts.ts';
-import { PolicyObjects } from './policy-object-map.ts';
+import { type Recorded, Records, recordsOf } from './records.ts';
 
 export const policyMachineKey = 'policy';
 
@@ -38,9 +38,27 @@ export interface PolicyObject {
   lastValid: Policy | undefined;
 }
 
-export interface InForce {
+/** What is in force at one endpoint. */
+export interface EndpointPolicy {
+  /** That its addresses may have. */
+  identity: number;
+  /** What programs are told to enforce. */
   ingress: boolean;
   egress: boolean;
+  /** That its policies come to. */
+  entries: number;
+  /** Groups that differ from what is in force, since its entries exceed its map. */
+  withheld: readonly string[];
+}
+
+/**
+ * A change that takes something away at one end and adds something at another: first all of its endpoints allow only what they do
+ * both before and after it, and then what they do after it.
+ */
+export interface Closing {
+  before: PolicyState | PolicyInputs;
+  groups: readonly string[];
+  endpoints: readonly number[];
 }
 
 export interface PolicyContext {
@@ -50,32 +68,36 @@ export interface PolicyContext {
   synced: readonly string[];
   /** Everything has been listed, and policy is in force. */
   known: boolean;
-  /** Changes that wait, in blocks: for the first lists, or for the identities of their CIDRs to be in the maps. */
+  /** Changes that wait, in blocks: for the first lists, for the identities of their CIDRs, or for the change before them. */
   waiting: readonly (readonly Change[])[];
-  /** Identities of CIDRs. */
-  cidrs: Readonly<Record<string, number>>;
+  /** CIDRs whose identities are on their way into the maps. */
+  introduced: readonly string[];
+  closing: Closing | undefined;
+  /** Identities of CIDRs, and the other way round. */
+  cidrs: Recorded<number>;
+  numbers: Recorded<string>;
   nextCidr: number;
   /** CIDRs that no policy names any more; their identities go when the entries for them are gone. */
   retired: readonly string[];
   /** By machine that publishes them. */
-  subjects: Readonly<Record<string, SubjectFact>>;
+  subjects: Recorded<SubjectFact>;
+  /** By endpoint: the machine that publishes it. */
+  machines: Recorded<string>;
+  /** By identity: how many subjects have it, by the text of their named ports. */
+  bearers: Recorded<Readonly<Record<string, number>>>;
   /** Identities that subjects have and whose object is gone. */
   orphaned: readonly number[];
-  objects: PolicyObjects | Readonly<Record<string, PolicyObject>>;
+  objects: Recorded<PolicyObject>;
   /** Policies in force that name services. */
   namingServices: number;
   /** From the life before this one: of objects that were not valid. */
   remembered: Readonly<Record<string, Policy>>;
-  /** By endpoint: what programs are told to enforce. */
-  inForce: Readonly<Record<string, InForce>>;
-  /** By endpoint: entries that its policies come to. */
-  entriesWanted: Readonly<Record<string, number>>;
-  /** By endpoint whose entries exceed its map: groups that differ from what is in force. */
-  withheld: Readonly<Record<string, readonly string[]>>;
-  /** EndpointSlices of services, by slice: while a policy names services. */
-  slices: Readonly<Record<string, { service: string; addresses: readonly string[] }>>;
-  services: Readonly<Record<string, { labels: Record<string, string>; selector?: Record<string, string> }>>;
-  /** Groups of rows that the last event changed. */
+  endpoints: Recorded<EndpointPolicy>;
+  /** While a policy names services: addresses by service and EndpointSlice, and the service of each slice. */
+  slices: Recorded<Readonly<Record<string, readonly string[]>>>;
+  serviceOfSlice: Recorded<string>;
+  services: Recorded<{ labels: Record<string, string>; selector?: Record<string, string> }>;
+  /** Groups of rows and facts that the last event changed. */
   touched: readonly string[];
   backoff: Backoff;
 }
@@ -92,11 +114,12 @@ function reserved(): Change[] {
   }));
 }
 
-export const stateOf = ({ state }: PolicyContext): PolicyState =>
+export const stateOf = ({ state }: PolicyContext): PolicyState => revived(state);
+
+export const revived = (state: PolicyState | PolicyInputs): PolicyState =>
   state instanceof PolicyState ? state : revive(state);
 
-export const objectsOf = ({ objects }: PolicyContext): PolicyObjects =>
-  objects instanceof PolicyObjects ? objects : PolicyObjects.from(objects);
+export const objectsOf = ({ objects }: PolicyContext): Records<PolicyObject> => recordsOf(objects);
 
 export function initialContext(agent: AgentFacts): PolicyContext {
   return {
@@ -105,19 +128,23 @@ export function initialContext(agent: AgentFacts): PolicyContext {
     synced: [],
     known: false,
     waiting: [reserved()],
-    cidrs: {},
+    introduced: [],
+    closing: undefined,
+    cidrs: Records.from({}),
+    numbers: Records.from({}),
     nextCidr: 1,
     retired: [],
-    subjects: {},
+    subjects: Records.from({}),
+    machines: Records.from({}),
+    bearers: Records.from({}),
     orphaned: [],
-    objects: PolicyObjects.from({}),
+    objects: Records.from({}),
     namingServices: 0,
     remembered: {},
-    inForce: {},
-    entriesWanted: {},
-    withheld: {},
-    slices: {},
-    services: {},
+    endpoints: Records.from({}),
+    slices: Records.from({}),
+    serviceOfSlice: Records.from({}),
+    services: Records.from({}),
     touched: [],
     backoff: calm,
   };
@@ -142,10 +169,4 @@ export function lengthened(
   const last = blocks.at(-1);
   if (!last || last.length >= BLOCK) return [...blocks, changes];
   return [...blocks.slice(0, -1), [...last, ...changes]];
-}
-
-/** Without some keys. */
-export function without<T>(record: Readonly<Record<string, T>>, keys: readonly string[]): Readonly<Record<string, T>> {
-  if (!keys.some((key) => Object.hasOwn(record, key))) return record;
-  return Object.fromEntries(Object.entries(record).filter(([key]) => !keys.includes(key)));
 }

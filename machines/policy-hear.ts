@@ -1,10 +1,10 @@
 /** What the policy machine hears, as changes of the resolver's inputs. */
-import type { KubeObject } from '../cluster/events.ts';
+import type { AgentFacts, KubeObject } from '../cluster/events.ts';
 import type { Change, CidrGroup, IdentityLabels, NamedPort, Subject } from '../policy/change.ts';
 import { canonical } from '../state/tables.ts';
 import { canonicalCidr, hostCidr } from './cidr.ts';
 import type { Hears } from './machine.ts';
-import { change, HOST_GROUP, nextAfter, statusGroup } from './policy-apply.ts';
+import { change, nextAfter, statusGroup } from './policy-apply.ts';
 import {
   HOST_ENDPOINT,
   objectsOf,
@@ -13,11 +13,12 @@ import {
   rememberedOf,
   resolverConfig,
   stateOf,
-  without,
 } from './policy-context.ts';
 import type { SubjectFact } from './policy-facts.ts';
 import { isPolicyResource, judge, keyOf, namesServices, type PolicyResource } from './policy-objects.ts';
 import { hearService, hearSlice } from './policy-services.ts';
+import { endpointGroup, HOST_GROUP, mapGroup } from './policy-settle.ts';
+import { Records, recordsOf } from './records.ts';
 
 export type PolicyEvent = Hears<
   | 'agent.started'
@@ -36,22 +37,24 @@ const HOST_IDENTITY = 1;
 
 /** The context after an event; the same one when it says nothing new. */
 export function hear(before: PolicyContext, event: PolicyEvent): PolicyContext {
-  const context = before.touched.length > 0 ? { ...before, touched: [] } : before;
+  const context = rested(before);
   switch (event.type) {
     case 'agent.started':
-      return change({ ...context, agent: event.config }, [
-        { type: 'config.changed', config: resolverConfig(event.config) },
-      ]);
-    case 'local.restored':
+      return configured(context, event.config);
+    case 'local.restored': {
+      const { cidrIdentities = {}, policies = [] } = event;
+      const numbers = Object.entries(cidrIdentities).map(([cidr, number]) => [String(number), cidr]);
       return {
         ...context,
-        cidrs: event.cidrIdentities ?? {},
+        cidrs: Records.from(cidrIdentities),
+        numbers: Records.from(Object.fromEntries(numbers)),
         // A number that is free is not soon another's, not even over a restart: its rows may still be there.
-        nextCidr: nextAfter(Object.values(event.cidrIdentities ?? {})),
+        nextCidr: nextAfter(Object.values(cidrIdentities)),
         // Those that no policy names go once everything is known.
-        retired: Object.keys(event.cidrIdentities ?? {}),
-        remembered: rememberedOf(event.policies ?? []),
+        retired: Object.keys(cidrIdentities),
+        remembered: rememberedOf(policies),
       };
+    }
     case 'source.synced':
       return context.synced.includes(event.source)
         ? context
@@ -64,6 +67,21 @@ export function hear(before: PolicyContext, event: PolicyEvent): PolicyContext {
     default:
       return context;
   }
+}
+
+export const rested = (context: PolicyContext): PolicyContext =>
+  context.touched.length > 0 ? { ...context, touched: [] } : context;
+
+function configured(context: PolicyContext, agent: AgentFacts): PolicyContext {
+  const config: Change = { type: 'config.changed', config: resolverConfig(agent) };
+  const withoutHost: Change[] = agent.policy?.hostFirewall
+    ? []
+    : [{ type: 'subject.removed', endpointId: HOST_ENDPOINT }];
+  const next = change({ ...context, agent }, [config, ...withoutHost]);
+  if (!next.known) return next;
+  const endpoints = recordsOf(next.endpoints).keys().map(Number);
+  const groups = endpoints.flatMap((id) => [mapGroup(id), endpointGroup(id)]);
+  return { ...next, touched: [...next.touched, ...groups] };
 }
 
 function hearObject(context: PolicyContext, event: ObjectEvent): PolicyContext {
@@ -143,37 +161,54 @@ function withObject(context: PolicyContext, key: string, now: PolicyObject | und
 
 // --- identities
 
+const isBorne = ({ bearers }: PolicyContext, identity: number): boolean =>
+  recordsOf(bearers).get(identity) !== undefined;
+
 function hearIdentity(context: PolicyContext, object: KubeObject, gone: boolean): PolicyContext {
   const identity = Number(object.metadata.name);
   if (!Number.isInteger(identity) || identity <= 0) return context;
-  const bearers = Object.values(context.subjects).some((subject) => subject.identity === identity);
-  if (gone && bearers) return { ...context, orphaned: [...context.orphaned, identity] };
+  if (gone && isBorne(context, identity)) return { ...context, orphaned: [...context.orphaned, identity] };
   if (gone) return change(context, [{ type: 'identity.removed', identity }]);
-  const orphaned = context.orphaned.filter((one) => one !== identity);
+  const isOrphan = context.orphaned.includes(identity);
+  const orphaned = isOrphan ? context.orphaned.filter((one) => one !== identity) : context.orphaned;
   const labels = (object['security-labels'] ?? {}) as IdentityLabels;
   return change({ ...context, orphaned }, [upserted(context, identity, labels)]);
 }
 
-function upserted({ subjects }: PolicyContext, identity: number, labels: IdentityLabels): Change {
+/** With the named ports of all who bear it. */
+function upserted({ bearers }: PolicyContext, identity: number, labels: IdentityLabels): Change {
   const ports = new Map<string, NamedPort>();
-  for (const subject of Object.values(subjects)) {
-    if (subject.identity !== identity) continue;
-    for (const port of subject.namedPorts) ports.set(canonical(port), port);
-  }
+  for (const text of Object.keys(recordsOf(bearers).get(identity) ?? {}))
+    for (const port of JSON.parse(text) as NamedPort[]) ports.set(canonical(port), port);
   const namedPorts = [...ports].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, port]) => port);
   return { type: 'identity.upserted', identity: { identity, labels, ...(namedPorts.length > 0 && { namedPorts }) } };
+}
+
+function withBearer({ bearers }: PolicyContext, fact: SubjectFact | undefined, by: 1 | -1): PolicyContext['bearers'] {
+  const records = recordsOf(bearers);
+  if (!fact) return records;
+  const { identity, namedPorts } = fact;
+  const text = canonical(namedPorts);
+  const { [text]: count = 0, ...others } = records.get(identity) ?? {};
+  const now = count + by > 0 ? { ...others, [text]: count + by } : others;
+  return records.with(identity, Object.keys(now).length > 0 ? now : undefined);
 }
 
 // --- subjects
 
 function hearSubject(context: PolicyContext, from: string, fact: SubjectFact | undefined): PolicyContext {
-  const before = context.subjects[from];
+  const subjects = recordsOf(context.subjects);
+  const before = subjects.get(from);
   if (!fact && !before) return context;
-  const subjects = fact ? { ...context.subjects, [from]: fact } : without(context.subjects, [from]);
   // An endpoint may have an identity whose object went while no agent was there.
   const isStray = fact !== undefined && fact.identity !== before?.identity && !isHeardOf(context, fact.identity);
   const orphaned = isStray ? [...context.orphaned, fact.identity] : context.orphaned;
-  const next = { ...context, subjects, orphaned };
+  const left = { ...context, bearers: withBearer(context, before, -1) };
+  let machines = recordsOf(context.machines);
+  if (before && machines.get(before.endpointId) === from) machines = machines.with(before.endpointId, undefined);
+  if (fact) machines = machines.with(fact.endpointId, from);
+  const bearers = withBearer(left, fact, 1);
+  const next = { ...context, subjects: subjects.with(from, fact), machines, bearers, orphaned };
   const changes: Change[] = [];
   if (fact) {
     const { endpointId, identity, labels, namedPorts } = fact;
@@ -182,7 +217,12 @@ function hearSubject(context: PolicyContext, from: string, fact: SubjectFact | u
     const subject: Subject = { endpointId, identity, labels, namedPorts, host: false };
     changes.push(upserted(next, identity, labels), { type: 'subject.upserted', subject });
   } else if (before) changes.push({ type: 'subject.removed', endpointId: before.endpointId });
-  return before && before.identity !== fact?.identity ? withoutBearer(next, before, changes) : change(next, changes);
+  const heard =
+    before && before.identity !== fact?.identity ? withoutBearer(next, before, changes) : change(next, changes);
+  // Whether it is audited is nobody else's concern.
+  return fact && before && fact.audit !== before.audit
+    ? { ...heard, touched: [...heard.touched, endpointGroup(fact.endpointId)] }
+    : heard;
 }
 
 function isHeardOf(context: PolicyContext, identity: number): boolean {
@@ -194,8 +234,7 @@ function isHeardOf(context: PolicyContext, identity: number): boolean {
 
 /** Others may bear the identity that a subject had; if its object is gone and nobody does, it is gone too. */
 function withoutBearer(context: PolicyContext, { identity, labels }: SubjectFact, changes: Change[]): PolicyContext {
-  const bearers = Object.values(context.subjects).some((subject) => subject.identity === identity);
-  if (bearers) return change(context, [...changes, upserted(context, identity, labels)]);
+  if (isBorne(context, identity)) return change(context, [...changes, upserted(context, identity, labels)]);
   if (!context.orphaned.includes(identity)) return change(context, changes);
   const orphaned = context.orphaned.filter((one) => one !== identity);
   return change({ ...context, orphaned }, [...changes, { type: 'identity.removed', identity }]);

@@ -1,12 +1,14 @@
 /** What policy wants the world to be: maps, entries, identities of CIDRs, and what is said of policy objects. */
+import type { PolicyEntry } from '../policy/change.ts';
+import { entriesOfBoth } from '../policy/intersection.ts';
 import { entries } from '../policy/resolver.ts';
 import { policyEntryKey, type Row } from '../state/tables.ts';
-import { HOST_GROUP, statusGroup } from './policy-apply.ts';
-import { HOST_ENDPOINT, objectsOf, type PolicyContext, stateOf } from './policy-context.ts';
-import { type EndpointPolicyFact, flagsOf, policyRevisionOf } from './policy-facts.ts';
+import type { Fact } from './machine.ts';
+import { HOST_ENDPOINT, objectsOf, type PolicyContext, revived, stateOf } from './policy-context.ts';
+import { type EndpointPolicyFact, endpointPolicyTopic, flagsOf, policyRevisionOf } from './policy-facts.ts';
+import { HOST_GROUP } from './policy-settle.ts';
 import { statusRow } from './policy-status.ts';
-
-export { statusGroup };
+import { recordsOf } from './records.ts';
 
 /** While a policy is replaced by another its map holds the entries of both. */
 const BOTH = 2;
@@ -24,6 +26,8 @@ export function groupRows(context: PolicyContext, group: string): Row[] {
       return entryRows(context, Number(rest[0]), Number(rest[1]));
     case 'cidr':
       return cidrRows(context, rest.join('/'));
+    case 'endpoint':
+      return [];
     case HOST_GROUP:
       return hostRows(context);
     default:
@@ -31,13 +35,13 @@ export function groupRows(context: PolicyContext, group: string): Row[] {
   }
 }
 
-function mapRows({ agent, inForce }: PolicyContext, endpointId: string): Row[] {
-  if (!inForce[endpointId] || !agent.policy) return [];
+function mapRows({ agent, endpoints }: PolicyContext, endpointId: string): Row[] {
+  if (!recordsOf(endpoints).get(endpointId) || !agent.policy) return [];
   return [{ table: 'bpf.policy-maps', key: endpointId, value: { entriesMax: BOTH * agent.policy.entriesMax } }];
 }
 
 function entryRows(context: PolicyContext, endpointId: number, identity: number): Row[] {
-  return entries(stateOf(context), endpointId, identity).map(
+  return entriesNow(context, endpointId, identity).map(
     ({ direction, identity: peer, protocol, port, deny, precedence, cookie, origins }): Row => ({
       table: 'bpf.policy',
       key: policyEntryKey(endpointId, direction, peer, protocol, port),
@@ -46,8 +50,17 @@ function entryRows(context: PolicyContext, endpointId: number, identity: number)
   );
 }
 
+/** Of an endpoint that was there before the change in whose middle we are: what it allows before and after. */
+function entriesNow(context: PolicyContext, endpointId: number, identity: number): PolicyEntry[] {
+  const state = stateOf(context);
+  const before = context.closing && revived(context.closing.before);
+  return before?.tables.subjects.has(endpointId) && state.tables.subjects.has(endpointId)
+    ? entriesOfBoth(before, state, endpointId, identity)
+    : entries(state, endpointId, identity);
+}
+
 function cidrRows({ cidrs }: PolicyContext, cidr: string): Row[] {
-  const identity = cidrs[cidr];
+  const identity = recordsOf(cidrs).get(cidr);
   if (identity === undefined) return [];
   return [{ table: 'bpf.ipcache', key: cidr, value: { identity, tunnelEndpoint: '', encryptKey: 0, flags: 0 } }];
 }
@@ -70,15 +83,24 @@ function statusRows(context: PolicyContext, key: string): Row[] {
 }
 
 /** Undefined while nothing is known. */
-export function factOf(
-  { agent, inForce, withheld, entriesWanted }: PolicyContext,
-  endpointId: number,
-  audit: boolean,
-): EndpointPolicyFact | undefined {
-  const now = inForce[endpointId];
+function factOf({ agent, endpoints }: PolicyContext, id: number, audit: boolean): EndpointPolicyFact | undefined {
+  const now = recordsOf(endpoints).get(id);
   if (!now || !agent.policy) return undefined;
-  const problem = withheld[endpointId]
-    ? `its policies come to ${entriesWanted[endpointId]} entries, its map has room for ${agent.policy.entriesMax}: what was in force before stays`
-    : '';
-  return { ...now, audit: audit || agent.policy.audit, problem };
+  const { identity, ingress, egress, withheld, entries: wanted } = now;
+  const problem =
+    withheld.length > 0
+      ? `its policies come to ${wanted} entries, its map has room for ${agent.policy.entriesMax}: what was in force before stays`
+      : '';
+  return { identity, ingress, egress, audit: audit || agent.policy.audit, problem };
+}
+
+/** What an endpoint is told. */
+export function groupFacts(context: PolicyContext, group: string): Fact[] {
+  const [kind, endpointId] = group.split('/');
+  if (kind !== 'endpoint' || !context.known) return [];
+  const id = Number(endpointId);
+  const machine = recordsOf(context.machines).get(id);
+  const audit = machine !== undefined && recordsOf(context.subjects).get(machine)?.audit === true;
+  const value = machine === undefined ? undefined : factOf(context, id, audit);
+  return value ? [{ topic: endpointPolicyTopic(id), value }] : [];
 }

@@ -5,18 +5,20 @@
  *   agent left in the maps stays in force.
  * - Each event touches the rows that it changes, in groups, and no others.
  * - Identities of new CIDRs are in the maps before the policies that name them, and go after them.
+ * - What takes away at one end and adds at another takes away first (`policy-settle.ts`).
  */
-import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
+import { type AnyMachineSnapshot, and, assign, type SnapshotFrom, setup } from 'xstate';
 import type { AgentFacts } from '../cluster/events.ts';
 import type { Row } from '../state/tables.ts';
 import { calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
-import { type Fact, type Kind, speech } from './machine.ts';
+import { type Kind, speech } from './machine.ts';
 import { begin, proceed, retire } from './policy-apply.ts';
 import { initialContext, type PolicyContext, policyMachineKey } from './policy-context.ts';
-import { endpointPolicyTopic, subjectsTopic } from './policy-facts.ts';
-import { hear, type PolicyEvent } from './policy-hear.ts';
+import { subjectsTopic } from './policy-facts.ts';
+import { hear, type PolicyEvent, rested } from './policy-hear.ts';
 import { policyResources } from './policy-objects.ts';
-import { factOf, groupRows } from './policy-rows.ts';
+import { groupFacts, groupRows } from './policy-rows.ts';
+import { isRelabelling, open, relabel } from './policy-settle.ts';
 
 // --- context
 
@@ -42,16 +44,21 @@ type Event = PolicyEvent;
 
 const guards = {
   listed: ({ context }: { context: Context }) => policySources.every((source) => context.synced.includes(source)),
+  closing: ({ context }: { context: Context }) => context.closing !== undefined,
+  relabelling: ({ context }: { context: Context }) => isRelabelling(context),
   introducing: ({ context }: { context: Context }) => context.waiting.length > 0,
   retiring: ({ context }: { context: Context }) => context.retired.length > 0,
-  patient: ({ context }: { context: Context }) => context.waiting.length > 0 && context.backoff.attempt < ATTEMPTS_MAX,
+  patient: ({ context }: { context: Context }) => context.backoff.attempt < ATTEMPTS_MAX,
 };
 
 // --- machine
 
 const hears = { actions: 'hear' } as const;
 const failed = { target: '#policy.failing', actions: 'backOff' } as const;
-const heard = { target: '#policy.changing', actions: 'hear' } as const;
+const heard = { target: '#policy.changing', ...hears } as const;
+const news = { 'agent.started': hears, 'kube.upserted': hears, 'kube.deleted': hears, fact: hears } as const;
+const newsOfRest = { 'agent.started': heard, 'kube.upserted': heard, 'kube.deleted': heard, fact: heard } as const;
+const opens = { target: '#policy.changing', actions: 'open' } as const;
 
 const machine = setup({
   types: {} as { context: Context; events: Event; input: { agent: AgentFacts } },
@@ -61,13 +68,15 @@ const machine = setup({
     begin: assign(({ context }) => begin(context)),
     proceed: assign(({ context }) => proceed(context)),
     retire: assign(({ context }) => retire(context)),
+    relabel: assign(({ context }) => relabel(context)),
+    open: assign(({ context }) => open(context)),
     backOff: assign(({ context, event }) =>
       event.type === 'failed'
-        ? { ...context, touched: [], backoff: failedAgain(context.backoff, event.at, event.error.message) }
+        ? { ...rested(context), backoff: failedAgain(context.backoff, event.at, event.error.message) }
         : context,
     ),
-    calm: assign(({ context }) => ({ ...context, touched: [], backoff: calm })),
-    rest: assign(({ context }) => (context.touched.length > 0 ? { ...context, touched: [] } : context)),
+    calm: assign(({ context }) => ({ ...rested(context), backoff: calm })),
+    rest: assign(({ context }) => rested(context)),
   },
   guards,
 }).createMachine({
@@ -79,76 +88,56 @@ const machine = setup({
     /** Waits for the first lists. */
     listing: {
       always: { target: 'changing', guard: 'listed', actions: 'begin' },
-      on: {
-        'agent.started': hears,
-        'local.restored': hears,
-        'source.synced': hears,
-        'kube.upserted': hears,
-        'kube.deleted': hears,
-        fact: hears,
-      },
+      on: { 'local.restored': hears, 'source.synced': hears, ...news },
     },
     /** Its rows are being applied. */
     changing: {
-      always: { target: 'introducing', guard: 'introducing' },
+      always: [
+        { target: 'closing', guard: 'closing' },
+        { target: 'introducing', guard: 'introducing' },
+      ],
       on: {
         failed,
-        'agent.started': hears,
-        'kube.upserted': hears,
-        'kube.deleted': hears,
-        fact: hears,
+        ...news,
         settled: [
           { target: 'retiring', guard: 'retiring', actions: 'retire' },
           { target: 'steady', actions: 'calm' },
         ],
       },
     },
-    /** Identities of new CIDRs are on their way into the maps; the policies that name them come next. */
-    introducing: {
+    /** Endpoints come to allow only what they do both before and after the change. */
+    closing: {
       on: {
         failed,
-        'agent.started': hears,
-        'kube.upserted': hears,
-        'kube.deleted': hears,
-        fact: hears,
-        settled: { target: 'changing', actions: 'proceed' },
+        ...news,
+        settled: [{ target: 'relabelling', guard: 'relabelling', actions: 'relabel' }, opens],
       },
+    },
+    /** Addresses get their new identities. */
+    relabelling: { on: { failed, ...news, settled: opens } },
+    /** Identities of new CIDRs are on their way into the maps, or what was to come before; what waits for them comes next. */
+    introducing: {
+      on: { failed, ...news, settled: { target: 'changing', actions: 'proceed' } },
     },
     /** Identities of CIDRs that nobody names any more are on their way out. */
     retiring: {
-      on: {
-        failed,
-        'agent.started': heard,
-        'kube.upserted': heard,
-        'kube.deleted': heard,
-        fact: heard,
-        settled: { target: 'steady', actions: 'calm' },
-      },
+      on: { failed, ...newsOfRest, settled: { target: 'steady', actions: 'calm' } },
     },
     /** What policies say is in the maps. */
-    steady: {
-      always: { target: 'introducing', guard: 'introducing' },
-      on: {
-        failed,
-        'agent.started': heard,
-        'kube.upserted': heard,
-        'kube.deleted': heard,
-        fact: heard,
-      },
-    },
+    steady: { on: { failed, ...newsOfRest } },
     /** A row did not get into the kernel; the others do. */
     failing: {
       on: {
-        'agent.started': hears,
-        'kube.upserted': hears,
-        'kube.deleted': hears,
-        fact: hears,
+        ...news,
         'timer.fired': [
-          { target: 'introducing', guard: 'patient', actions: ['rest', { type: 'retry' }] },
+          { target: 'closing', guard: and(['closing', 'patient']), actions: ['rest', { type: 'retry' }] },
+          { target: 'changing', guard: 'closing', actions: ['open', { type: 'retry' }] },
+          { target: 'introducing', guard: and(['introducing', 'patient']), actions: ['rest', { type: 'retry' }] },
           { target: 'changing', guard: 'introducing', actions: ['proceed', { type: 'retry' }] },
           { target: 'changing', actions: ['rest', { type: 'retry' }] },
         ],
         settled: [
+          { target: 'closing', guard: 'closing', actions: 'rest' },
           { target: 'changing', guard: 'introducing', actions: 'proceed' },
           { target: 'retiring', guard: 'retiring', actions: ['calm', 'retire'] },
           { target: 'steady', actions: 'calm' },
@@ -160,14 +149,7 @@ const machine = setup({
 
 type Snapshot = SnapshotFrom<typeof machine>;
 
-// --- facts
-
-function facts({ context }: Snapshot): Fact[] {
-  return Object.values(context.subjects).flatMap(({ endpointId, audit }): Fact[] => {
-    const value = factOf(context, endpointId, audit);
-    return value ? [{ topic: endpointPolicyTopic(endpointId), value }] : [];
-  });
-}
+// --- topics
 
 const BASE_TOPICS = [
   'agent',
@@ -183,9 +165,24 @@ const SERVICE_TOPICS = ['every/services', 'every/endpointslices'];
 
 // --- rows
 
-/** All others are in groups, see `policy-rows.ts`. */
-const rows = ({ context, value }: Snapshot): Row[] =>
-  value === 'failing' ? [timerRow(policyMachineKey, 'retry', context.backoff.dueMs)] : [];
+/** Never, for a timer. */
+const NEVER_MS = 8.64e15;
+
+/**
+ * All others are in groups, see `policy-rows.ts`. The timer of a change in steps never fires: its row is actual only when what endpoints
+ * make of the step is planned, so that the next step is not planned along with it.
+ */
+function rows({ context, value }: Snapshot): Row[] {
+  switch (value) {
+    case 'failing':
+      return [timerRow(policyMachineKey, 'retry', context.backoff.dueMs)];
+    case 'closing':
+    case 'relabelling':
+      return [timerRow(policyMachineKey, value, NEVER_MS)];
+    default:
+      return [];
+  }
+}
 
 export const policy: Kind = {
   name: 'policy',
@@ -200,10 +197,10 @@ export const policy: Kind = {
     const services = namingServices > 0 ? SERVICE_TOPICS : [];
     return [...BASE_TOPICS, ...node, ...services];
   },
-  facts: (snapshot) => facts(snapshot as Snapshot),
   rows: (snapshot) => rows(snapshot as Snapshot),
   groups: {
     touched: (snapshot) => ((snapshot as Snapshot).context.known ? (snapshot as Snapshot).context.touched : []),
     rows: (snapshot, group) => groupRows((snapshot as Snapshot).context, group),
+    facts: (snapshot, group) => groupFacts((snapshot as Snapshot).context, group),
   },
 };

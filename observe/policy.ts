@@ -7,6 +7,7 @@ import {
   policyMachineKey,
   stateOf,
 } from '../machines/policy-context.ts';
+import { recordsOf } from '../machines/records.ts';
 import type { IdentityLabels, PolicyInputs } from '../policy/change.ts';
 import { toJSON } from '../policy/resolver.ts';
 import type { Rule } from '../policy/rule.ts';
@@ -60,15 +61,25 @@ export function policyNodeView(inspector: Inspector): PolicyNodeView | undefined
   const isApplied = policyTables.every((table) => inspector.rows(table).every(({ state }) => state === 'in-sync'));
   return {
     known: context.known,
-    settled: context.known && context.waiting.length === 0 && context.retired.length === 0 && isApplied,
+    settled:
+      context.known &&
+      context.waiting.length === 0 &&
+      context.closing === undefined &&
+      context.retired.length === 0 &&
+      isApplied,
     policies: objectsOf(context)
       .values()
       .map(viewOf)
       .sort((a, b) => (a.key < b.key ? -1 : 1)),
-    overflowing: Object.keys(context.withheld),
+    overflowing: overflowingOf(context),
     services: services.map(({ namespace, name, addresses }) => ({ service: `${namespace}/${name}`, addresses })),
     groups: groups.map(({ name }) => name).sort(),
   };
+}
+
+function overflowingOf({ endpoints }: PolicyContext): string[] {
+  const records = recordsOf(endpoints);
+  return records.keys().filter((id) => records.get(id)?.withheld.length !== 0);
 }
 
 function viewOf(object: PolicyObject): PolicyView {

@@ -24,7 +24,7 @@ import {
 import { addSubject, removeSubject, replacePolicyAt } from './subject-policy.ts';
 import { touchedBy } from './touched.ts';
 
-export { enforcement, entries, identitiesOf } from './groups.ts';
+export { enforcement, entries, entryCount, identitiesOf } from './groups.ts';
 export { cidrIdentityLabels } from './prefix.ts';
 export { emptyPolicyState, PolicyState };
 

@@ -1,8 +1,6 @@
 /**
  * Whatever happens to policies and labels: the machine's own plans never hurt what is allowed, and never let through what is denied.
- *
- * - Each end is judged by itself. What two ends decide together cannot change at once: where one change of policies opens the one end
- *   and closes the other, one of them is first, as it is with ends on two nodes.
+ * Flows between pods are judged whole, by the policies of both ends.
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -18,6 +16,7 @@ const judged = ['bpf.policy-maps', 'bpf.policy', 'bpf.ipcache', 'bpf.endpoints',
 const peers = [
   { toEndpoints: [{ matchLabels: { app: 'a' } }] },
   { toEndpoints: [{ matchLabels: { version: 'v1' } }] },
+  { toEndpoints: [{ matchLabels: { version: 'v2' } }] },
   { toEndpoints: [{}] },
   { toCIDR: ['198.51.0.0/16'] },
   { toCIDR: ['198.51.100.0/24'] },
@@ -43,18 +42,18 @@ const element = fc.tuple(fc.constantFrom(...peers), fc.constantFrom(...ports)).m
 }));
 const spec = fc
   .record({
-    app: fc.constantFrom('a', 'b', ''),
+    subject: fc.constantFrom({ app: 'a' }, { app: 'b' }, {}, { version: 'v1' }, { version: 'v2' }),
     ingress: fc.option(fc.array(element, { maxLength: 2 })),
     egress: fc.option(fc.array(element, { maxLength: 2 })),
     egressDeny: fc.option(fc.array(element, { minLength: 1, maxLength: 2 })),
   })
-  .map(({ app, ingress, egress, egressDeny }) => {
+  .map(({ subject, ingress, egress, egressDeny }) => {
     const to = (list: readonly { peer: object; toPorts: unknown }[]) =>
       list.map(({ peer, toPorts }) => ({ ...peer, ...(toPorts !== undefined && { toPorts }) }));
     const from = (list: readonly { peer: object; toPorts: unknown }[]) =>
       list.map(({ peer, toPorts }) => ({ ...turned(peer), ...(toPorts !== undefined && { toPorts }) }));
     return {
-      endpointSelector: app ? { matchLabels: { app } } : {},
+      endpointSelector: { matchLabels: subject },
       ...(ingress && { ingress: from(ingress) }),
       ...(egress && { egress: to(egress) }),
       ...(egressDeny && { egressDeny: to(egressDeny) }),
@@ -106,53 +105,86 @@ function take(made: PolicyWorld, one: Action): void {
 const rowsOf = (made: PolicyWorld): AnyRow[] =>
   judged.flatMap((table) => [...made.engine.actual(table)].map(([key, value]) => ({ table, key, value })));
 
+const asked = [
+  { proto: 6, dport: 80 },
+  { proto: 6, dport: 8080 },
+  { proto: 17, dport: 53 },
+];
+const isSix = (address: string): boolean => address.includes(':');
+
+/** Between all pods, and between each and the world both ways. */
 function flowsOf(made: PolicyWorld): Flow[] {
   const endpoints = Object.entries(made.rows('bpf.endpoints'));
+  const inward: Place = { program: 'from_netdev', link: 'eth0' };
+  const starts = [
+    ...endpoints.map(([from, { link }]) => ({ from, place: { program: 'from_endpoint', link } satisfies Place })),
+    ...outside.map((from) => ({ from, place: inward })),
+  ];
   const ends = [...endpoints.map(([address]) => address), ...outside];
-  const family = (address: string): boolean => address.includes(':');
-  return endpoints.flatMap(([address, { link }]) =>
+  return starts.flatMap(({ from, place }) =>
     ends
-      .filter((end) => end !== address && family(end) === family(address))
-      .flatMap((end) =>
-        [
-          { proto: 6, dport: 80 },
-          { proto: 6, dport: 8080 },
-          { proto: 17, dport: 53 },
-        ].flatMap((port): Flow[] => {
-          const packet = (from: string, to: string): Packet => ({
-            from,
-            to,
-            sport: 4000,
-            ttl: 64,
-            tcpFlags: 2,
-            ...port,
-          });
-          const inward: Place = { program: 'from_netdev', link: 'eth0' };
-          const judgedIn: Flow = { place: inward, packet: packet(end, address) };
-          const judgedOut: Flow = { place: { program: 'from_endpoint', link }, packet: packet(address, end) };
-          return outside.includes(end) ? [judgedIn, judgedOut] : [judgedIn];
+      .filter((to) => to !== from && isSix(to) === isSix(from) && !(outside.includes(to) && outside.includes(from)))
+      .flatMap((to) =>
+        asked.map((port): Flow => {
+          const packet: Packet = { from, to, sport: 4000, ttl: 64, tcpFlags: 2, ...port };
+          return { place, packet };
         }),
       ),
   );
 }
 
+/** What is wrong with the plans that the actions cause. */
+function wrongs(actions: readonly Action[]): string[] {
+  const made = world();
+  const found = actions.flatMap((one) => {
+    const before = rowsOf(made);
+    const flows = flowsOf(made);
+    take(made, one);
+    const steps = made.steps.filter(({ table }) => tables[table].lane === 'kernel');
+    return checkPrefixes(before, steps, flows).map((wrong) => `${JSON.stringify(one)}: ${wrong}`);
+  });
+  expect(made.engine.machine('policy')?.state).toBe('steady');
+  return found;
+}
+
+const everybody = { endpointSelector: {} };
+const toSome = [{ toCIDR: ['198.51.100.0/24'] }];
+const all = [{ toEndpoints: [{}] }];
+const fromV1 = [{ fromEndpoints: [{ matchLabels: { version: 'v1' } }] }];
+
 describe('plans of the policy machine', () => {
   it('are safe at every op, over all plans that an event causes', () => {
     fc.assert(
       fc.property(fc.array(action, { minLength: 1, maxLength: 6 }), (actions) => {
-        const made = world();
-        for (const one of actions) {
-          const before = rowsOf(made);
-          const flows = flowsOf(made);
-          take(made, one);
-          const steps = made.steps.filter(({ table }) => tables[table].lane === 'kernel');
-          expect(checkPrefixes(before, steps, flows), JSON.stringify(one)).toEqual([]);
-        }
-        expect(made.engine.machine('policy')?.state).toBe('steady');
+        expect(wrongs(actions)).toEqual([]);
       }),
       { numRuns: 60 },
     );
   }, 60_000);
+
+  it('close the one end before they open the other', () => {
+    const closed = { ...everybody, ingress: all, egress: toSome };
+    const turned = { ...everybody, ingress: [], egress: all };
+    expect(
+      wrongs([
+        { kind: 'policy', name: 'p', spec: closed },
+        { kind: 'policy', name: 'p', spec: turned },
+        { kind: 'policy', name: 'p', spec: closed },
+      ]),
+    ).toEqual([]);
+  });
+
+  it('give an address its new identity under what both labels allow', () => {
+    const v2 = { endpointSelector: { matchLabels: { version: 'v2' } }, egress: all };
+    expect(
+      wrongs([
+        { kind: 'policy', name: 'p', spec: v2 },
+        { kind: 'policy', name: 'q', spec: { ...everybody, ingress: fromV1, egress: toSome } },
+        { kind: 'label', pod: 'shop/a', version: 'v2' },
+        { kind: 'label', pod: 'shop/a', version: 'v1' },
+      ]),
+    ).toEqual([]);
+  });
 
   it('end where a fresh start ends', () => {
     fc.assert(
