@@ -19,8 +19,10 @@ import { CgroupAttachmentsDriver } from './drivers/cgroup-attachments.ts';
 import { LinksDriver } from './drivers/links.ts';
 import { PolicyDriver } from './drivers/policy.ts';
 import { RoutesDriver } from './drivers/routes.ts';
+import { RulesDriver } from './drivers/rules.ts';
 import { ServicesDriver } from './drivers/services.ts';
 import { SysctlsDriver } from './drivers/sysctls.ts';
+import { TunnelsDriver } from './drivers/tunnels.ts';
 import { XdpAttachmentsDriver } from './drivers/xdp-attachments.ts';
 import { type DatapathEvent, datapathEvents } from './events.ts';
 import { type Features, probeFeatures } from './features.ts';
@@ -63,7 +65,7 @@ export interface Datapath {
   readonly features: Features;
   /** What happened to pinned maps at the start: resized, or emptied since their layout changed. */
   readonly notices: readonly string[];
-  /** Of tables sysctls, links, attachments, addrs, routes and all of BPF maps. */
+  /** Of tables sysctls, links, tunnels, attachments, addrs, routes, rules and all of BPF maps. */
   readonly drivers: readonly Driver[];
   readonly linkEvents$: Observable<ClusterEvent>;
   readonly flowEvents$: Observable<DatapathEvent>;
@@ -184,11 +186,13 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     drivers: [
       new SysctlsDriver(options.netns),
       new LinksDriver(options.netns),
+      new TunnelsDriver(options.netns),
       attachments,
       cgroups,
       xdp,
       new AddrsDriver(options.netns, features.has.addressProtocol),
       new RoutesDriver(options.netns),
+      new RulesDriver(options.netns),
       tables,
       services,
       new PolicyDriver({ policy: maps('policy'), revision: maps('policy_revision'), btf }),

@@ -1,7 +1,8 @@
 /**
  * Table `routes`: routes to pods in the node's namespace, and default routes in pods' namespaces.
  *
- * - All are in table main and bear our protocol number; a route of anybody else is neither dumped nor replaced.
+ * - All bear our protocol number; a route of anybody else is neither dumped nor replaced.
+ * - The table of routing is part of a route's key; it comes into being with its first route.
  * - A put of an existing route replaces it in one step.
  */
 import { isErrno } from '../../native/index.ts';
@@ -11,7 +12,7 @@ import type { Driver, Op, OpError, OpResult } from '../driver.ts';
 import { driverError, kernelError, opName } from '../errors.ts';
 import { OURS } from '../marks.ts';
 import { messageFlags } from '../netlink/message.ts';
-import type { RouteSocket } from '../netlink/route-socket.ts';
+import { type RouteSocket, tableOf } from '../netlink/route-socket.ts';
 import {
   familyNumberOf,
   familyOfNumber,
@@ -77,7 +78,7 @@ function applyIn(socket: RouteSocket, ops: readonly Op[]): OpResult[] {
 
 function messageFor(op: Op, indexOf: (dev: string) => number | undefined): Buffer | OpError {
   try {
-    if (op.action === 'delete') return deleteMessage(dstOf(op.key));
+    if (op.action === 'delete') return deleteMessage(placeOf(op.key));
     const { type, dev } = rowOf(op);
     const oif = type === 'unreachable' ? 0 : indexOf(dev);
     if (oif === undefined) return kernelError('ENODEV', `${opName(op)}: link ${dev} does not exist`, true);
@@ -91,7 +92,7 @@ function messageFor(op: Op, indexOf: (dev: string) => number | undefined): Buffe
 function replace(socket: RouteSocket, op: Op, oif: number): OpResult {
   const wanted = rowOf(op);
   const there = socket
-    .routes(familyOf(wanted.dst))
+    .routes(familyOf(wanted.dst), 0, lookupOf(wanted))
     .find((route) => destinationOf(route) === wanted.dst && (route.attributes.priority ?? 0) === metricOf(wanted.dst));
   if (there && there.protocol !== OURS) {
     return kernelError(
@@ -110,15 +111,17 @@ function replace(socket: RouteSocket, op: Op, oif: number): OpResult {
 
 function putMessage(row: RouteRow, oif: number, flags: number): Buffer {
   const { bytes, length } = parsePrefix(row.dst);
+  const table = tableOf(lookupOf(row));
   return routeMessage.encode(rtm.newRoute, messageFlags.create | flags, {
     family: familyNumberOf(row.dst),
     dstLength: length,
-    table: routeTables.main,
+    ...table,
     protocol: OURS,
     scope: row.type === 'unicast' && !row.via ? scopes.link : scopes.universe,
     type: routeTypes[row.type],
     flags: row.via ? routeFlags.onlink : 0,
     attributes: {
+      ...table.attributes,
       dst: length > 0 ? formatAddress(bytes) : undefined,
       oif: row.type === 'unicast' ? oif : undefined,
       gateway: row.via || undefined,
@@ -129,29 +132,35 @@ function putMessage(row: RouteRow, oif: number, flags: number): Buffer {
   });
 }
 
-function deleteMessage(dst: string): Buffer {
+function deleteMessage({ dst, lookup }: Place): Buffer {
   const { bytes, length } = parsePrefix(dst);
+  const table = tableOf(lookup);
   return routeMessage.encode(rtm.delRoute, 0, {
     family: familyNumberOf(dst),
     dstLength: length,
-    table: routeTables.main,
+    ...table,
     protocol: OURS,
     scope: scopes.nowhere, // IPv4: any
-    attributes: { dst: length > 0 ? formatAddress(bytes) : undefined, priority: metricOf(dst) || undefined },
+    attributes: {
+      ...table.attributes,
+      dst: length > 0 ? formatAddress(bytes) : undefined,
+      priority: metricOf(dst) || undefined,
+    },
   });
 }
 
 function* ourRoutes(socket: RouteSocket, netns: string): Generator<RouteRow> {
   const names = new Map(socket.links().map(({ index, attributes }) => [index, attributes.name ?? '']));
   for (const family of [4, 6] as const) {
-    for (const route of socket.routes(family, OURS)) {
+    for (const route of socket.routes(family, OURS, routeTables.all)) {
       const dst = destinationOf(route);
       const type = typeName(route);
       if (!type || (route.attributes.priority ?? 0) !== metricOf(dst)) continue;
-      const { oif = 0, gateway = '', prefSrc = '', metrics } = route.attributes;
+      const { oif = 0, gateway = '', prefSrc = '', metrics, table = route.table } = route.attributes;
+      const lookup = table === routeTables.main ? {} : { lookup: table };
       // IPv6 routes without a device lie on lo.
       const dev = type === 'unreachable' ? '' : (names.get(oif) ?? `#${oif}`);
-      yield { type, netns, dst, dev, via: gateway, src: prefSrc, mtu: metrics?.mtu ?? 0 };
+      yield { ...lookup, type, netns, dst, dev, via: gateway, src: prefSrc, mtu: metrics?.mtu ?? 0 };
     }
   }
 }
@@ -166,7 +175,21 @@ function destinationOf({ family, dstLength, attributes }: RouteMessage): string 
 
 const metricOf = (dst: string): number => (familyOf(dst) === 6 ? IPV6_METRIC : 0);
 const rowOf = (op: Op): RouteRow => op.value as RouteRow;
-/** Of a key `[netns|]dst`. */
-const dstOf = (key: string): string => key.slice(key.lastIndexOf('|') + 1);
+const lookupOf = ({ lookup = routeTables.main }: RouteRow): number => lookup;
+
+interface Place {
+  dst: string;
+  lookup: number;
+}
+
+/** Of a key `[netns|][lookup@]dst`. */
+function placeOf(key: string): Place {
+  const [dst = '', lookup] = key
+    .slice(key.lastIndexOf('|') + 1)
+    .split('@')
+    .reverse();
+  return { dst, lookup: lookup === undefined ? routeTables.main : Number(lookup) };
+}
+
 const netnsOf = (op: Op): string =>
   op.action === 'put' ? rowOf(op).netns : op.key.slice(0, Math.max(0, op.key.lastIndexOf('|')));

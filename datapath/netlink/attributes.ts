@@ -29,6 +29,15 @@ export const u16: AttributeKind<number> = {
   },
   decode: (bytes) => bytes.readUInt16LE(),
 };
+/** In network order. */
+export const u16be: AttributeKind<number> = {
+  encode: (value) => {
+    const bytes = Buffer.alloc(2);
+    bytes.writeUInt16BE(value);
+    return bytes;
+  },
+  decode: (bytes) => bytes.readUInt16BE(),
+};
 export const u32: AttributeKind<number> = {
   encode: (value) => {
     const bytes = Buffer.alloc(4);
@@ -53,6 +62,8 @@ export const string: AttributeKind<string> = {
     return bytes.toString('utf8', 0, end < 0 ? bytes.length : end);
   },
 };
+/** An attribute whose being there says yes. */
+export const flag: AttributeKind<true> = { encode: () => Buffer.alloc(0), decode: () => true };
 export const bytes: AttributeKind<Buffer> = { encode: (value) => value, decode: (value) => value };
 /** 4 or 16 bytes. */
 export const address: AttributeKind<string> = { encode: parseAddress, decode: formatAddress };
@@ -93,6 +104,16 @@ const nestedKinds = new WeakSet<object>();
 /** Attributes inside an attribute. */
 export function nested<T>(kind: AttributeKind<T>): AttributeKind<T> {
   const result = { encode: (value: T) => kind.encode(value), decode: (from: Buffer) => kind.decode(from) };
+  nestedKinds.add(result);
+  return result;
+}
+
+/** Attributes without names of their own, one after the other inside an attribute. */
+export function listOf<T>(kind: AttributeKind<T>): AttributeKind<T[]> {
+  const result = {
+    encode: (values: T[]) => Buffer.concat(values.map((value) => attribute(0, kind.encode(value), true))),
+    decode: (from: Buffer) => [...attributesIn(from)].map(([, payload]) => kind.decode(payload)),
+  };
   nestedKinds.add(result);
   return result;
 }

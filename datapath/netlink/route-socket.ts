@@ -10,9 +10,11 @@ import {
   linkMessage,
   nsidMessage,
   type RouteMessage,
+  type RuleMessage,
   routeMessage,
   routeTables,
   rtm,
+  ruleMessage,
 } from './rtnetlink.ts';
 
 /** The kernel's answer for a namespace that has no id in ours. */
@@ -56,15 +58,20 @@ export class RouteSocket {
     return this.#dump(addressMessage.encode(rtm.getAddr, 0, {})).map(addressMessage.decode);
   }
 
-  /** Of table main; with `protocol` only those that bear it. */
-  routes(family: Family, protocol = 0): RouteMessage[] {
-    const request = { family: familyNumber(family), table: routeTables.main, protocol };
+  /** Of one table of routing, or of all (0); with `protocol` only those that bear it. */
+  routes(family: Family, protocol = 0, table: number = routeTables.main): RouteMessage[] {
+    // Tables beyond 255 have no place in the header, and their number goes beside it.
+    const request = { family: familyNumber(family), protocol, ...tableOf(table) };
     try {
       return this.#dump(routeMessage.encode(rtm.getRoute, 0, request)).map(routeMessage.decode);
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return []; // the table comes into being with its first route
       throw error;
     }
+  }
+
+  rules(family: Family): RuleMessage[] {
+    return this.#dump(ruleMessage.encode(rtm.getRule, 0, { family: familyNumber(family) })).map(ruleMessage.decode);
   }
 
   /** The id by which this namespace knows the one at `path`; undefined when it has none, so no link leads there. */
@@ -100,6 +107,10 @@ export class RouteSocket {
     this.close();
   }
 }
+
+/** A table of routing as messages name it. */
+export const tableOf = (table: number): { table: number; attributes: { table?: number } } =>
+  table <= 0xff ? { table, attributes: {} } : { table: 0, attributes: { table } };
 
 /** Where a pod's namespace was: the path is gone, or is a file that is no namespace any more. */
 export const isNetnsGone = (error: unknown): boolean =>

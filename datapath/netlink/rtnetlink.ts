@@ -4,7 +4,7 @@
  * - Names are the kernel's without prefix, in camelCase.
  */
 import { type Family, familyOf } from '../address.ts';
-import { address, attributeSet, bytes, mac, nested, s32, string, u8, u32 } from './attributes.ts';
+import { address, attributeSet, bytes, flag, mac, nested, s32, string, u8, u16be, u32 } from './attributes.ts';
 import { messageType } from './message.ts';
 
 export const rtm = {
@@ -63,6 +63,10 @@ export const linkMessage = messageType(
 /** VETH_INFO_PEER holds a whole ifinfomsg with attributes. */
 export const vethInfo = attributeSet({ peer: [1, bytes] });
 
+/** One device for all peers (collect metadata): the packet's own key says which. */
+export const vxlanInfo = attributeSet({ learning: [7, u8], port: [15, u16be], collectMetadata: [25, u8] });
+export const geneveInfo = attributeSet({ port: [5, u16be], collectMetadata: [6, flag] });
+
 export const addressFlags = { tentative: 0x40, nodad: 0x02, dadFailed: 0x08 } as const;
 export const scopes = { universe: 0, link: 253, host: 254, nowhere: 255 } as const;
 
@@ -79,7 +83,7 @@ export const addressMessage = messageType(
   }),
 );
 
-export const routeTables = { main: 254 } as const;
+export const routeTables = { all: 0, main: 254 } as const;
 export const routeTypes = { unspecified: 0, unicast: 1, unreachable: 7 } as const;
 export const routeFlags = { onlink: 4, cloned: 0x200 } as const;
 
@@ -127,6 +131,9 @@ export const neighbourMessage = messageType(
   attributeSet({ dst: [1, address], linkAddress: [2, mac], protocol: [12, u8] }),
 );
 
+/** FR_ACT_…: look into a table of routes. */
+export const ruleActions = { toTable: 1 } as const;
+
 export const ruleMessage = messageType(
   {
     family: 'u8',
@@ -157,3 +164,4 @@ export const nsidMessage = messageType({ family: 'u8' }, attributeSet({ nsid: [1
 export type LinkMessage = ReturnType<typeof linkMessage.decode>;
 export type AddressMessage = ReturnType<typeof addressMessage.decode>;
 export type RouteMessage = ReturnType<typeof routeMessage.decode>;
+export type RuleMessage = ReturnType<typeof ruleMessage.decode>;
