@@ -92,7 +92,7 @@ export function learn(context: ServiceContext, event: ServiceEvent): ServiceCont
 
 function learnSlice(context: ServiceContext, name: string, object: KubeObject | undefined): ServiceContext {
   const { [name]: before, ...others } = context.slices;
-  const after = object && sliceFacts(object);
+  const after = object && sliceFacts(object, before);
   if (!before && !after) return context.isHeard ? context : { ...context, isHeard: true };
   const slices = after ? { ...others, [name]: after } : others;
   const families = new Set([before?.family, after?.family]);

@@ -61,17 +61,33 @@ const isObject = (value: unknown): value is object => typeof value === 'object' 
 export const objectsIn = <T extends object>(value: unknown): T[] => listOf(value).filter(isObject) as T[];
 export const objectOf = <T extends object>(value: unknown): Partial<T> => (isObject(value) ? (value as T) : {});
 
-/** Undefined: of domain names, which nobody balances. */
-export function sliceFacts(object: KubeObject): SliceFacts | undefined {
+/** Undefined: of domain names, which nobody balances. Endpoints that `before` has too are its own, so that rows of them are not made anew. */
+export function sliceFacts(object: KubeObject, before?: SliceFacts): SliceFacts | undefined {
   const { addressType } = object;
   if (addressType !== 'IPv4' && addressType !== 'IPv6') return undefined;
   const ports = objectsIn<RawPort>(object.ports).flatMap(({ name, port, protocol }): SlicePort[] => {
     const known = protocol ?? 'TCP';
     return isPort(port) && isProtocol(known) ? [{ name: textOf(name), port, protocol: known }] : [];
   });
-  const endpoints = objectsIn<RawEndpoint>(object.endpoints).flatMap((raw) => endpointFacts(raw, addressType));
+  const known = new Map(before?.endpoints.map((endpoint) => [endpoint.address, endpoint]));
+  const endpoints: EndpointFacts[] = [];
+  for (const raw of objectsIn<RawEndpoint>(object.endpoints)) {
+    for (const endpoint of endpointFacts(raw, addressType)) {
+      const same = known.get(endpoint.address);
+      endpoints.push(same && isSame(same, endpoint) ? same : endpoint);
+    }
+  }
   return { family: addressType, ports, endpoints };
 }
+
+const isSame = (a: EndpointFacts, b: EndpointFacts): boolean =>
+  a.ready === b.ready &&
+  a.draining === b.draining &&
+  a.node === b.node &&
+  areSame(a.zones, b.zones) &&
+  areSame(a.nodes, b.nodes);
+const areSame = (a: readonly string[] | undefined, b: readonly string[] | undefined): boolean =>
+  a === b || (a?.length === b?.length && a?.every((one, i) => one === b?.[i]) === true);
 
 function endpointFacts(raw: RawEndpoint, family: Family): EndpointFacts[] {
   const address = canonicalAddress(textOf(listOf(raw.addresses)[0]));
@@ -100,12 +116,30 @@ function endpointFacts(raw: RawEndpoint, family: Family): EndpointFacts[] {
 export function backendsOf(slice: SliceFacts): Map<string, BackendRow> {
   const found = new Map<string, BackendRow>();
   for (const { port, protocol } of slice.ports) {
-    for (const { address } of slice.endpoints) {
-      const row = { address, port, protocol };
-      found.set(backendKey(row), row);
+    for (const endpoint of slice.endpoints) {
+      const { key, row } = backendOf(endpoint, port, protocol);
+      found.set(key, row);
     }
   }
   return found;
+}
+
+interface Backend {
+  key: string;
+  row: BackendRow;
+}
+/** One object for each: a slice that changes says most of what it said before. */
+const backends = new WeakMap<EndpointFacts, Backend[]>();
+
+function backendOf(endpoint: EndpointFacts, port: number, protocol: Protocol): Backend {
+  const known = backends.get(endpoint);
+  const found = known?.find(({ row }) => row.port === port && row.protocol === protocol);
+  if (found) return found;
+  const row = { address: endpoint.address, port, protocol };
+  const made = { key: backendKey(row), row };
+  if (known) known.push(made);
+  else backends.set(endpoint, [made]);
+  return made;
 }
 
 export interface Choice {
@@ -155,7 +189,7 @@ function choose(
   const ready = new Set<string>();
   const draining = new Set<string>();
   for (const { endpoint, port: number } of candidates(slices, port)) {
-    const key = (): string => backendKey({ address: endpoint.address, port: number, protocol: port.protocol });
+    const key = (): string => backendOf(endpoint, number, port.protocol).key;
     if (endpoint.ready) {
       if (fitsReady(endpoint)) ready.add(key());
     } else if (endpoint.draining && fitsDraining(endpoint)) draining.add(key());

@@ -28,7 +28,14 @@ type Event = ServiceEvent;
 const phases = ['gone', 'waiting', 'unserved', 'contested', 'no-backends', 'draining', 'balancing'] as const;
 type Phase = (typeof phases)[number];
 
-function phaseOf({ spec, slices, node, isHeard, frontends, lost, sets }: Context): Phase {
+/** Several guards ask of one context, one after the other. */
+let lastAsked: { context: Context; phase: Phase } | undefined;
+function phaseOf(context: Context): Phase {
+  if (lastAsked?.context !== context) lastAsked = { context, phase: phaseIn(context) };
+  return lastAsked.phase;
+}
+
+function phaseIn({ spec, slices, node, isHeard, frontends, lost, sets }: Context): Phase {
   if (!spec) return isHeard && Object.keys(slices).length === 0 ? 'gone' : 'waiting';
   if (!node) return 'waiting';
   if (frontends.length === 0) return 'unserved';

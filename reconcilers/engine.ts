@@ -36,6 +36,8 @@ import { decided, type RowEntry, RowIndex, settled, stateOf } from './rows.ts';
 
 /** Where actual rows are kept. */
 export interface ActualStore {
+  /** Nothing is kept: changes need not be told. */
+  readonly forgets?: boolean;
   rows(): StoredRow[];
   write(changes: readonly RowChange[]): void;
 }
@@ -105,6 +107,11 @@ export class Engine implements Inspector, RowKeeper {
   #reconsider(machine: Machine, before: ReadonlySet<RowEntry>, rows: readonly Row[], by: Transition): Set<RowEntry> {
     const now = new Set<RowEntry>();
     for (const row of rows) {
+      const same = this.#rows.wantedAlready(row, machine.key);
+      if (same && before.has(same)) {
+        now.add(same);
+        continue;
+      }
       const entry = this.#rows.want(row, machine.key, by);
       now.add(entry);
       this.#watch(machine, entry);
@@ -229,7 +236,7 @@ export class Engine implements Inspector, RowKeeper {
   }
 
   #persist(entry: RowEntry, op: OpRecord | undefined): void {
-    if (!tables[entry.table].durable) return;
+    if (this.#store.forgets || !tables[entry.table].durable) return;
     const json = entry.actualJson;
     this.#changes.push({
       table: entry.table,

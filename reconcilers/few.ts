@@ -40,6 +40,11 @@ export class Few<V> {
     return true;
   }
 
+  /** The only key; undefined: there is none, or there are more. */
+  get only(): string | undefined {
+    return this.#more !== undefined && this.#more.size > 0 ? undefined : this.#key;
+  }
+
   keys(): string[] {
     if (this.#key === undefined) return [];
     return this.#more ? [this.#key, ...this.#more.keys()] : [this.#key];

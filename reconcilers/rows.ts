@@ -83,6 +83,14 @@ export class RowIndex {
     return entry;
   }
 
+  /** The row's entry, if the machine wants just this of it already. What is the same object needs no looking at. */
+  wantedAlready(row: Row, machine: string): RowEntry | undefined {
+    const entry = this.get(row.table, row.key);
+    const want = entry?.wants.get(machine);
+    if (!entry || !want) return undefined;
+    return want.value === row.value || want.json === canonical(row.value) ? entry : undefined;
+  }
+
   want(row: Row, machine: string, by: Transition): RowEntry {
     const entry = this.ensure(row.table, row.key);
     const json = canonical(row.value);
@@ -133,13 +141,17 @@ export class RowIndex {
 
 /** The want that decides, and whose it is. */
 export function decided(entry: RowEntry): { owner: string; want: Want } | undefined {
-  const owners = entry.wants.keys();
-  const owner = owners.length > 1 ? owners.sort()[0] : owners[0];
+  const owner = entry.wants.only ?? entry.wants.keys().sort()[0];
   if (owner === undefined) return undefined;
   return { owner, want: entry.wants.get(owner) as Want };
 }
 
-export const settled = (entry: RowEntry): boolean => !entry.inFlight && decided(entry)?.want.json === entry.actualJson;
+export function settled(entry: RowEntry): boolean {
+  if (entry.inFlight) return false;
+  const { only } = entry.wants;
+  const want = only === undefined ? decided(entry)?.want : entry.wants.get(only);
+  return want?.json === entry.actualJson;
+}
 
 export function stateOf(entry: RowEntry, heldBack: boolean): RowState {
   if (entry.inFlight) return 'in-flight';
