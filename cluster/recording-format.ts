@@ -16,6 +16,8 @@ export interface RunFacts {
   config: AgentFacts;
   /** Kernel release. */
   kernel: string;
+  /** What that kernel can do; absent in recordings of before this was told. */
+  features?: Readonly<Record<string, boolean>>;
 }
 
 export interface RecordingHeader extends RunFacts {
@@ -75,10 +77,22 @@ function shapeOf(value: unknown): Shape | 'nothing' | 'something else' {
   return typeof value === 'object' ? 'object' : 'something else';
 }
 
-const at = (value: unknown, path: string): unknown =>
-  path.split('.').reduce<unknown>((inner, key) => (inner as Record<string, unknown> | undefined)?.[key], value);
+/** Paths are few, and each is asked for with every event. */
+const paths = new Map<string, readonly string[]>();
+function at(value: unknown, path: string): unknown {
+  let keys = paths.get(path);
+  if (!keys) paths.set(path, (keys = path.split('.')));
+  let inner = value;
+  for (const key of keys) inner = (inner as Record<string, unknown> | undefined)?.[key];
+  return inner;
+}
 
 const brief = (value: unknown): string => JSON.stringify(value)?.slice(0, 60) ?? 'nothing';
+
+const hintOf = ({ version, build }: { version?: number; build?: string }): string =>
+  typeof version === 'number' && version > VERSION
+    ? `: it was written by a newer axoneme (${brief(build)}), replay it with that`
+    : '';
 
 /** What is wrong with a header; undefined: nothing. */
 export function headerFault(value: unknown): string | undefined {
@@ -87,28 +101,34 @@ export function headerFault(value: unknown): string | undefined {
     return `expected a header {"format":"${FORMAT}","version":${VERSION},…}, got ${brief(value)}`;
   }
   if (header.version !== VERSION)
-    return `field version is ${brief(header.version)}, this build reads version ${VERSION}`;
-  return fieldFault(header, { node: 'text', build: 'text', config: 'object', startedAt: 'number', part: 'number' });
+    return `field version is ${brief(header.version)}, this build reads version ${VERSION}${hintOf(header)}`;
+  return fieldFault(header, HEADER);
 }
 
-/** What is wrong with a line that should be the entry of this number; undefined: nothing. */
-export function entryFault(value: unknown, seq: number): string | undefined {
+const HEADER = { node: 'text', build: 'text', config: 'object', startedAt: 'number', part: 'number' } as const;
+const ENTRY = { seq: 'number', at: 'number', source: 'text', event: 'object', 'event.type': 'text' } as const;
+
+/** What is wrong with a line that should be an entry, whatever its number; undefined: nothing. */
+export function entryFault(value: unknown): string | undefined {
   if (shapeOf(value) !== 'object')
-    return `expected a log entry {"seq":${seq},"at":…,"source":…,"event":{…}}, got ${brief(value)}`;
-  const fault = fieldFault(value, {
-    seq: 'number',
-    at: 'number',
-    source: 'text',
-    event: 'object',
-    'event.type': 'text',
-  });
+    return `expected a log entry {"seq":…,"at":…,"source":…,"event":{…}}, got ${brief(value)}`;
+  const fault = fieldFault(value, ENTRY);
   if (fault) return fault;
   const entry = value as LogEntry;
-  if (entry.seq !== seq) return `field seq is ${entry.seq}, expected ${seq}: entries are missing or out of order`;
   const fields = Object.hasOwn(FIELDS, entry.event.type) ? FIELDS[entry.event.type] : undefined;
   if (!fields)
     return `field event.type is ${brief(entry.event.type)}, expected one of ${Object.keys(FIELDS).join(', ')}`;
   return fieldFault(entry.event, fields, 'event.');
+}
+
+/** What is wrong with the number of an entry after that of this number. */
+export function orderFault({ seq }: LogEntry, last: number): string | undefined {
+  if (seq === last + 1) return undefined;
+  const what =
+    seq > last + 1
+      ? `entries are missing (${seq - last - 1} of them), or out of order`
+      : 'the entry is out of order, or there a second time';
+  return `field seq is ${seq}, expected ${last + 1}: ${what}`;
 }
 
 function fieldFault(value: unknown, fields: Readonly<Record<string, Shape>>, prefix = ''): string | undefined {

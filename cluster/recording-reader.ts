@@ -1,111 +1,182 @@
 /**
- * Reads recordings, one entry at a time, however large they are.
+ * Reads recordings, a batch of entries at a time, however large they are.
  *
  * - The last line of a run may be torn by a crash: it is left out, and reported.
- * - Anything else that is not as it should be ends the reading with file, line and what was expected.
+ * - Anything else that is not as it should be ends the reading with file, line and what was expected; a lenient reader reports it, leaves
+ *   the line out and goes on.
+ * - Reading can go on later from where a batch ended.
  */
-import { createReadStream, statSync } from 'node:fs';
 import type { LogEntry } from './events.ts';
-import { partsOf } from './recording.ts';
-import { entryFault, headerFault, RecordingError, type RecordingHeader } from './recording-format.ts';
+import { type FilePlace, filesOf, linesOf } from './recording-files.ts';
+import {
+  entryFault,
+  headerFault,
+  orderFault,
+  RecordingError,
+  type RecordingHeader,
+  VERSION,
+} from './recording-format.ts';
 
 export type RecordingItem =
   | { kind: 'run'; header: RecordingHeader; file: string }
   | { kind: 'entry'; entry: LogEntry; file: string; line: number }
-  | { kind: 'torn'; file: string; line: number };
+  | { kind: 'torn'; file: string; line: number }
+  /** Lenient readers only: what was left out, or is strange. */
+  | { kind: 'fault'; file: string; line: number; message: string };
 
-interface Line {
-  text: string;
-  number: number;
-  /** It ends with a newline. */
-  whole: boolean;
+export interface ReadOptions {
+  lenient?: boolean;
+  from?: ReadingPlace;
+}
+
+/** Where reading may go on. */
+export interface ReadingPlace extends FilePlace {
+  header: RecordingHeader;
+  /** Number of the entry before. */
+  seq: number;
+}
+
+export interface RecordingBatch {
+  items: RecordingItem[];
+  /** Undefined: before the first header. */
+  next: ReadingPlace | undefined;
 }
 
 /** `path` is one file or a directory of them. */
-export async function* readRecording(path: string): AsyncGenerator<RecordingItem> {
-  let run: RecordingHeader | undefined;
-  let seq = 0;
-  for (const file of filesOf(path)) {
-    let header: RecordingHeader | undefined;
-    for await (const line of linesOf(file)) {
-      const value = parse(line, file);
-      if (value === undefined) {
-        yield { kind: 'torn', file, line: line.number };
-        break;
+export async function* readRecording(path: string, options: ReadOptions = {}): AsyncGenerator<RecordingItem> {
+  for await (const { items } of readBatches(path, options)) yield* items;
+}
+
+export async function* readBatches(
+  path: string,
+  { lenient = false, from }: ReadOptions = {},
+): AsyncGenerator<RecordingBatch> {
+  const files = filesOf(path);
+  const reader = new Reader(lenient, from);
+  for (const file of from ? files.slice(files.indexOf(from.file)) : files) {
+    reader.open(file);
+    try {
+      for await (const { first, lines, whole, next } of linesOf(file, from?.file === file ? from : undefined)) {
+        const items = reader.take(first, lines, whole);
+        yield { items, next: reader.header && { ...next, header: reader.header, seq: reader.seq } };
       }
-      if (!header) {
-        header = checkedHeader(value, file, run);
-        if (header.startedAt !== run?.startedAt) {
-          yield { kind: 'run', header, file };
-          seq = 0;
-        }
-        run = header;
-        continue;
-      }
-      const fault = entryFault(value, ++seq);
-      if (fault) throw new RecordingError(file, line.number, fault);
-      yield { kind: 'entry', entry: value as LogEntry, file, line: line.number };
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new RecordingError(file, 1, `${error.message}, expected lines of JSON`);
     }
+  }
+}
+
+class Reader {
+  readonly #lenient: boolean;
+  #file = '';
+  /** Of the run, as its latest part has it. */
+  header: RecordingHeader | undefined;
+  seq: number;
+  /** The file's own header was read. */
+  #isBegun: boolean;
+  #items: RecordingItem[] = [];
+
+  constructor(lenient: boolean, from: ReadingPlace | undefined) {
+    this.#lenient = lenient;
+    this.header = from?.header;
+    this.seq = from?.seq ?? 0;
+    this.#isBegun = from !== undefined && from.line > 1;
+    this.#file = from?.file ?? '';
+  }
+
+  open(file: string): void {
+    if (file !== this.#file) this.#isBegun = false;
+    this.#file = file;
+  }
+
+  take(first: number, lines: readonly string[], whole: boolean): RecordingItem[] {
+    this.#items = [];
+    for (let i = 0; i < lines.length; i++) this.#line(lines[i] as string, first + i, whole || i < lines.length - 1);
+    return this.#items;
+  }
+
+  #line(text: string, line: number, whole: boolean): void {
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (error) {
+      if (!whole) this.#items.push({ kind: 'torn', file: this.#file, line });
+      else this.#fault(line, `expected a line of JSON: ${error instanceof Error ? error.message : error}`);
+      return;
+    }
+    if (this.#isBegun) this.#entry(value, line);
+    else this.#head(value, line);
+  }
+
+  #entry(value: unknown, line: number): void {
+    const fault = entryFault(value) ?? orderFault(value as LogEntry, this.seq);
+    if (fault !== undefined) {
+      this.#fault(line, fault);
+      const seq = (value as Partial<LogEntry> | null)?.seq;
+      // A hole is jumped over; what comes late or twice has no place any more.
+      if (entryFault(value) !== undefined || (seq as number) <= this.seq) return;
+    }
+    const entry = value as LogEntry;
+    this.seq = entry.seq;
+    this.#items.push({ kind: 'entry', entry, file: this.#file, line });
+  }
+
+  #head(value: unknown, line: number): void {
+    const fault = headerFault(value);
+    if (fault !== undefined) {
+      const isReadable = this.#lenient && headerFault({ ...(value as object), version: VERSION }) === undefined;
+      if (!isReadable) throw new RecordingError(this.#file, line, fault);
+      this.#fault(line, fault);
+    }
+    const header = value as RecordingHeader;
+    const isNew = header.startedAt !== this.header?.startedAt;
+    const expected = isNew ? 1 : (this.header?.part ?? 0) + 1;
+    if (header.part !== expected) {
+      const missing = 'earlier parts are missing, and a run can only be read from its start';
+      this.#fault(line, `this is part ${header.part} of its run, expected part ${expected}: ${missing}`);
+    }
+    if (isNew) {
+      this.#items.push({ kind: 'run', header, file: this.#file });
+      this.seq = 0;
+    }
+    this.header = header;
+    this.#isBegun = true;
+  }
+
+  #fault(line: number, message: string): void {
+    if (!this.#lenient) throw new RecordingError(this.#file, line, message);
+    this.#items.push({ kind: 'fault', file: this.#file, line, message });
+  }
+}
+
+/** Headers of all runs. Only the first line of each file is read. */
+export async function runsOf(path: string): Promise<RecordingHeader[]> {
+  const runs = new Map<number, RecordingHeader>();
+  for (const file of filesOf(path)) {
+    for await (const { lines } of linesOf(file)) {
+      const value = headOf(lines[0] ?? '');
+      const fault = headerFault(value);
+      if (fault) throw new RecordingError(file, 1, fault);
+      const header = value as RecordingHeader;
+      if (!runs.has(header.startedAt)) runs.set(header.startedAt, header);
+      break;
+    }
+  }
+  return [...runs.values()];
+}
+
+function headOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
 
 /** When the last run began: the name that its header bears. */
 export async function lastRunOf(path: string): Promise<number> {
-  const file = filesOf(path).at(-1) ?? path;
-  for await (const line of linesOf(file)) {
-    const value = parse(line, file);
-    const fault = headerFault(value);
-    if (fault) throw new RecordingError(file, 1, fault);
-    return (value as RecordingHeader).startedAt;
-  }
-  throw new RecordingError(file, 1, 'expected a header, got an empty file');
-}
-
-function filesOf(path: string): string[] {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (!stat) throw new Error(`${path}: no such file or directory, expected a recording`);
-  if (!stat.isDirectory()) return [path];
-  const parts = partsOf(path);
-  if (parts.length === 0) throw new Error(`${path}: no files *.ndjson in this directory, expected a recording`);
-  return parts;
-}
-
-/** Undefined: torn. */
-function parse({ text, number, whole }: Line, file: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (!whole) return undefined;
-    throw new RecordingError(
-      file,
-      number,
-      `expected a line of JSON: ${error instanceof Error ? error.message : error}`,
-    );
-  }
-}
-
-function checkedHeader(value: unknown, file: string, run: RecordingHeader | undefined): RecordingHeader {
-  const fault = headerFault(value);
-  if (fault) throw new RecordingError(file, 1, fault);
-  const header = value as RecordingHeader;
-  const expected = header.startedAt === run?.startedAt ? run.part + 1 : 1;
-  if (header.part !== expected) {
-    throw new RecordingError(
-      file,
-      1,
-      `this is part ${header.part} of its run, expected part ${expected}: earlier parts are missing, and a run can only be read from its start`,
-    );
-  }
-  return header;
-}
-
-async function* linesOf(file: string): AsyncGenerator<Line> {
-  let rest = '';
-  let number = 0;
-  for await (const chunk of createReadStream(file, { encoding: 'utf8' })) {
-    const lines = (rest + (chunk as string)).split('\n');
-    rest = lines.pop() ?? '';
-    for (const text of lines) yield { text, number: ++number, whole: true };
-  }
-  if (rest !== '') yield { text: rest, number: ++number, whole: false };
+  const last = (await runsOf(path)).at(-1);
+  if (!last) throw new RecordingError(path, 1, 'expected a header, got an empty file');
+  return last.startedAt;
 }

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AgentFacts, ClusterEvent, LogEntry } from './events.ts';
-import { openRecording, partsOf } from './recording.ts';
+import { openRecording } from './recording.ts';
+import { partsOf } from './recording-files.ts';
 import { type RecordingItem, readRecording } from './recording-reader.ts';
 import { REDACTED, redact } from './recording-redact.ts';
 

@@ -3,12 +3,15 @@
  *
  * - A line is written whole before the engine sees its event: a crash of the agent loses nothing, one of the machine the tail.
  * - Files are readable by root only, and hold no secrets (`recording-redact.ts`).
+ * - The file being written is plain, so that nothing waits in a packer when the agent dies; files that are over are packed beside it.
  * - Recording never disturbs the agent: when a write fails it ends, and says so once.
  */
-import { closeSync, mkdirSync, openSync, readdirSync, statSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LogEntry } from './events.ts';
+import { ENDINGS, type Packing, partsOf } from './recording-files.ts';
 import { FORMAT, type RecordingHeader, type RunFacts, VERSION } from './recording-format.ts';
+import { packPart } from './recording-pack.ts';
 import { redact } from './recording-redact.ts';
 
 export interface RecordingLimits {
@@ -29,11 +32,15 @@ const defaults: RecordingLimits = {
 export interface Recording {
   write(entry: LogEntry): void;
   close(): void;
+  /** All files that are over are packed. */
+  packed(): Promise<void>;
 }
 
 export interface RecordingOptions extends Partial<RecordingLimits> {
   /** Milliseconds since the epoch: the name of the run. */
   startedAt?: number;
+  /** What becomes of files that are over. */
+  packing?: Packing;
   /** Hears once why recording ended early. */
   onFailure?: (error: Error) => void;
 }
@@ -45,17 +52,9 @@ export function openRecording(directory: string, facts: RunFacts, options: Recor
   return new RecordingWriter(directory, facts, options);
 }
 
-/** Of a recording's files, in the order in which they were written. */
-export function partsOf(directory: string): string[] {
-  return readdirSync(directory)
-    .filter((name) => name.endsWith('.ndjson'))
-    .sort()
-    .map((name) => join(directory, name));
-}
-
 function partName({ startedAt, part }: RecordingHeader): string {
   const time = new Date(startedAt).toISOString().replaceAll(/[-:]/g, '');
-  return `${time}-${String(part).padStart(6, '0')}.ndjson`;
+  return `${time}-${String(part).padStart(6, '0')}${ENDINGS.none}`;
 }
 
 class RecordingWriter implements Recording {
@@ -63,22 +62,39 @@ class RecordingWriter implements Recording {
   readonly #header: RecordingHeader;
   readonly #limits: RecordingLimits;
   readonly #onFailure: (error: Error) => void;
+  readonly #packing: Packing;
+  #packer: Promise<void> = Promise.resolve();
   /** Undefined: closed, or ended by a failure. */
   #file: number | undefined;
+  #path = '';
   #bytes = 0;
   #begunAt = 0;
 
   constructor(
     directory: string,
     facts: RunFacts,
-    { startedAt = Date.now(), onFailure = complain, ...limits }: RecordingOptions,
+    { startedAt = Date.now(), onFailure = complain, packing = 'none', ...limits }: RecordingOptions,
   ) {
+    this.#packing = packing;
     this.#directory = directory;
     this.#header = { format: FORMAT, version: VERSION, ...redact(facts), startedAt, part: 0 };
     this.#limits = { ...defaults, ...limits };
     this.#onFailure = onFailure;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // Of the lives before: what the last of them was still writing.
+    const before = partsOf(directory);
     this.#nextPart();
+    for (const part of before) this.#pack(part);
+  }
+
+  packed(): Promise<void> {
+    return this.#packer;
+  }
+
+  #pack(part: string): void {
+    if (this.#packing === 'none' || !part.endsWith(ENDINGS.none)) return;
+    const packing = this.#packing;
+    this.#packer = this.#packer.then(() => packPart(part, packing)).catch((error: Error) => this.#onFailure(error));
   }
 
   write(entry: LogEntry): void {
@@ -102,9 +118,12 @@ class RecordingWriter implements Recording {
   }
 
   #nextPart(): void {
+    const over = this.#path;
     this.close();
+    if (over !== '') this.#pack(over);
     this.#header.part++;
-    this.#file = openSync(join(this.#directory, partName(this.#header)), 'ax', 0o600);
+    this.#path = join(this.#directory, partName(this.#header));
+    this.#file = openSync(this.#path, 'ax', 0o600);
     this.#bytes = 0;
     this.#line(this.#header);
     this.#makeRoom();
@@ -118,11 +137,12 @@ class RecordingWriter implements Recording {
   }
 
   #makeRoom(): void {
-    const parts = partsOf(this.#directory).map((path) => ({ path, size: statSync(path).size }));
+    const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const parts = partsOf(this.#directory).map((path) => ({ path, size: sizeOf(path) }));
     let total = parts.reduce((sum, { size }) => sum + size, 0);
     for (const { path, size } of parts.slice(0, -1)) {
       if (total <= this.#limits.totalBytesMax) return;
-      unlinkSync(path);
+      rmSync(path, { force: true });
       total -= size;
     }
   }

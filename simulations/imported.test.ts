@@ -4,7 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { KubeObject } from '../cluster/events.ts';
-import { isKubectlOutput, readKubectl, type WatchItem } from '../cluster/kubectl-watch.ts';
+import {
+  historyOf,
+  isKubectlOutput,
+  readKubectl,
+  type WatchHistory,
+  type WatchItem,
+} from '../cluster/kubectl-watch.ts';
 import { replayObjects } from './imported.ts';
 
 const directory = mkdtempSync(join(tmpdir(), `axt-${process.pid}-imported-`));
@@ -54,36 +60,45 @@ const slice: KubeObject = {
   endpoints: [{ addresses: ['10.0.1.5'], conditions: { ready: true } }],
 };
 
-async function* given(...items: WatchItem[]): AsyncGenerator<WatchItem> {
-  yield* items;
+function given(...items: object[]): Promise<WatchHistory> {
+  const path = join(directory, `${++files}.json`);
+  writeFileSync(path, items.map((item) => JSON.stringify(item)).join('\n'));
+  return historyOf([path]);
 }
-const upserted = (object: KubeObject): WatchItem => ({ type: 'upserted', object });
+const upserted = (object: KubeObject) => ({ type: 'MODIFIED', object });
 const options = { node: '', version: 'test' };
 
 describe('kubectl’s output', () => {
   it('is a list, objects in a row, or events; indented or not', async () => {
     const [a, b] = [pod('a', 'n', '10.0.1.5'), pod('b', 'n', '10.0.1.6')];
-    const expected = [upserted(a), upserted(b)];
+    const upserted = (object: KubeObject, line: number) => expect.objectContaining({ type: 'upserted', object, line });
+    const expected = [upserted(a, 1), upserted(b, 1)];
     expect(await read(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [a, b] }, undefined, 4))).toEqual(
       expected,
     );
-    expect(await read(`${JSON.stringify(a, undefined, 4)}\n${JSON.stringify(b)}`)).toEqual(expected);
+    expect(await read(`${JSON.stringify(a, undefined, 1)}\n${JSON.stringify(b)}`)).toEqual([
+      upserted(a, 1),
+      upserted(b, 25),
+    ]);
     const events = [
       { type: 'ADDED', object: a },
       { type: 'BOOKMARK', object: {} },
       { type: 'DELETED', object: a },
     ].map((event) => JSON.stringify(event, undefined, 2));
-    expect(await read(events.join(''))).toEqual([upserted(a), { type: 'deleted', object: a }]);
+    expect(await read(events.join(''))).toMatchObject([
+      { type: 'upserted', object: a, line: 1 },
+      { type: 'deleted', object: a },
+    ]);
   });
 
   it('may have braces and quotes in its texts, and may be cut off', async () => {
     const odd = pod('a', 'n', '10.0.1.5', { note: 'a "}" and \\{' });
     const text = JSON.stringify(odd);
-    expect(await read(`${text}${text.slice(0, 40)}`)).toEqual([upserted(odd), { type: 'torn' }]);
+    expect(await read(`${text}${text.slice(0, 40)}`)).toMatchObject([{ object: odd }, { type: 'torn', line: 1 }]);
   });
 
   it('is refused with its place when it is something else', async () => {
-    await expect(read('{"kind":"Pod"}')).rejects.toThrow(/document 1: expected a Kubernetes object/);
+    await expect(read('{"kind":"Pod"}')).rejects.toThrow(/json:1: expected a Kubernetes object/);
     await expect(read('{"type":"CHANGED","object":{}}')).rejects.toThrow(/field type is "CHANGED"/);
     await expect(read('{"type":"ERROR","object":{"code":410}}')).rejects.toThrow(/ended with an error.*410/);
     await expect(read('{a}')).rejects.toThrow(/expected JSON/);
@@ -99,7 +114,7 @@ describe('the control plane of a node', () => {
   it('has the rows of its pods and services, with their addresses', async () => {
     const others = pod('far', 'node-2', '10.0.2.5');
     const { engine, kernel } = await replayObjects(
-      given(...[node('node-1'), pod('web', 'node-1', '10.0.1.5'), others, service, slice].map(upserted)),
+      await given(...[node('node-1'), pod('web', 'node-1', '10.0.1.5'), others, service, slice].map(upserted)),
       { ...options, node: 'node-1' },
     );
     expect([...engine.actual('bpf.endpoints').keys()]).toEqual(['10.0.1.5']);
@@ -111,16 +126,19 @@ describe('the control plane of a node', () => {
 
   it('follows what changes: a pod that goes leaves nothing, and ends are the same again and again', async () => {
     const web = pod('web', 'node-1', '10.0.1.5');
-    const items: WatchItem[] = [upserted(node('node-1')), upserted(web), { type: 'deleted', object: web }];
-    const [one, two] = [await replayObjects(given(...items), options), await replayObjects(given(...items), options)];
+    const items = [upserted(node('node-1')), upserted(web), { type: 'DELETED', object: web }];
+    const [one, two] = [
+      await replayObjects(await given(...items), options),
+      await replayObjects(await given(...items), options),
+    ];
     expect([...one.engine.actual('bpf.endpoints')]).toEqual([]);
     expect(one.digest).toEqual(two.digest);
   });
 
   it('asks whose it is when objects name several nodes, or none', async () => {
-    await expect(replayObjects(given(upserted(node('a')), upserted(node('b'))), options)).rejects.toThrow(
+    await expect(replayObjects(await given(upserted(node('a')), upserted(node('b'))), options)).rejects.toThrow(
       'several nodes: a, b; choose one with --node',
     );
-    await expect(replayObjects(given(upserted(service)), options)).rejects.toThrow(/no object names a node/);
+    await expect(replayObjects(await given(upserted(service)), options)).rejects.toThrow(/no object names a node/);
   });
 });

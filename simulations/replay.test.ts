@@ -87,6 +87,7 @@ it('says where this build plans differently from the one that recorded', async (
   record(log, 1);
   const { divergences } = await replay(readRecording(directory));
   expect(divergences[0]).toEqual({
+    run: 1,
     seq: done?.seq,
     message: expect.stringMatching(/bpf.ipcache 198.51.100.1\/32, which this build did not plan/),
   });

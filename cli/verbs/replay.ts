@@ -1,6 +1,6 @@
 /** `axoneme replay RECORDING`: runs a recorded log through this build's engine, and tells what comes of it. */
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
-import { isKubectlOutput, readKubectl, type WatchItem } from '../../cluster/kubectl-watch.ts';
+import { historyOf, isKubectlOutput } from '../../cluster/kubectl-watch.ts';
 import { lastRunOf, type RecordingItem, readRecording } from '../../cluster/recording-reader.ts';
 import { startDebugServer } from '../../observe/debug-server.ts';
 import { replayObjects } from '../../simulations/imported.ts';
@@ -51,7 +51,7 @@ export async function run(args: string[]): Promise<number> {
   const onOp = flags.ops && { onOp: (planned: PlannedOp) => print(opLine(planned)) };
   const limits = { ...(until !== undefined && { until }), ...onOp };
   const replayed = isFromKubectl(paths[0] ?? '')
-    ? await replayObjects(objectsIn(paths), { node: flags.node ?? '', version: 'kubectl', ...limits })
+    ? await replayObjects(await historyOf(paths), { node: flags.node ?? '', version: 'kubectl', ...limits })
     : await replayRecording(paths, limits, flags.node);
   if (isJson) printJson(jsonOf(replayed));
   else if (flags.digest) print(`${replayed.digest.total}\n`);
@@ -85,10 +85,6 @@ function isFromKubectl(path: string): boolean {
   } finally {
     closeSync(file);
   }
-}
-
-async function* objectsIn(paths: readonly string[]): AsyncGenerator<WatchItem> {
-  for (const path of paths) yield* readKubectl(path);
 }
 
 function printTable({ engine }: Replayed, table: TableName): void {
