@@ -14,6 +14,7 @@ import { namedMaps } from '../../datapath/runtime-config.ts';
 import {
   type BpfMap,
   type BpfObject,
+  type BpfProgram,
   btfOfObject,
   createMap,
   createNetns,
@@ -22,6 +23,7 @@ import {
   openObject,
   possibleCpus,
   type RingBuffer,
+  readSkbContext,
   ringBuffer,
   type SkbFields,
   skbContext,
@@ -41,7 +43,8 @@ export type Program =
   | 'from_overlay'
   | 'from_host'
   | 'from_wireguard';
-export type Link = 'lxca' | 'lxcb' | 'eth0';
+/** The last three stand for the devices between nodes, and are there if asked for. */
+export type Link = 'lxca' | 'lxcb' | 'eth0' | 'overlay' | 'chost' | 'wg';
 const links: readonly Link[] = ['lxca', 'lxcb', 'eth0'];
 const verdicts = new Map<number, Verdict>([
   [0, 'pass'],
@@ -57,12 +60,15 @@ export interface Outcome {
   events: DatapathEvent[];
   /** Names of drop reasons of the events, as Hubble has them. */
   drops: string[];
+  /** skb->mark afterwards. */
+  mark: number;
 }
 
 export interface BenchOptions {
   config?: Fields;
   maxEntries?: Record<string, number>;
   programs?: readonly string[];
+  links?: readonly Link[];
   /** Folder on a bpffs where all maps are pinned, for another object to use them; it goes when the bench closes. */
   pinFolder?: string;
 }
@@ -88,10 +94,10 @@ export class Bench {
   readonly #pinFolder: string | undefined;
   readonly #events: DatapathEvent[] = [];
   readonly #inner = new Map<number, BpfMap>();
-  readonly #ifindex: Record<Link, number>;
+  readonly #ifindex: ReadonlyMap<string, number>;
   readonly #ring: RingBuffer;
 
-  constructor(name: string, { config = {}, maxEntries = {}, pinFolder }: BenchOptions = {}) {
+  constructor(name: string, { config = {}, maxEntries = {}, pinFolder, links: more = [] }: BenchOptions = {}) {
     this.netns = `/run/netns/axt-${process.pid}-${name}`;
     this.#pinFolder = pinFolder;
     deleteNetns(this.netns);
@@ -108,7 +114,7 @@ export class Bench {
           this.#events.push(event);
         }
       });
-      this.#ifindex = this.#wire();
+      this.#ifindex = this.#wire([...links, ...more]);
       this.#rows();
     } catch (error) {
       this.object.close();
@@ -125,12 +131,12 @@ export class Bench {
     deleteNetns(this.netns);
   }
 
-  #wire(): Record<Link, number> {
+  #wire(all: readonly Link[]): Map<string, number> {
     createNetns(this.netns, { loopbackUp: true });
     return withNetns(this.netns, () => {
       writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
       writeFileSync('/proc/sys/net/ipv6/conf/all/forwarding', '1');
-      for (const link of links)
+      for (const link of all)
         ip(`link add ${link} type veth peer name ${link}-far`, `link set ${link}-far up`, `link set ${link} up`);
       ip(`link set eth0 address ${macs.eth0}`);
       for (const { node, router, bits } of families) {
@@ -139,7 +145,7 @@ export class Bench {
         ip(`${bits === 128 ? '-6 ' : ''}route add default via ${router} dev eth0`);
         ip(`neighbour add ${router} lladdr ${macs.router} dev eth0 nud permanent`);
       }
-      return { lxca: ifNameToIndex('lxca'), lxcb: ifNameToIndex('lxcb'), eth0: ifNameToIndex('eth0') };
+      return new Map(all.map((link) => [link, ifNameToIndex(link)]));
     });
   }
 
@@ -168,7 +174,9 @@ export class Bench {
   }
 
   ifindex(link: Link): number {
-    return this.#ifindex[link];
+    const index = this.#ifindex.get(link);
+    if (index === undefined) throw new Error(`this bench has no link ${link}`);
+    return index;
   }
 
   put(map: string, key: unknown, value: Fields): void {
@@ -203,8 +211,12 @@ export class Bench {
     for (const map of maps) for (const key of this.object.map(map).keys()) this.object.map(map).delete(key);
   }
 
-  ipcache(cidr: string, identity: number): void {
-    this.put('ipcache', cidr, { identity, tunnelEndpoint: '', encryptKey: 0, flags: 0 });
+  ipcache(cidr: string, identity: number, { tunnelEndpoint = '', encryptKey = 0 } = {}): void {
+    this.put('ipcache', cidr, { identity, tunnelEndpoint, encryptKey, flags: 0 });
+  }
+
+  clearIpcache(cidr: string): void {
+    this.object.map('ipcache').delete(this.encodeKey('ipcache', cidr));
   }
 
   /** The rows of a pod, one per family. */
@@ -282,29 +294,32 @@ export class Bench {
   }
 
   /** The verdict and the packet, with the events left in the ring. */
-  #run(program: Program, link: Link, packet: Buffer, ctx: Partial<SkbFields>): { verdict: Verdict; data: Buffer } {
+  #run(
+    program: Program | BpfProgram,
+    link: Link,
+    packet: Buffer,
+    fields: Partial<SkbFields>,
+  ): Omit<Outcome, 'events' | 'drops'> {
     const ifindex = this.ifindex(link);
-    const { retval, data } = withNetns(this.netns, () =>
-      this.object
-        .program(program)
-        .testRun({ data: packet, ctx: skbContext({ ifindex, ingressIfindex: ifindex, ...ctx }) }),
-    );
+    const given = skbContext({ ifindex, ingressIfindex: ifindex, ...fields });
+    const loaded = typeof program === 'string' ? this.object.program(program) : program;
+    const { retval, data, ctx } = withNetns(this.netns, () => loaded.testRun({ data: packet, ctx: given }));
     const verdict = verdicts.get(retval);
-    if (!verdict) throw new Error(`${program} returned ${retval}`);
-    return { verdict, data };
+    if (!verdict) throw new Error(`${loaded.label} returned ${retval}`);
+    return { verdict, data, mark: readSkbContext(ctx).mark };
   }
 
   runQuiet(program: Program, link: Link, packet: Buffer): Verdict {
     return this.#run(program, link, packet, {}).verdict;
   }
 
-  run(program: Program, link: Link, packet: Buffer, ctx: Partial<SkbFields> = {}): Outcome {
-    const { verdict, data } = this.#run(program, link, packet, ctx);
+  run(program: Program | BpfProgram, link: Link, packet: Buffer, ctx: Partial<SkbFields> = {}): Outcome {
+    const outcome = this.#run(program, link, packet, ctx);
     const events = this.events();
     const drops = events
       .filter(({ type }) => type === 1)
       .map(({ subtype }) => dropReasons.get(subtype)?.proto ?? String(subtype));
-    return { verdict, data, events, drops };
+    return { ...outcome, events, drops };
   }
 
   /** Takes the events written so far. */
