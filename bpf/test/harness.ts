@@ -67,7 +67,8 @@ export interface Outcome {
 export interface BenchOptions {
   config?: Fields;
   maxEntries?: Record<string, number>;
-  programs?: readonly string[];
+  /** Only these are loaded. Default: all. */
+  programs?: readonly Program[];
   links?: readonly Link[];
   /** Folder on a bpffs where all maps are pinned, for another object to use them; it goes when the bench closes. */
   pinFolder?: string;
@@ -97,11 +98,15 @@ export class Bench {
   readonly #ifindex: ReadonlyMap<string, number>;
   readonly #ring: RingBuffer;
 
-  constructor(name: string, { config = {}, maxEntries = {}, pinFolder, links: more = [] }: BenchOptions = {}) {
+  constructor(
+    name: string,
+    { config = {}, maxEntries = {}, pinFolder, programs, links: more = [] }: BenchOptions = {},
+  ) {
     this.netns = `/run/netns/axt-${process.pid}-${name}`;
     this.#pinFolder = pinFolder;
     deleteNetns(this.netns);
-    this.object = openObject(datapath, { maps: mapOptions({ conntrack: 4096, nat: 4096, ...maxEntries }, pinFolder) });
+    const maps = mapOptions({ conntrack: 4096, nat: 4096, ...maxEntries }, pinFolder);
+    this.object = openObject(datapath, { maps, ...(programs && { programs }) });
     try {
       this.codecs = new Codecs(this.object.btf());
       this.object.setRodata('config', this.configBytes(config));

@@ -9,7 +9,10 @@ const trace = { toStack: 3, toOverlay: 4, toHost: 2, toEndpoint: 0 } as const;
 
 for (const underlay of families)
   describe(`over ${underlay.name}`, () => {
-    const bench = new OverlayBench(`overlay-${underlay.name}`, { underlay });
+    const bench = new OverlayBench(`overlay-${underlay.name}`, {
+      underlay,
+      programs: ['from_endpoint', 'from_host', 'from_overlay'],
+    });
     afterAll(() => bench.close());
     beforeEach(() => {
       bench.clear('conntrack', 'nat', 'fragments');
