@@ -196,6 +196,8 @@ export interface LocalRestored {
   endpoints: LocalEndpointRow[];
   /** Local identities of CIDRs, by CIDR: connections and map entries name them, so they keep their numbers. */
   cidrIdentities?: Record<string, number>;
+  /** Numbers of other nodes, by address. */
+  nodeIds?: Record<string, number>;
   /** Keys of IPsec that associations in the kernel have, the oldest first. */
   ipsecKeys?: IpsecKey[];
   /** Last valid versions of policies that were not valid. */
@@ -300,6 +302,17 @@ export function labelsKey(labels: Readonly<Record<string, string>>): string {
     .join('');
 }
 
+const isOfEndpoints = (resource: KubeResource): boolean =>
+  resource === 'ciliumendpoints' || resource === 'ciliumendpointslices';
+
+/** The nodes, by address, that a CiliumEndpoint or a slice of them names: who is no subscriber of them need not hear of it. */
+function nodesOfEndpoints(object: KubeObject): string[] {
+  const { status, endpoints } = object as { status?: unknown; endpoints?: unknown };
+  const all: unknown[] = Array.isArray(endpoints) ? endpoints : [status];
+  const nodes = all.map((one) => (one as { networking?: { node?: unknown } } | null | undefined)?.networking?.node);
+  return [...new Set(nodes.filter((node): node is string => typeof node === 'string' && node !== ''))];
+}
+
 /** A fact is retained under its topic and handed to machines that subscribe later; an occurrence is heard once. */
 export interface TopicRef {
   topic: string;
@@ -316,6 +329,11 @@ export function topicsOf(event: ClusterEvent): TopicRef[] {
     case 'kube.deleted': {
       const key = objectKey(event.object);
       const fact = { fact: `${event.resource}/${key}`, gone: event.type === 'kube.deleted' };
+      if (isOfEndpoints(event.resource))
+        return [
+          { topic: `every/${event.resource}`, ...fact },
+          ...nodesOfEndpoints(event.object).map((node) => ({ topic: `endpoints-of/${node}`, ...fact })),
+        ];
       const topics: TopicRef[] = [
         { topic: `${event.resource}/${key}`, ...fact },
         { topic: `every/${event.resource}`, ...fact },

@@ -54,7 +54,8 @@ function slimEndpoint(endpoint: unknown): unknown {
   };
 }
 
-function named({
+/** Of an object's metadata what says which object and state of it this is. */
+export function named({
   name,
   namespace,
   uid,

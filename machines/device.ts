@@ -31,6 +31,8 @@ export interface DeviceFact {
   ipv6: string;
   /** All global addresses. */
   addresses: string[];
+  /** The same with prefix length. */
+  networks: string[];
 }
 
 // --- events
@@ -161,6 +163,7 @@ export const device: Kind = {
       ipv4: firstOf(link, 4),
       ipv6: firstOf(link, 6),
       addresses: link.addresses.map(bare),
+      networks: link.addresses,
     };
     return value === 'gone' ? [] : [{ topic: 'devices', value: fact }];
   },

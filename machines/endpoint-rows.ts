@@ -61,7 +61,7 @@ function refusals({ refused }: EndpointContext): Row[] {
 
 /** The answer to CNI ADD; its shape is `CniAddResult` of `cluster/cni-types.ts`. */
 function answers(context: EndpointContext): Row[] {
-  const { link, mac, hostMac, mtu } = context;
+  const { link, mac, hostMac, mtu, routeMtu = mtu } = context;
   const all = families(context);
   const result = {
     link,
@@ -69,7 +69,7 @@ function answers(context: EndpointContext): Row[] {
     hostMac,
     mtu,
     ips: all.map(({ address, gateway }) => ({ address: hostCidr(address), gateway })),
-    routes: all.map(({ anywhere, gateway }) => ({ dst: anywhere, gw: gateway, mtu })),
+    routes: all.map(({ anywhere, gateway }) => ({ dst: anywhere, gw: gateway, mtu: routeMtu })),
   };
   return context.requests.map((key) => ({ table: 'cni.replies', key, value: { result } }));
 }
@@ -93,14 +93,14 @@ function wiring(context: EndpointContext, state: EndpointState = 'ready'): Row[]
       key: `${link}/egress`,
       value: { dev: link, direction: 'egress', program: 'to_endpoint', build },
     },
-    announcement(context, state),
+    ...announcement(context, state),
   ];
 }
 
 function addressing(context: EndpointContext, { address, gateway, anywhere }: Family): Row[] {
-  const { netns, ifname, link, mac, hostMac, mtu, identity, endpointId, flags } = context;
+  const { netns, ifname, link, mac, hostMac, mtu, routeMtu = mtu, identity, endpointId, flags } = context;
   const addr = { netns, dev: ifname, address: hostCidr(address) };
-  const out: RouteRow = { netns, type: 'unicast', dst: anywhere, dev: ifname, via: gateway, src: '', mtu };
+  const out: RouteRow = { netns, type: 'unicast', dst: anywhere, dev: ifname, via: gateway, src: '', mtu: routeMtu };
   const back: RouteRow = { netns: '', type: 'unicast', dst: hostCidr(address), dev: link, via: '', src: '', mtu };
   return [
     { table: 'addrs', key: addrKey(addr), value: addr },
@@ -126,7 +126,7 @@ function remembered(context: EndpointContext): Row[] {
 
 function local(context: EndpointContext): Row {
   const { endpointId, containerId, netns, ifname, link, mac, podNamespace, podName, podUid } = context;
-  const { ipv4, ipv6, identity, labels, flags, gateway4, gateway6, mtu } = context;
+  const { ipv4, ipv6, identity, labels, flags, gateway4, gateway6, mtu, routeMtu = mtu } = context;
   const value = {
     endpointId,
     containerId,
@@ -145,6 +145,8 @@ function local(context: EndpointContext): Row {
     gateway4,
     gateway6,
     mtu,
+    // Absent where nothing is wrapped, as before there were many nodes.
+    ...(routeMtu !== mtu && { routeMtu }),
   };
   return { table: 'local.endpoints', key: `${containerId}/${ifname}`, value };
 }
@@ -153,10 +155,13 @@ function local(context: EndpointContext): Row {
 type EndpointState = 'ready' | 'regenerating' | 'not-ready';
 
 /** The CiliumEndpoint that tells the cluster of this endpoint; it goes with its pod. */
-function announcement(context: EndpointContext, state: EndpointState): Row {
+function announcement(context: EndpointContext, state: EndpointState): Row[] {
+  const { nodeAddress, encryptKey } = context;
+  // What was said before the start stays until this node is known.
+  if (nodeAddress === '') return [];
   const { podNamespace, podName, podUid, endpointId, identity, labels, ipv4, ipv6, containerId, ifname } = context;
   const owner = podUid ? { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: podName, uid: podUid }] } : {};
-  return {
+  const row: Row = {
     table: 'kube.objects',
     key: `ciliumendpoints/${podNamespace}/${podName}`,
     value: {
@@ -168,8 +173,9 @@ function announcement(context: EndpointContext, state: EndpointState): Row {
         identity: { id: identity, labels },
         networking: {
           addressing: [{ ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }) }],
-          node: context.agent?.nodeName ?? '',
+          node: nodeAddress,
         },
+        ...(encryptKey > 0 && { encryption: { key: encryptKey } }),
         'external-identifiers': {
           'container-id': containerId,
           'cni-attachment-id': `${containerId}:${ifname}`,
@@ -182,6 +188,7 @@ function announcement(context: EndpointContext, state: EndpointState): Row {
       },
     },
   };
+  return [row];
 }
 
 function enforcementOf({ flags }: EndpointContext, flag: 'enforceIngress' | 'enforceEgress'): object {

@@ -5,6 +5,7 @@ import type { KubeObject } from '../cluster/events.ts';
 import { canonical, type LocalEndpointRow } from '../state/tables.ts';
 import { kinds } from './kinds.ts';
 import type { Kind, Message } from './machine.ts';
+import { worldsOfNodes } from './node-fixtures.ts';
 import { policySources } from './policy.ts';
 import type { ServiceNodeFact } from './service-node.ts';
 import { initialTransition, transition } from './transition.ts';
@@ -302,6 +303,8 @@ Object.assign(worlds, {
     ],
   },
 });
+
+Object.assign(worlds, worldsOfNodes(agent.config));
 
 const text = (snapshot: AnyMachineSnapshot): string => canonical([snapshot.value, snapshot.context]);
 

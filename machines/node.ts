@@ -12,8 +12,13 @@ import { hostCidr } from './cidr.ts';
 import type { DeviceFact } from './device.ts';
 import { reservedIdentities } from './identity.ts';
 import { type PoolFact, poolKey } from './ip-pool.ts';
-import { type Hears, type Kind, recipe, speech } from './machine.ts';
+import { type IpsecFact, ipsecKey } from './ipsec.ts';
+import { type Fact, type Hears, type Kind, recipe, speech } from './machine.ts';
 import { macFor } from './naming.ts';
+import { announcementOf, conflictEvent, keyIdOf, type OwnKeys } from './node-announcement.ts';
+import { claimsTopic, type NodeClaim, type Standing, standingTopic } from './node-claim.ts';
+import { endsOf, overheadOf, routingOf, type UnderlayFact, underlayKey, underlayOf } from './underlay.ts';
+import { type WireguardFact, wireguardKey } from './wireguard.ts';
 
 // --- context
 
@@ -22,6 +27,11 @@ interface Context {
   object: KubeObject | undefined;
   pool: PoolFact | undefined;
   devices: Record<string, DeviceFact>;
+  wireguard: WireguardFact | undefined;
+  ipsec: IpsecFact | undefined;
+  /** CIDRs of this node that an older node has too, and that node. */
+  lost: Record<string, string>;
+  lostAtMs: number;
   backoff: Backoff;
 }
 
@@ -32,6 +42,12 @@ export interface NodeFact {
   gateway4: string;
   gateway6: string;
   mtu: number;
+  /** Of packets that may go to other nodes: what these are wrapped in is taken off. */
+  routeMtu: number;
+  /** By which other nodes know it. */
+  address: string;
+  /** Number of the key that packets to this node are encrypted with; 0: none. */
+  encryptKey: number;
 }
 
 const DEFAULT_MTU = 1500;
@@ -52,7 +68,12 @@ const machine = setup({
         if (event.type === 'kube.upserted') draft.object = event.object;
         if (event.type !== 'fact') return;
         if (event.topic === poolKey) draft.pool = event.value as PoolFact | undefined;
-        else if (event.value === undefined) delete draft.devices[event.from];
+        else if (event.topic === wireguardKey) draft.wireguard = event.value as WireguardFact | undefined;
+        else if (event.topic === ipsecKey) draft.ipsec = event.value as IpsecFact | undefined;
+        else if (event.topic === standingTopic) {
+          draft.lost = { ...(event.value as Standing).refused };
+          draft.lostAtMs = event.at;
+        } else if (event.value === undefined) delete draft.devices[event.from];
         else draft.devices[event.from] = event.value as DeviceFact;
       }),
     ),
@@ -69,7 +90,17 @@ const machine = setup({
 }).createMachine({
   id: 'node',
   options: { maxIterations: 100 },
-  context: ({ input }) => ({ ...input, object: undefined, pool: undefined, devices: {}, backoff: calm }),
+  context: ({ input }) => ({
+    ...input,
+    object: undefined,
+    pool: undefined,
+    devices: {},
+    wireguard: undefined,
+    ipsec: undefined,
+    lost: {},
+    lostAtMs: 0,
+    backoff: calm,
+  }),
   initial: 'discovering',
   on: {
     'agent.started': { actions: 'learn' },
@@ -128,37 +159,45 @@ function gatewayRows(gateway: string, cidr: string): Row[] {
   ];
 }
 
-interface NodeStatus {
-  addresses?: { type: string; address: string }[];
-}
+const keysOf = ({ wireguard, ipsec }: Context): OwnKeys => ({
+  wireguard: wireguard?.publicKey ?? '',
+  ipsec: ipsec?.announced ?? 0,
+});
 
-/** The CiliumNode that tells other nodes of this one. */
-function announcement({ agent, pool, object }: Context): Row[] {
-  if (!pool || !object) return [];
-  const status = (object.status ?? {}) as NodeStatus;
-  const addresses = (status.addresses ?? [])
-    .filter(({ type }) => type === 'InternalIP' || type === 'ExternalIP')
-    .map(({ type, address }) => ({ type, ip: address }));
-  const gateways = [pool.gateway4, pool.gateway6].filter(Boolean).map((ip) => ({ type: 'CiliumInternalIP', ip }));
+const underlay = ({ object, devices }: Context, pool: PoolFact, mtu: number): UnderlayFact =>
+  underlayOf(object, pool, Object.values(devices), mtu);
+
+function facts(context: Context): Fact[] {
+  const { agent, object, pool } = context;
+  if (!pool) return [];
+  const mtu = mtuOf(context);
+  const own = underlay(context, pool, mtu);
+  const { gateway4, gateway6 } = pool;
+  const fact: NodeFact = {
+    gateway4,
+    gateway6,
+    mtu,
+    routeMtu: mtu - overheadOf(agent, endsOf(routingOf(agent), own, own)?.remote ?? own.ipv4),
+    address: own.ipv4 || own.ipv6 || agent.nodeName,
+    encryptKey: keyIdOf(keysOf(context)),
+  };
+  const claim: NodeClaim = {
+    name: agent.nodeName,
+    own: true,
+    created: object?.metadata.creationTimestamp ?? '',
+    cidrs: [
+      ...new Set([pool.cidr4, pool.cidr6, ...[own.ipv4, own.ipv6].filter(Boolean).map(hostCidr)].filter(Boolean)),
+    ].sort(),
+  };
   return [
-    {
-      table: 'kube.objects',
-      key: `ciliumnodes/${agent.nodeName}`,
-      value: {
-        apiVersion: 'cilium.io/v2',
-        kind: 'CiliumNode',
-        metadata: { name: agent.nodeName },
-        spec: {
-          addresses: [...addresses, ...gateways],
-          ipam: { podCIDRs: [pool.cidr4, pool.cidr6].filter(Boolean) },
-        },
-      },
-    },
+    { topic: nodeKey, value: fact },
+    { topic: underlayKey, value: own },
+    { topic: claimsTopic, value: claim },
   ];
 }
 
 function rows({ context, value }: Snapshot): Row[] {
-  const { agent, pool, backoff } = context;
+  const { agent, pool, object, backoff } = context;
   const always = [...forwarding(agent), ...socketRows(agent)];
   if (!pool) return always;
   const wanted: Row[] = [
@@ -175,7 +214,8 @@ function rows({ context, value }: Snapshot): Row[] {
     },
     ...gatewayRows(pool.gateway4, pool.cidr4),
     ...gatewayRows(pool.gateway6, pool.cidr6),
-    ...announcement(context),
+    ...(object ? [announcementOf(agent, object, pool, keysOf(context))] : []),
+    ...conflictEvent(agent, object?.metadata.uid ?? '', context.lost, context.lostAtMs),
   ];
   return value === 'failing' ? [...wanted, timerRow(nodeKey, 'retry', backoff.dueMs)] : wanted;
 }
@@ -188,14 +228,11 @@ export const node: Kind = {
     'agent',
     'devices',
     poolKey,
+    wireguardKey,
+    ipsecKey,
     `nodes/${(context as Context).agent.nodeName}`,
     timerTopic(nodeKey, 'retry'),
   ],
-  facts: (snapshot) => {
-    const { context } = snapshot as Snapshot;
-    const { pool } = context;
-    const fact = pool && { gateway4: pool.gateway4, gateway6: pool.gateway6, mtu: mtuOf(context) };
-    return fact ? [{ topic: nodeKey, value: fact satisfies NodeFact }] : [];
-  },
+  facts: (snapshot) => facts((snapshot as Snapshot).context),
   rows: (snapshot) => rows(snapshot as Snapshot),
 };

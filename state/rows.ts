@@ -231,6 +231,8 @@ export interface LocalEndpointRow {
   gateway4: string;
   gateway6: string;
   mtu: number;
+  /** Of the pod's routes, where packets to other nodes are wrapped. Absent: `mtu`. */
+  routeMtu?: number;
 }
 
 /**

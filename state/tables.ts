@@ -109,6 +109,7 @@ export interface TableDef {
 
 const NODE = ['local', 'links', 'kube/nodes'] as const;
 const NODES = [...NODE, 'kube/ciliumnodes'] as const;
+const REMOTE_PODS = [...NODES, 'kube/ciliumendpoints', 'kube/ciliumendpointslices'] as const;
 const ENDPOINTS = ['local'] as const;
 const SERVICES = ['local', 'links', 'kube/services', 'kube/endpointslices', 'kube/nodes', 'kube/pods'] as const;
 const POLICIES = [
@@ -171,7 +172,7 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     rank: 30,
     lane: 'kernel',
     durable: true,
-    sources: [...ENDPOINTS, ...NODE],
+    sources: [...ENDPOINTS, ...NODES],
     doc: 'routes to pods and inside pods',
   },
   rules: { rank: 31, lane: 'kernel', durable: true, sources: NODE, doc: 'rules of policy routing' },
@@ -214,7 +215,7 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     rank: 44,
     lane: 'kernel',
     durable: true,
-    sources: [...POLICIES, ...NODE],
+    sources: [...POLICIES, ...REMOTE_PODS],
     map: { name: 'ipcache', entriesMax: 512_000 },
     doc: 'address to identity',
   },

@@ -3,6 +3,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { map, merge, type Observable } from 'rxjs';
 import type { ClusterEvent } from '../../cluster/events.ts';
 import { slimEndpointSlice, slimService } from '../../cluster/slim.ts';
+import { slimCiliumEndpoint, slimCiliumEndpointSlice, slimCiliumNode, slimNode } from '../../cluster/slim-nodes.ts';
 import { watchResource } from '../../cluster/watch.ts';
 import type { Slim } from '../../cluster/watched-set.ts';
 
@@ -15,7 +16,8 @@ interface Watched {
 
 function watchedBy(nodeName: string): Watched[] {
   return [
-    { resource: 'nodes', path: '/api/v1/nodes', fieldSelector: `metadata.name=${nodeName}` },
+    { resource: 'nodes', path: '/api/v1/nodes', slim: slimNode },
+    { resource: 'ciliumnodes', path: '/apis/cilium.io/v2/ciliumnodes', slim: slimCiliumNode },
     { resource: 'namespaces', path: '/api/v1/namespaces' },
     { resource: 'ciliumidentities', path: '/apis/cilium.io/v2/ciliumidentities' },
     { resource: 'pods', path: '/api/v1/pods', fieldSelector: `spec.nodeName=${nodeName}` },
@@ -24,6 +26,12 @@ function watchedBy(nodeName: string): Watched[] {
       resource,
       path: `/apis/cilium.io/v2/${resource}`,
     })),
+    { resource: 'ciliumendpoints', path: '/apis/cilium.io/v2/ciliumendpoints', slim: slimCiliumEndpoint },
+    {
+      resource: 'ciliumendpointslices',
+      path: '/apis/cilium.io/v2alpha1/ciliumendpointslices',
+      slim: slimCiliumEndpointSlice,
+    },
     { resource: 'services', path: '/api/v1/services', slim: slimService },
     {
       resource: 'endpointslices',

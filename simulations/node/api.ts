@@ -10,6 +10,9 @@ import type { IdentityClaimRow, KubeObjectRow, KubeStatusRow } from '../../state
 
 export const watched = [
   'nodes',
+  'ciliumnodes',
+  'ciliumendpoints',
+  'ciliumendpointslices',
   'namespaces',
   'ciliumidentities',
   'pods',

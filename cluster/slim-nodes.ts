@@ -1,0 +1,89 @@
+/**
+ * Nodes, CiliumNodes and CiliumEndpoints without what no machine reads: every node keeps all of the cluster's in memory.
+ *
+ * - Names of nodes, which recur in each endpoint, are kept once.
+ */
+import type { KubeObject } from './events.ts';
+import { named } from './slim.ts';
+
+type Fields = Record<string, unknown>;
+const fields = (value: unknown): Fields => (value !== null && typeof value === 'object' ? (value as Fields) : {});
+
+/** Of those of `all` that are there. */
+function only(all: Fields, ...names: string[]): Fields {
+  return Object.fromEntries(names.filter((name) => all[name] !== undefined).map((name) => [name, all[name]]));
+}
+
+/** Beside what the node's own machines read: labels, and annotations that are not kubectl's or kubelet's. */
+export function slimNode({ apiVersion, kind, metadata, spec, status }: KubeObject): KubeObject {
+  return {
+    apiVersion,
+    kind,
+    metadata: { ...named(metadata), ...(metadata.labels && { labels: metadata.labels }) },
+    spec: only(fields(spec), 'podCIDR', 'podCIDRs'),
+    status: only(fields(status), 'addresses'),
+  };
+}
+
+const WIREGUARD_KEY = 'network.cilium.io/wg-pub-key';
+
+export function slimCiliumNode({ apiVersion, kind, metadata, spec }: KubeObject): KubeObject {
+  const annotations = only(fields(metadata.annotations), WIREGUARD_KEY) as Record<string, string>;
+  const said = fields(spec);
+  return {
+    apiVersion,
+    kind,
+    metadata: { ...named(metadata), ...(Object.keys(annotations).length > 0 && { annotations }) },
+    spec: {
+      ...only(said, 'addresses', 'health', 'encryption', 'bootid'),
+      ...(said['ipam'] !== undefined && { ipam: only(fields(said['ipam']), 'podCIDRs') }),
+    },
+  };
+}
+
+export function slimCiliumEndpoint({ apiVersion, kind, metadata, status }: KubeObject): KubeObject {
+  const { identity, networking } = fields(status);
+  return {
+    apiVersion,
+    kind,
+    metadata: named(metadata),
+    status: {
+      ...(identity !== undefined && { identity: only(fields(identity), 'id') }),
+      ...(networking !== undefined && { networking: slimNetworking(networking) }),
+    },
+  };
+}
+
+export function slimCiliumEndpointSlice({ apiVersion, kind, metadata, endpoints, namespace }: KubeObject): KubeObject {
+  const slim = (one: unknown): Fields => {
+    const all = fields(one);
+    return {
+      ...only(all, 'name', 'id'),
+      ...(all['networking'] !== undefined && { networking: slimNetworking(all['networking']) }),
+    };
+  };
+  return {
+    apiVersion,
+    kind,
+    metadata: named(metadata),
+    ...(namespace !== undefined && { namespace }),
+    endpoints: Array.isArray(endpoints) ? endpoints.map(slim) : endpoints,
+  };
+}
+
+function slimNetworking(networking: unknown): Fields {
+  const { addressing, node } = fields(networking);
+  return { addressing, ...(typeof node === 'string' && { node: once(node) }) };
+}
+
+const nodes = new Map<string, string>();
+const NODES_MAX = 10_000;
+
+/** The first text that was equal. */
+function once(text: string): string {
+  const first = nodes.get(text);
+  if (first !== undefined) return first;
+  if (nodes.size >= NODES_MAX) nodes.clear();
+  nodes.set(text, text);
+  return text;
+}

@@ -1,0 +1,268 @@
+/**
+ * What is known of another node, and what follows from it.
+ *
+ * - `route` is all that rows of its pods depend on, apart from the pods: only when it changes are they looked at anew.
+ */
+import type { AgentFacts } from '../cluster/events.ts';
+import { canonical } from '../state/tables.ts';
+import { type Backoff, calm } from './backoff.ts';
+import { contains, familyOf } from './cidr.ts';
+import type { Hears } from './machine.ts';
+import { type Standing, standingTopic } from './node-claim.ts';
+import { type NodeView, viewOf } from './remote-node-view.ts';
+import { addressesOfPods, podsOn, podsStillOn, type RemotePods } from './remote-pods.ts';
+import { encryptionOf, endsOf, routingOf, type UnderlayFact, underlayKey } from './underlay.ts';
+
+export type RemoteNodeEvent = Hears<
+  | 'agent.started'
+  | 'source.synced'
+  | 'kube.upserted'
+  | 'kube.deleted'
+  | 'fact'
+  | 'health.probed'
+  | 'settled'
+  | 'failed'
+  | 'timer.fired'
+>;
+
+/** Of `wireguard-peer/NAME` or `ipsec-peer/NAME`. */
+export interface PeerFact {
+  /** Number of the key for packets to it; 0: it has none yet. */
+  encryptKey: number;
+}
+
+/** How the node's addresses are reached. */
+export interface Route {
+  /** Ends of tunnels and encryption. */
+  local: string;
+  remote: string;
+  tunnelEndpoint: string;
+  encryptKey: number;
+  podCidrs: readonly string[];
+  /** Its own addresses, that no pod of it can have. */
+  addresses: readonly string[];
+  internal: readonly string[];
+  health: readonly string[];
+  /** CIDRs of it that are another node's. */
+  refused: readonly string[];
+  /** Ways to its pod CIDRs, where this node has routes to them. */
+  ways: readonly Way[];
+}
+export interface Way {
+  dst: string;
+  dev: string;
+  via: string;
+  src: string;
+}
+
+export interface RemoteNodeContext {
+  name: string;
+  agent: AgentFacts | undefined;
+  underlay: UnderlayFact | undefined;
+  /** It had an object, and has none. */
+  gone: boolean;
+  /** CiliumNodes have all been listed: before that, a Node is not taken for one without. */
+  listed: boolean;
+  /** What its objects say, by resource. */
+  views: { ciliumnodes?: NodeView; nodes?: NodeView };
+  standing: Standing | undefined;
+  peer: PeerFact | undefined;
+  pods: RemotePods;
+  /** By probe: why there was no answer; '': there was. */
+  probes: Readonly<Record<string, string>>;
+  /** Undefined: not yet. */
+  route: Route | undefined;
+  /** What is not as it should be, or missing, for people. */
+  problems: readonly string[];
+  /** Pods' addresses whose rows the last event may have changed; undefined: those of the node too. */
+  touched: readonly string[];
+  backoff: Backoff;
+}
+
+/** How a problem begins that keeps packets from its pods. */
+export const NO_ROUTE = 'no route to ';
+
+/** Rows that are not a pod's. */
+export const NODE_GROUP = 'node';
+
+export const remoteNodeKey = (name: string): string => `remote-node/${name}`;
+export const peerTopic = ({ name, agent }: RemoteNodeContext): string | undefined => {
+  const type = agent && encryptionOf(agent).type;
+  return type === undefined || type === 'none' ? undefined : `${type}-peer/${name}`;
+};
+
+export function initialContext(name: string): RemoteNodeContext {
+  return {
+    name,
+    agent: undefined,
+    underlay: undefined,
+    gone: false,
+    listed: false,
+    views: {},
+    standing: undefined,
+    peer: undefined,
+    pods: {},
+    probes: {},
+    route: undefined,
+    problems: [],
+    touched: [],
+    backoff: calm,
+  };
+}
+
+/** A node without an agent has no CiliumNode, and is known by its Node. */
+export const viewIn = ({ views }: Pick<RemoteNodeContext, 'views'>): NodeView | undefined =>
+  views.ciliumnodes ?? views.nodes;
+
+export function hear(before: RemoteNodeContext, event: RemoteNodeEvent): RemoteNodeContext {
+  switch (event.type) {
+    case 'kube.upserted':
+    case 'kube.deleted':
+      if (event.resource.startsWith('ciliumendpoint')) return hearPods(before, event);
+      return considered(before, hearNode(before, event));
+    case 'agent.started':
+      return considered(before, { ...before, agent: event.config });
+    case 'source.synced':
+      return considered(before, { ...before, listed: true });
+    case 'fact':
+      if (event.topic === underlayKey)
+        return considered(before, { ...before, underlay: event.value as UnderlayFact | undefined });
+      if (event.topic === standingTopic) return considered(before, { ...before, standing: event.value as Standing });
+      return considered(before, { ...before, peer: event.value as PeerFact | undefined });
+    case 'health.probed': {
+      const results = event.results.map(({ probe, error = '' }) => [probe, error] as const);
+      return { ...before, touched: [], probes: { ...before.probes, ...Object.fromEntries(results) } };
+    }
+    default:
+      return before;
+  }
+}
+
+type ObjectEvent = Extract<RemoteNodeEvent, { type: 'kube.upserted' | 'kube.deleted' }>;
+
+function hearNode(before: RemoteNodeContext, { type, resource, object }: ObjectEvent): RemoteNodeContext {
+  const { [resource as 'nodes']: _, ...others } = before.views;
+  const views = type === 'kube.deleted' ? others : { ...others, [resource]: viewOf(resource, object) };
+  const now: RemoteNodeContext = { ...before, views };
+  now.gone = type === 'kube.deleted' && viewIn(now) === undefined;
+  if (canonical(viewIn(now)?.addresses) === canonical(viewIn(before)?.addresses)) return now;
+  // What is on an address that is no longer the node's is not on this node; topics of new addresses tell of the others.
+  return { ...now, pods: podsStillOn(endpointNodes(now), now.pods) };
+}
+
+function hearPods(before: RemoteNodeContext, { type, resource, object }: ObjectEvent): RemoteNodeContext {
+  const { namespace, name } = object.metadata;
+  const source = `${resource}/${namespace ? `${namespace}/` : ''}${name}`;
+  const nodes = endpointNodes(before);
+  const pods = type === 'kube.deleted' ? [] : podsOn(nodes, object);
+  const { [source]: known, ...others } = before.pods;
+  if (known === undefined && pods.length === 0) return before;
+  if (canonical(known) === canonical(pods)) return before;
+  const touched = [...new Set([...addressesOfPods(known ?? []), ...addressesOfPods(pods)])];
+  return { ...before, pods: pods.length > 0 ? { ...others, [source]: pods } : others, touched };
+}
+
+/** What endpoints of this node name it by. */
+export function endpointNodes(context: RemoteNodeContext): string[] {
+  return [...new Set([context.name, ...(viewIn(context)?.addresses ?? [])])];
+}
+
+/** With the route that follows, and the rows that may differ. */
+function considered(before: RemoteNodeContext, now: RemoteNodeContext): RemoteNodeContext {
+  const { route, problems } = routeOf(now);
+  const isSame = canonical(route) === canonical(before.route);
+  const podsOf = ({ pods }: RemoteNodeContext): string[] => Object.values(pods).flatMap(addressesOfPods);
+  const all = isSame && before.pods === now.pods ? [] : [...new Set([...podsOf(before), ...podsOf(now)])];
+  return {
+    ...now,
+    route: isSame ? before.route : route,
+    problems: canonical(problems) === canonical(before.problems) ? before.problems : problems,
+    touched: [NODE_GROUP, ...all],
+  };
+}
+
+interface Outcome {
+  route: Route | undefined;
+  problems: string[];
+}
+
+function routeOf(context: RemoteNodeContext): Outcome {
+  const { agent, underlay, listed, standing, peer, name } = context;
+  const view = viewIn(context);
+  const not = (problem: string): Outcome => ({ route: undefined, problems: [problem] });
+  if (!agent || !view) return not('its CiliumNode has not been seen');
+  if (!listed) return not('CiliumNodes have not all been listed');
+  if (!underlay) return not('this node has no pod CIDR yet');
+  if (!standing) return not('its addresses have not been compared with others');
+  const routing = routingOf(agent);
+  const { type, strict } = encryptionOf(agent);
+  const refused = Object.keys(standing.refused).sort();
+  const free = (addresses: readonly string[]): string[] =>
+    addresses.filter((one) => one !== '' && !refused.some((cidr) => contains(cidr, one)));
+  const conflicts = Object.entries(standing.refused).map(([cidr, by]) => `${cidr} is in use by node ${by}`);
+  const problems = [...view.problems, ...conflicts.sort()];
+  const own = { ipv4: underlay.ipv4, ipv6: underlay.ipv6 };
+  const its = { ipv4: free([view.ends.ipv4])[0] ?? '', ipv6: free([view.ends.ipv6])[0] ?? '' };
+  const ends = endsOf(
+    routing.mode === 'native' && type === 'none' ? { ...routing, underlay: 'auto' } : routing,
+    own,
+    its,
+  );
+  if (!ends)
+    return {
+      route: undefined,
+      problems: [...problems, `node ${name} has no ${familyName(routing.underlay)} address in common with this node`],
+    };
+  const isOn = (cidr: string): boolean => (familyOf(cidr) === 4 ? agent.ipv4 : agent.ipv6);
+  const podCidrs = view.podCidrs.filter((cidr) => isOn(cidr) && !refused.includes(cidr));
+  const { ways, unreached } = waysTo(podCidrs, its, agent, underlay);
+  const keyless = type !== 'none' && !peer?.encryptKey ? [`node ${name} has told no key of ${type}`] : [];
+  return {
+    route: {
+      local: ends.local,
+      remote: ends.remote,
+      tunnelEndpoint: routing.mode === 'native' ? '' : ends.remote,
+      // In strict mode nothing goes in clear to a node whose key is not known: nothing goes at all.
+      encryptKey: peer?.encryptKey || (strict ? STRICT_KEY[type] : 0),
+      podCidrs,
+      addresses: free(view.addresses),
+      internal: free(view.internal),
+      health: free(view.health),
+      refused,
+      ways,
+    },
+    problems: [...problems, ...keyless, ...unreached],
+  };
+}
+
+/** Keys that nothing is sent with before the node's own is known. */
+const STRICT_KEY = { none: 0, wireguard: 255, ipsec: 1 };
+
+const familyName = (underlay: 'ipv4' | 'ipv6' | 'auto'): string =>
+  ({ ipv4: 'IPv4', ipv6: 'IPv6', auto: 'InternalIP' })[underlay];
+
+function waysTo(
+  podCidrs: readonly string[],
+  its: { ipv4: string; ipv6: string },
+  agent: AgentFacts,
+  underlay: UnderlayFact,
+): { ways: Way[]; unreached: string[] } {
+  const { mode, autoDirectNodeRoutes } = routingOf(agent);
+  const ways: Way[] = [];
+  const unreached: string[] = [];
+  for (const dst of podCidrs) {
+    const isIpv4 = familyOf(dst) === 4;
+    if (mode !== 'native') {
+      ways.push({ dst, dev: 'cilium_host', via: '', src: isIpv4 ? underlay.gateway4 : underlay.gateway6 });
+    } else if (autoDirectNodeRoutes) {
+      const via = isIpv4 ? its.ipv4 : its.ipv6;
+      const network = via && underlay.networks.find(({ address }) => contains(address, via));
+      if (network) ways.push({ dst, dev: network.dev, via, src: '' });
+      else
+        unreached.push(
+          `${NO_ROUTE}${dst}: ${via ? `address ${via} is on no network of this node` : `it has no IPv${isIpv4 ? 4 : 6} address`}, as autoDirectNodeRoutes needs it`,
+        );
+    }
+  }
+  return { ways, unreached };
+}

@@ -1,0 +1,107 @@
+/** What another node and its pods need here. */
+import {
+  type HealthProbeRow,
+  healthProbeKey,
+  type IpcacheRow,
+  type RouteRow,
+  type Row,
+  routeKey,
+} from '../state/tables.ts';
+import { contains, familyOf, hostCidr } from './cidr.ts';
+import { reservedIdentities } from './identity.ts';
+import { fnv1a } from './naming.ts';
+import type { RemoteNodeContext, Route } from './remote-node-context.ts';
+import { podWith } from './remote-pods.ts';
+import { encryptionOf, healthOf, overheadOf, routingOf } from './underlay.ts';
+
+/** One address of a pod. */
+export function podRows({ agent, route, pods }: RemoteNodeContext, address: string): Row[] {
+  if (!agent || !route || route.addresses.includes(address) || route.internal.includes(address)) return [];
+  if (!(familyOf(address) === 4 ? agent.ipv4 : agent.ipv6)) return [];
+  if (route.refused.some((cidr) => contains(cidr, address))) return [];
+  const pod = podWith(pods, address);
+  return pod ? [ipcache(hostCidr(address), pod.identity, route.tunnelEndpoint, route.encryptKey)] : [];
+}
+
+export function nodeRows(context: RemoteNodeContext): Row[] {
+  const { agent, route } = context;
+  if (!agent || !route) return [];
+  return [
+    ...addressRows(context, route),
+    ...cidrRows(context, route),
+    ...routeRows(context, route),
+    ...probeRows(context),
+  ];
+}
+
+const ipcache = (key: string, identity: number, tunnelEndpoint: string, encryptKey: number): Row => ({
+  table: 'bpf.ipcache',
+  key,
+  value: { identity, tunnelEndpoint, encryptKey, flags: 0 } satisfies IpcacheRow,
+});
+
+function addressRows({ agent }: RemoteNodeContext, route: Route): Row[] {
+  const { type, nodeEncryption } = encryptionOf(agent as NonNullable<typeof agent>);
+  const remoteNode = reservedIdentities['remote-node'] ?? 0;
+  const nodeKey = type === 'wireguard' && nodeEncryption ? route.encryptKey : 0;
+  const { addresses, internal, health, tunnelEndpoint, encryptKey } = route;
+  const isNode = new Set([...addresses, ...internal]);
+  return [
+    ...addresses.map((address) => ipcache(hostCidr(address), remoteNode, '', nodeKey)),
+    // Inside the pod CIDR: reached as pods are.
+    ...internal
+      .filter((address) => !addresses.includes(address))
+      .map((address) => ipcache(hostCidr(address), remoteNode, tunnelEndpoint, encryptKey)),
+    ...health
+      .filter((address) => !isNode.has(address))
+      .map((address) => ipcache(hostCidr(address), reservedIdentities['health'] ?? 0, tunnelEndpoint, encryptKey)),
+  ];
+}
+
+/** Pods that are not known yet are found too. */
+function cidrRows({ agent }: RemoteNodeContext, { podCidrs, tunnelEndpoint, encryptKey }: Route): Row[] {
+  if (!agent || (tunnelEndpoint === '' && encryptionOf(agent).type === 'none')) return [];
+  const world = (cidr: string): number =>
+    reservedIdentities[agent.ipv4 && agent.ipv6 ? `world-ipv${familyOf(cidr)}` : 'world'] ?? 0;
+  return podCidrs.map((cidr) => ipcache(cidr, world(cidr), tunnelEndpoint, encryptKey));
+}
+
+function routeRows({ agent, underlay }: RemoteNodeContext, { ways, remote }: Route): Row[] {
+  if (!agent || !underlay) return [];
+  const overhead = overheadOf(agent, remote);
+  const mtu = overhead > 0 || routingOf(agent).mode !== 'native' ? underlay.mtu - overhead : 0;
+  return ways.map((way): Row => {
+    const value: RouteRow = { netns: '', type: 'unicast', ...way, mtu };
+    return { table: 'routes', key: routeKey(value), value };
+  });
+}
+
+function probeRows(context: RemoteNodeContext): Row[] {
+  return probesOf(context).map((value): Row => ({ table: 'health.probes', key: healthProbeKey(value), value }));
+}
+
+/** ICMP and TCP, to the node and to its health endpoint; each node has its moment in the interval. */
+export function probesOf({ name, agent, route }: RemoteNodeContext): HealthProbeRow[] {
+  const health = agent && healthOf(agent);
+  if (!health?.enabled || !route) return [];
+  const { intervalMs, port } = health;
+  const offsetMs = Number.parseInt(fnv1a(name).slice(-8), 16) % intervalMs;
+  const [endpoint] = route.health;
+  const targets = [
+    { target: 'node' as const, address: route.remote },
+    ...(endpoint === undefined ? [] : [{ target: 'endpoint' as const, address: endpoint }]),
+  ];
+  return targets.flatMap((target) => [
+    { node: name, ...target, protocol: 'ICMP' as const, port: 0, intervalMs, offsetMs },
+    { node: name, ...target, protocol: 'TCP' as const, port, intervalMs, offsetMs },
+  ]);
+}
+
+/** What probes of the node itself say: one answer is enough. */
+export function verdictOf(context: RemoteNodeContext): 'reachable' | 'unreachable' | 'unknown' {
+  const said = probesOf(context)
+    .filter(({ target }) => target === 'node')
+    .map((probe) => context.probes[healthProbeKey(probe)]);
+  if (said.includes('')) return 'reachable';
+  return said.length > 0 && said.every((error) => error !== undefined) ? 'unreachable' : 'unknown';
+}
