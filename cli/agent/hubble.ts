@@ -1,6 +1,8 @@
 /** The agent's flows and Hubble API. */
+import { EMPTY, startWith } from 'rxjs';
 import type { Datapath } from '../../datapath/datapath.ts';
 import { monotonicNs } from '../../native/index.ts';
+import { agentEvents, timeOf } from '../../observe/hubble/agent-events.ts';
 import { type Hubble, startHubble } from '../../observe/hubble/hubble.ts';
 import { Origins } from '../../observe/hubble/origins.ts';
 import { keptLinkNames } from '../../observe/link-names.ts';
@@ -18,7 +20,7 @@ export async function agentHubble(
   version: string,
 ): Promise<Hubble> {
   const names = new Names(inspector);
-  const started = await startHubble(hubble, datapath.flowEvents$, {
+  const context = {
     names,
     origins: new Origins(inspector),
     clusterName,
@@ -26,7 +28,12 @@ export async function agentHubble(
     version,
     linkName: keptLinkNames(Date.now),
     bootedAtNs: BigInt(Date.now()) * 1_000_000n - monotonicNs(),
-  });
+  };
+  const time = timeOf(Date.now());
+  const agentEvents$ = agentEvents(inspector, names).pipe(
+    startWith({ type: 'AGENT_STARTED' as const, agent_start: { time }, time }),
+  );
+  const started = await startHubble(hubble, datapath.flowEvents$, context, { agentEvents$, peers$: EMPTY });
   return {
     ...started,
     close: async () => {

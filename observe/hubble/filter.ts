@@ -278,7 +278,10 @@ function regex(text: string): Predicate {
 }
 
 /** `since` and `until` are inclusive. */
-export function within(since: Timestamp | undefined, until: Timestamp | undefined): Predicate {
+export function within(
+  since: Timestamp | undefined,
+  until: Timestamp | undefined,
+): (item: { time: Timestamp }) => boolean {
   const notBefore = (a: Timestamp, b: Timestamp): boolean =>
     a.seconds - b.seconds > 0 || (a.seconds === b.seconds && a.nanos >= b.nanos);
   return ({ time }) => (!since || notBefore(time, since)) && (!until || notBefore(until, time));

@@ -6,11 +6,14 @@
  */
 import { readFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { type Observable, Subject } from 'rxjs';
+import { concat, EMPTY, NEVER, type Observable, of, Subject } from 'rxjs';
 import type { DatapathEvent } from '../../datapath/events.ts';
+import { eachFrom } from '../each-from.ts';
 import { listening, listenOnSocket } from '../listening.ts';
-import { FlowRing } from './flow-ring.ts';
-import type { HubbleSource } from './source.ts';
+import type { TimedAgentEvent } from './agent-events.ts';
+import { agentEventsFor, flowsFor } from './observer.ts';
+import { Ring } from './ring.ts';
+import type { HubbleSource, PeerChange, ServerStatus } from './source.ts';
 import { type FlowContext, toFlow } from './to-flow.ts';
 import type { Flow } from './types.ts';
 
@@ -29,11 +32,22 @@ export interface HubbleConfig {
 }
 
 export interface Hubble extends HubbleSource {
+  status(): ServerStatus;
+  ring: Ring<Flow>;
   /** Each flow as it comes. */
   flows$: Observable<Flow>;
   close(): Promise<void>;
 }
 
+/** What a node tells of beside its own flows. */
+export interface HubbleFeeds {
+  agentEvents$: Observable<TimedAgentEvent>;
+  /** Other nodes: those that are known, then changes. */
+  peers$: Observable<PeerChange>;
+}
+
+/** Agent events that are kept. */
+const AGENT_EVENTS = 1023;
 const HOUR_MS = 3_600_000;
 const RATE_WINDOW_MS = 60_000;
 
@@ -41,8 +55,9 @@ export async function startHubble(
   config: HubbleConfig,
   events$: Observable<DatapathEvent>,
   context: FlowContext,
+  feeds: HubbleFeeds = { agentEvents$: EMPTY, peers$: EMPTY },
 ): Promise<Hubble> {
-  const source = collect(config, events$, context);
+  const source = collect(config, events$, context, feeds);
   const servers = new Servers(config, source);
   await servers.open();
   return {
@@ -58,8 +73,10 @@ function collect(
   { capacity, listen, socket }: HubbleConfig,
   events$: Observable<DatapathEvent>,
   context: FlowContext,
-): HubbleSource & { flows$: Observable<Flow>; stop(): void } {
-  const ring = new FlowRing(capacity);
+  { agentEvents$, peers$ }: HubbleFeeds,
+): Omit<Hubble, 'close'> & { stop(): void } {
+  const ring = new Ring<Flow>(capacity);
+  const agentRing = new Ring<TimedAgentEvent>(AGENT_EVENTS);
   const startedAt = Date.now();
   const flows$ = new Subject<Flow>();
   const seen = new Map<string, number>();
@@ -70,6 +87,8 @@ function collect(
     flows$.next(flow);
     for (const { namespace } of [flow.source, flow.destination]) if (namespace) seen.set(namespace, flow.time.seconds);
   });
+  subscription.add(agentEvents$.subscribe((event) => agentRing.push(event)));
+  const self: PeerChange = { name: context.nodeName, address: listen || `unix://${socket}`, type: 'PEER_ADDED' };
   const flowsRate = (): number => {
     const uptime = Date.now() - startedAt;
     const since = (Date.now() - Math.min(RATE_WINDOW_MS, uptime)) / 1000;
@@ -80,8 +99,10 @@ function collect(
   return {
     ring,
     flows$,
-    nodeName: context.nodeName,
     version: context.version,
+    versionHeader: 'hubble-server-version',
+    flows: (request, signal) => flowsFor(ring, request, context.nodeName, signal),
+    agentEvents: (request, signal) => agentEventsFor(agentRing, request, context.nodeName, signal),
     status: () => ({
       num_flows: ring.size,
       max_flows: ring.capacity,
@@ -95,7 +116,7 @@ function collect(
         .filter(([, seconds]) => seconds * 1000 > Date.now() - HOUR_MS)
         .map(([namespace]) => ({ cluster: context.clusterName, namespace }))
         .sort((a, b) => (a.namespace < b.namespace ? -1 : 1)),
-    peers: () => [{ name: context.nodeName, address: listen || `unix://${socket}`, type: 'PEER_ADDED' as const }],
+    peers: (signal) => eachFrom(concat(of(self), peers$, NEVER), signal),
     stop: () => subscription.unsubscribe(),
   };
 }

@@ -1,29 +1,48 @@
 /**
- * `observer.Observer` of one node: its flows, as they are and as they come.
+ * Answers of `observer.Observer` from the rings of one node: what they hold, and what comes.
  *
  * - A slow client holds back only itself: it is read for when it has room, and hears what it missed as lost events.
  * - A client that vanishes is forgotten at once.
  */
 import type { ServerWritableStream } from '@grpc/grpc-js';
+import type { AgentEvent } from './agent-events.ts';
 import { masked } from './field-mask.ts';
-import { compileFilters, type FlowFilter, type Predicate, within } from './filter.ts';
-import type { FlowRing } from './flow-ring.ts';
-import type { Flow, LostEvents, Timestamp } from './types.ts';
+import { compileFilters, type FlowFilter, within } from './filter.ts';
+import type { Ring } from './ring.ts';
+import { type Flow, type LostEvents, type Timestamp, timestampOf } from './types.ts';
 
-export interface GetFlowsRequest {
+/** What to read of a ring. */
+export interface ReadRequest {
   number?: number;
   first?: boolean;
   follow?: boolean;
-  whitelist?: FlowFilter[];
-  blacklist?: FlowFilter[];
   since?: Timestamp | null;
   until?: Timestamp | null;
+}
+
+export interface GetFlowsRequest extends ReadRequest {
+  whitelist?: FlowFilter[];
+  blacklist?: FlowFilter[];
   field_mask?: { paths?: string[] } | null;
 }
 
 export interface GetFlowsResponse {
   flow?: Partial<Flow>;
   lost_events?: LostEvents;
+  node_status?: NodeStatus;
+  node_name: string;
+  time: Timestamp;
+}
+
+/** `relay.NodeStatusEvent`. */
+export interface NodeStatus {
+  state_change: 'NODE_CONNECTED' | 'NODE_UNAVAILABLE' | 'NODE_GONE' | 'NODE_ERROR';
+  node_names: string[];
+  message: string;
+}
+
+export interface GetAgentEventsResponse {
+  agent_event: AgentEvent;
   node_name: string;
   time: Timestamp;
 }
@@ -32,49 +51,74 @@ export interface GetFlowsResponse {
 export class RequestError extends Error {}
 
 const LOST_EVENT_INTERVAL_MS = 1000;
-/** Flows that are looked at before others get a turn. */
+/** Items that are looked at before others get a turn. */
 const TURN = 512;
+
+type Timed = { time: Timestamp };
+type Wanted<T> = (item: T) => boolean;
 
 /** Answers to one request, in order; ends when there is nothing more to come, or the signal says so. */
 export async function* flowsFor(
-  ring: FlowRing,
+  ring: Ring<Flow>,
   request: GetFlowsRequest,
   nodeName: string,
   signal: AbortSignal,
 ): AsyncGenerator<GetFlowsResponse> {
+  const matches = compileFilters(request.whitelist, request.blacklist);
+  const paths = request.field_mask?.paths ?? [];
+  for await (const { item, lost } of read(ring, request, matches, signal)) {
+    if (item) yield { flow: masked(item, paths), node_name: nodeName, time: item.time };
+    if (lost) {
+      const lost_events: LostEvents = { source: 'HUBBLE_RING_BUFFER', num_events_lost: lost };
+      yield { lost_events, node_name: nodeName, time: timestampOf(BigInt(Date.now()) * 1_000_000n) };
+    }
+  }
+}
+
+export async function* agentEventsFor(
+  ring: Ring<AgentEvent & Timed>,
+  request: ReadRequest,
+  nodeName: string,
+  signal: AbortSignal,
+): AsyncGenerator<GetAgentEventsResponse> {
+  for await (const { item } of read(ring, request, () => true, signal)) {
+    if (!item) continue;
+    const { time, ...agent_event } = item;
+    yield { agent_event, node_name: nodeName, time };
+  }
+}
+
+/** Items that are wanted, and, now and then, how many were missed. */
+async function* read<T extends Timed>(
+  ring: Ring<T>,
+  request: ReadRequest,
+  matches: Wanted<T>,
+  signal: AbortSignal,
+): AsyncGenerator<{ item?: T; lost?: number }> {
   const { first = false, follow = false } = request;
   if (first && follow) throw new RequestError('first and follow exclude each other');
-  const matches = compileFilters(request.whitelist, request.blacklist);
   const inTime = within(request.since ?? undefined, request.until ?? undefined);
-  const wanted: Predicate = (flow) => inTime(flow) && matches(flow);
-  const paths = request.field_mask?.paths ?? [];
-  const answer = (flow: Flow): GetFlowsResponse => ({
-    flow: masked(flow, paths),
-    node_name: nodeName,
-    time: flow.time,
-  });
-
+  const wanted: Wanted<T> = (item) => inTime(item) && matches(item);
   const limit = request.number || Number.POSITIVE_INFINITY;
-  const start = startOf(ring, request, wanted, limit);
   let count = 0;
   let lostAt = Number.NEGATIVE_INFINITY;
   let lost = 0;
-  for (let next = start; !signal.aborted; ) {
+  for (let next = startOf(ring, request, wanted, limit); !signal.aborted; ) {
     if (next < ring.oldest) {
       lost += ring.oldest - next;
       next = ring.oldest;
     }
     if (lost > 0 && Date.now() - lostAt >= LOST_EVENT_INTERVAL_MS) {
       lostAt = Date.now();
-      yield lostFlows(lost, nodeName);
+      yield { lost };
       lost = 0;
     }
     for (let turn = 0; turn < TURN && next < ring.next; turn++) {
-      const flow = ring.get(next);
-      if (!flow) break;
+      const item = ring.get(next);
+      if (!item) break;
       next++;
-      if (!wanted(flow)) continue;
-      yield answer(flow);
+      if (!wanted(item)) continue;
+      yield { item };
       count++;
       if (!follow && count >= limit) return;
       if (signal.aborted) return;
@@ -88,27 +132,21 @@ export async function* flowsFor(
 const isOver = (until: Timestamp | null | undefined): boolean =>
   until != null && Date.now() > until.seconds * 1000 + 1000;
 
-/** The number of the first flow to look at. */
-function startOf(
-  ring: FlowRing,
-  { first, follow, number, since }: GetFlowsRequest,
-  wanted: Predicate,
+/** The number of the first one to look at. */
+function startOf<T>(
+  ring: Ring<T>,
+  { first, follow, number, since }: ReadRequest,
+  wanted: Wanted<T>,
   limit: number,
 ): number {
   if (first || since) return ring.oldest;
   if (!number) return follow ? ring.next : ring.oldest;
   let found = 0;
   for (let at = ring.next - 1; at >= ring.oldest; at--) {
-    const flow = ring.get(at);
-    if (flow && wanted(flow) && ++found === limit) return at;
+    const item = ring.get(at);
+    if (item && wanted(item) && ++found === limit) return at;
   }
   return ring.oldest;
-}
-
-function lostFlows(number: number, nodeName: string): GetFlowsResponse {
-  const ms = Date.now();
-  const time = { seconds: Math.floor(ms / 1000), nanos: (ms % 1000) * 1_000_000 };
-  return { lost_events: { source: 'HUBBLE_RING_BUFFER', num_events_lost: number }, node_name: nodeName, time };
 }
 
 /** Writes all answers, at the client's pace. */

@@ -1,5 +1,5 @@
 /**
- * The gRPC services of a node: `observer.Observer`, `peer.Peer`, `grpc.health.v1.Health`.
+ * The gRPC services of a node or a relay: `observer.Observer`, `peer.Peer`, `grpc.health.v1.Health`.
  *
  * - This file, and with it gRPC, is loaded when the first client comes: a node that nobody observes does not pay for it.
  */
@@ -15,8 +15,10 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { loadSync, type Options } from '@grpc/proto-loader';
+import { EMPTY, NEVER } from 'rxjs';
+import { eachFrom } from '../each-from.ts';
 import { FilterError } from './filter.ts';
-import { flowsFor, type GetFlowsRequest, RequestError, stream } from './observer.ts';
+import { type GetFlowsRequest, type ReadRequest, RequestError, stream } from './observer.ts';
 import type { HubbleSource } from './source.ts';
 
 export const PROTO_OPTIONS: Options = {
@@ -51,42 +53,42 @@ export function hubbleServer(source: HubbleSource): Server {
   const { observer, peer, health } = services();
   const greeting = (): Metadata => {
     const metadata = new Metadata();
-    metadata.set('hubble-server-version', source.version);
+    metadata.set(source.versionHeader, source.version);
     return metadata;
   };
-
-  const getFlows: Streaming<GetFlowsRequest, unknown> = (call) => {
-    call.sendMetadata(greeting());
-    stream(call, (signal) => flowsFor(source.ring, call.request, source.nodeName, signal)).catch((error: unknown) =>
-      call.emit('error', refusal(error)),
-    );
-  };
-  /** Nothing of the kind happens here: a follower waits, everybody else gets an empty answer. */
-  const silent: Streaming<{ follow?: boolean }, unknown> = (call) => {
-    call.sendMetadata(greeting());
-    if (!call.request.follow) call.end();
-  };
-  const serverStatus: Unary<unknown, unknown> = (call, done) => {
-    call.sendMetadata(greeting());
-    done(null, source.status());
-  };
-  const getNamespaces: Unary<unknown, unknown> = (_, done) => done(null, { namespaces: source.namespaces() });
-  /** A relay's. */
-  const getNodes: Unary<unknown, unknown> = (_, done) =>
-    done({ code: status.UNIMPLEMENTED, details: 'GetNodes is answered by a relay' });
+  /** Streams what `answers` gives; `undefined` is what this server does not do. */
+  const streaming =
+    <Req>(
+      answers: ((request: Req, signal: AbortSignal) => AsyncIterable<unknown>) | undefined,
+    ): Streaming<Req, unknown> =>
+    (call) => {
+      if (!answers) return void call.emit('error', UNIMPLEMENTED);
+      call.sendMetadata(greeting());
+      stream(call, (signal) => answers(call.request, signal)).catch((error: unknown) =>
+        call.emit('error', refusal(error)),
+      );
+    };
+  const unary =
+    (answer: (() => unknown) | undefined): Unary<unknown, unknown> =>
+    (call, done) => {
+      if (!answer) return done(UNIMPLEMENTED);
+      call.sendMetadata(greeting());
+      Promise.resolve(answer()).then(
+        (value) => done(null, value),
+        (error: unknown) => done(refusal(error)),
+      );
+    };
+  const { agentEvents, nodes, peers } = source;
   server.addService(observer, {
-    GetFlows: getFlows,
-    GetAgentEvents: silent,
-    GetDebugEvents: silent,
-    GetNodes: getNodes,
-    GetNamespaces: getNamespaces,
-    ServerStatus: serverStatus,
+    GetFlows: streaming<GetFlowsRequest>(source.flows),
+    GetAgentEvents: streaming<ReadRequest>(agentEvents),
+    /** The datapath has no debug events: a follower waits, everybody else gets an empty answer. */
+    GetDebugEvents: streaming<ReadRequest>(agentEvents && nothing),
+    GetNodes: unary(nodes && (async () => ({ nodes: await nodes() }))),
+    GetNamespaces: unary(async () => ({ namespaces: await source.namespaces() })),
+    ServerStatus: unary(source.status),
   });
-
-  const notify: Streaming<unknown, unknown> = (call) => {
-    for (const node of source.peers()) call.write(node);
-  };
-  server.addService(peer, { Notify: notify });
+  if (peers) server.addService(peer, { Notify: streaming((_: unknown, signal) => peers(signal)) });
 
   const healthOf = ({ service = '' }: { service?: string }) => (SERVING.has(service) ? 'SERVING' : 'SERVICE_UNKNOWN');
   const check: Unary<{ service?: string }, unknown> = (call, done) => {
@@ -98,6 +100,13 @@ export function hubbleServer(source: HubbleSource): Server {
   server.addService(health, { Check: check, Watch: watch });
   return server;
 }
+
+const UNIMPLEMENTED = {
+  code: status.UNIMPLEMENTED,
+  details: 'a node answers for its own events, a relay for its nodes',
+};
+
+const nothing = ({ follow }: ReadRequest, signal: AbortSignal) => eachFrom(follow ? NEVER : EMPTY, signal);
 
 function refusal(error: unknown): { code: number; details: string } {
   const details = error instanceof Error ? error.message : String(error);
