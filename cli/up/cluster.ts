@@ -13,6 +13,7 @@ import { type EmbeddedNode, embedNode } from './embedded-node.ts';
 import { apiServerSlice } from './endpoint-slices.ts';
 import { EventRecorder } from './event-recorder.ts';
 import { createFabric } from './fabric.ts';
+import { type Faults, faultsText } from './faults.ts';
 import { LoadBalancers } from './load-balancers.ts';
 import { applyManifests } from './manifest-apply.ts';
 import type { Manifest } from './manifests.ts';
@@ -25,6 +26,7 @@ import { type ClusterNode, claim, makeStateDir, writeAtomically, writeRecord } f
 import { Scheduler } from './scheduler.ts';
 import { SliceController } from './slice-controller.ts';
 import { sweep } from './sweep.ts';
+import { Underlay } from './underlay.ts';
 
 export interface ClusterOptions {
   name: string;
@@ -34,6 +36,8 @@ export interface ClusterOptions {
   record: string;
   /** Fields of every agent's configuration that differ from an embedded node's. */
   agentConfig?: Readonly<Record<string, unknown>>;
+  /** Of the network between the nodes, from the start. */
+  faults?: Faults;
   signal: AbortSignal;
   /** One more thing is up. */
   progress(what: string, detail: string): void;
@@ -123,6 +127,12 @@ async function bringUp(options: ClusterOptions, slot: number, undo: (() => unkno
       }),
     );
     signal.throwIfAborted();
+  }
+  const { faults } = options;
+  if (faults) {
+    const names = nodes.map((node) => node.name);
+    await new Underlay(name).set(names, faults);
+    progress('underlay', faultsText(faults));
   }
   const scheduler = new Scheduler(objects, new EventRecorder(objects, 'scheduler'));
   const slices = new SliceController(objects, log);

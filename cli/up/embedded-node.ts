@@ -6,6 +6,7 @@ import { createNodeCgroup } from './cgroups.ts';
 import { createNode, NODE_DEVICE } from './fabric.ts';
 import { Kubelet } from './kubelet.ts';
 import { netnsPath, nodeAddress, nodeName, nodeNetns, POD_RANGE, pinDirOf } from './names.ts';
+import { merged, networkOf } from './network.ts';
 import { nodeObject } from './node-object.ts';
 import type { Objects } from './objects.ts';
 import type { ClusterNode } from './registry.ts';
@@ -42,7 +43,7 @@ export async function embedNode(options: NodeOptions): Promise<EmbeddedNode> {
   const debugSocket = join(stateDir, 'debug.sock');
   const { ipv4, ipv6 } = nodeAddress(slot, index);
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  await createNode(cluster, slot, index);
+  await createNode(cluster, slot, index, networkOf(options.agentConfig).knowsPods);
   const cgroup = createNodeCgroup(cluster, name);
   objects.create('nodes', nodeObject(index));
 
@@ -59,10 +60,9 @@ export async function embedNode(options: NodeOptions): Promise<EmbeddedNode> {
     ipv6NativeRoutingCIDR: POD_RANGE.ipv6,
     services: cgroup ? { cgroupRoot: cgroup } : { mode: 'partial', socketLB: false },
     ...(options.record && { record: join(options.record, name) }),
-    ...options.agentConfig,
   };
   const configFile = join(stateDir, 'agent.json');
-  writeFileSync(configFile, JSON.stringify(config, null, 2), { mode: 0o600 });
+  writeFileSync(configFile, JSON.stringify(merged({ ...config }, options.agentConfig), null, 2), { mode: 0o600 });
 
   const facts = {
     cluster,

@@ -1,7 +1,7 @@
 /**
  * The network below the cluster: a namespace with a bridge, to which each node's namespace is plugged.
  *
- * - The bridge is every node's router; it knows which node has which pod range, as a cloud's network would.
+ * - The bridge is every node's router. Whether it knows which node has which pod range, as a cloud's network would, is the cluster's choice.
  * - Behind it is "outside": addresses of no node and no pod, which know the way back to nodes' own addresses.
  */
 
@@ -32,7 +32,8 @@ export async function createFabric(cluster: string, slot: number): Promise<void>
   });
 }
 
-export async function createNode(cluster: string, slot: number, index: number): Promise<void> {
+/** `knowsPods`: the fabric routes the node's pod range to it. */
+export async function createNode(cluster: string, slot: number, index: number, knowsPods: boolean): Promise<void> {
   const netns = nodeNetns(cluster, nodeName(index));
   const port = `node${index + 1}`;
   const own = nodeAddress(slot, index);
@@ -50,6 +51,7 @@ export async function createNode(cluster: string, slot: number, index: number): 
     `route add default via ${router.ipv4}`,
     `route add default via ${router.ipv6}`,
   ]);
+  if (!knowsPods) return;
   await ipBatch(fabricNetns(cluster), [
     `route add ${pods.ipv4} via ${own.ipv4}`,
     `route add ${pods.ipv6} via ${own.ipv6}`,

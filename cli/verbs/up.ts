@@ -2,9 +2,11 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { RunningCluster } from '../up/cluster.ts';
+import { parseFaults } from '../up/faults.ts';
 import { followFlows } from '../up/flows.ts';
 import { ManifestInvalid, readManifests } from '../up/manifests.ts';
 import { isClusterName, NAME_EXPECTED, NODES_MAX } from '../up/names.ts';
+import { ENCRYPTIONS, type Fields, healthOf, merged, networkOf, oneOf, ROUTINGS } from '../up/network.ts';
 import { pause } from '../up/pause.ts';
 import { type Pod, podName } from '../up/pod.ts';
 import { writeAtomically } from '../up/registry.ts';
@@ -18,6 +20,9 @@ export const usage = `Usage: axoneme up [FLAGS]
 
   --name NAME         tells clusters apart (default: default)
   --nodes N           nodes, each a network namespace with an agent of its own (default: 1)
+  --routing MODE      native (default): the network between the nodes knows where pods are; vxlan, geneve: it does not
+  --encryption TYPE   of pod traffic between nodes: none (default), wireguard, ipsec
+  --underlay FAULTS   of the network between the nodes, such as loss=1%,delay=5ms; see axoneme underlay
   --manifests PATH    directory or file with Kubernetes manifests (default: the demo, deploy/demo)
   --for SECONDS       end by itself, so long after all pods were ready
   --kubeconfig FILE   write a kubeconfig for kubectl
@@ -30,6 +35,9 @@ Both files are removed at the end. Ctrl-C ends the cluster and leaves nothing be
 const FLAGS = {
   name: 'NAME',
   nodes: 'N',
+  routing: 'MODE',
+  encryption: 'TYPE',
+  underlay: 'FAULTS',
   manifests: 'PATH',
   for: 'SECONDS',
   kubeconfig: 'FILE',
@@ -50,6 +58,8 @@ export async function run(args: string[]): Promise<number> {
   if (!isClusterName(name)) throw new UsageError(`flag --name is ${JSON.stringify(name)}, expected ${NAME_EXPECTED}`);
   const nodes = flags.nodes === undefined ? 1 : wholeNumber('nodes', flags.nodes, 1, NODES_MAX);
   const seconds = flags.for === undefined ? undefined : wholeNumber('for', flags.for, 0, 365 * DAY_SECONDS);
+  const faults = flags.underlay === undefined ? undefined : parseFaults(flags.underlay);
+  const agentConfig = merged(networkFields(flags, nodes), fieldsOf(flags['agent-config']));
   if (process.getuid?.() !== 0)
     throw new Error('this needs root: it creates network namespaces and loads BPF programs');
   requireOurs(flags.kubeconfig);
@@ -59,6 +69,8 @@ export async function run(args: string[]): Promise<number> {
     .map((path) => resolve(path));
 
   // Mistakes on the command line are told without waiting for the API server's schemas.
+  const { requireKernelFor } = await import('../up/kernel-needs.ts');
+  await requireKernelFor(networkOf(agentConfig), name);
   const { podsReady, withCluster } = await import('../up/cluster.ts');
   const ending = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ending.abort(signal));
@@ -74,12 +86,21 @@ export async function run(args: string[]): Promise<number> {
   const log = (line: string) => terminal.aside(line);
   terminal.line(`axoneme up: cluster ${name}`);
   const record = flags.record === undefined ? '' : resolve(flags.record);
-  const agentConfig = fieldsOf(flags['agent-config']);
   const progress = (what: string, detail: string) => terminal.step(what, detail);
   try {
     if (flags['ready-file'] !== undefined) rmSync(flags['ready-file'], { force: true });
     await withCluster(
-      { name, nodes, manifests, record, agentConfig, signal: ending.signal, progress, log },
+      {
+        name,
+        nodes,
+        manifests,
+        record,
+        agentConfig,
+        ...(faults && { faults }),
+        signal: ending.signal,
+        progress,
+        log,
+      },
       async (cluster) => {
         if (flags.kubeconfig !== undefined) writeAtomically(flags.kubeconfig, MARK + cluster.kubeconfigText);
         const kubeconfig = flags.kubeconfig === undefined ? cluster.kubeconfig : resolve(flags.kubeconfig);
@@ -144,6 +165,15 @@ function impatient(terminal: Terminal): (pods: Pod[]) => void {
     const [pod] = pods;
     const reason = pod?.status?.conditions?.find(({ type, status }) => type === 'Ready' && status !== 'True')?.message;
     terminal.aside(`waiting for ${pods.map(podName).join(', ')}${reason ? ` (${reason})` : ''}`);
+  };
+}
+
+/** What the flags about the network say, as agents are configured. */
+function networkFields(flags: { routing?: string; encryption?: string }, nodes: number): Fields {
+  return {
+    ...(flags.routing !== undefined && { routing: { mode: oneOf('routing', flags.routing, ROUTINGS) } }),
+    ...(flags.encryption !== undefined && { encryption: { type: oneOf('encryption', flags.encryption, ENCRYPTIONS) } }),
+    health: healthOf(nodes),
   };
 }
 
