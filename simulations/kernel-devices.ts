@@ -13,7 +13,12 @@ interface Device {
   peer: number | undefined;
   /** Set on the near end of a pair of ours. */
   row: LinkRow | undefined;
+  /** Set on a device of ours that is no pair, with the table that it is a row of. */
+  single: { table: SingleTable; row: object } | undefined;
 }
+
+/** Tables whose rows are devices with one end. */
+export type SingleTable = 'tunnels' | 'wireguard.devices';
 
 const NONE: ReadonlySet<number> = new Set();
 /** A recording names devices that are gone by the numbers of another kernel: none of them is given here. */
@@ -73,6 +78,24 @@ export class Devices {
     return this.#byName.get(`|${name}`)?.row ? this.remove(name) : NONE;
   }
 
+  /** Makes or changes a device with one end; returns an errno. */
+  putSingle(table: SingleTable, name: string, row: object): string | undefined {
+    const there = this.#byName.get(`|${name}`);
+    if (there && there.single?.table !== table) return 'EEXIST';
+    (there ?? this.#add('', name)).single = { table, row };
+    return undefined;
+  }
+
+  removeSingle(table: SingleTable, name: string): ReadonlySet<number> {
+    return this.#byName.get(`|${name}`)?.single?.table === table ? this.remove(name) : NONE;
+  }
+
+  singles(table: SingleTable): Map<string, object> {
+    const found = new Map<string, object>();
+    for (const { name, single } of this.#byIndex.values()) if (single?.table === table) found.set(name, single.row);
+    return found;
+  }
+
   /** Makes or changes a pair; returns an errno, or the numbers of devices that had to go for it. */
   put(name: string, row: LinkRow): string | ReadonlySet<number> {
     if (!this.hasNamespace(row.peer.netns)) return 'ENOENT';
@@ -96,7 +119,7 @@ export class Devices {
   }
 
   #add(netns: string, name: string): Device {
-    const device: Device = { index: ++this.#last, netns, name, peer: undefined, row: undefined };
+    const device: Device = { index: ++this.#last, netns, name, peer: undefined, row: undefined, single: undefined };
     this.#byIndex.set(device.index, device);
     this.#byName.set(`${netns}|${name}`, device);
     return device;

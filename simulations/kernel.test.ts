@@ -44,7 +44,43 @@ const range = (cidr: string) => ({ frontend: '10.96.0.10:80/TCP', cidr });
 const xdp = (build: string) => ({ dev: 'eth0', program: 'xdp_netdev', mode: 'generic', build });
 const socket = (build: string) => ({ cgroup: '/sys/fs/cgroup/node', program: 'sock_connect4', build });
 
+const tunnel = (port: number) => ({ kind: 'vxlan', mac: '02:00:00:00:00:03', mtu: 1500, port });
+const wireguard = (publicKey: string) => ({ publicKey, listenPort: 51_871, mtu: 1420, fwmark: 0x1e00 });
+const peer = (dev: string, ...allowedIps: string[]) => ({
+  ...{ dev, node: 'n2', endpoint: '192.0.2.2:51871', allowedIps, keepaliveSeconds: 0 },
+});
+const rule = (lookup: number) => ({ family: 'ipv4', priority: 1, mark: 0xe00, markMask: 0xf00, lookup });
+const state = (fingerprint: string) => ({
+  ...{ direction: 'out', src: '192.0.2.1', dst: '192.0.2.2', spi: 3, reqid: 1, mode: 'tunnel', fingerprint },
+  ...{ mark: 0xe00, markMask: 0xf00, outputMark: 0, outputMarkMask: 0 },
+});
+const xfrmPolicy = (spi: number) => ({
+  ...{ direction: 'out', src: '0.0.0.0/0', dst: '0.0.0.0/0', mark: 0xe00, markMask: 0xf00, action: 'allow' },
+  ...{ templateSrc: '192.0.2.1', templateDst: '192.0.2.2', spi, reqid: 1, optional: false },
+});
+
+/** Of other nodes. */
+const distant: SampleRow[] = [
+  { table: 'tunnels', key: 'cilium_vxlan', value: tunnel(8472), changed: tunnel(4789) },
+  { table: 'tunnels', key: 'cilium_geneve', value: tunnel(6081) },
+  { table: 'wireguard.devices', key: 'cilium_wg0', value: wireguard('A='), changed: wireguard('B=') },
+  { table: 'wireguard.devices', key: 'cilium_wg1', value: wireguard('C=') },
+  { table: 'wireguard.peers', key: 'P=', value: peer('cilium_wg0', '10.0.2.0/24'), changed: peer('cilium_wg0') },
+  { table: 'wireguard.peers', key: 'Q=', value: peer('cilium_wg1', '10.0.3.0/24') },
+  { table: 'bpf.devices', key: 'overlay', value: { link: 'cilium_vxlan', mtu: 1450 }, changed: { link: '', mtu: 0 } },
+  { table: 'bpf.devices', key: 'wireguard', value: { link: 'cilium_wg0', mtu: 1420 } },
+  { table: 'rules', key: 'ipv4/1', value: rule(200), changed: rule(201) },
+  { table: 'rules', key: 'ipv6/1', value: rule(200) },
+  { table: 'xfrm.states', key: '192.0.2.1>192.0.2.2/3', value: state('a'), changed: state('b') },
+  { table: 'xfrm.states', key: '192.0.2.1>192.0.2.2/4', value: state('c') },
+  { table: 'xfrm.policies', key: 'out/0.0.0.0/0>0.0.0.0/0/1', value: xfrmPolicy(3), changed: xfrmPolicy(4) },
+  { table: 'xfrm.policies', key: 'out/0.0.0.0/0>0.0.0.0/0/2', value: xfrmPolicy(3) },
+  { table: 'bpf.nodes', key: '192.0.2.2', value: { nodeId: 1, encryptKey: 3 }, changed: { nodeId: 1, encryptKey: 4 } },
+  { table: 'bpf.nodes', key: '192.0.2.3', value: { nodeId: 2, encryptKey: 3 } },
+];
+
 const samples: SampleRow[] = [
+  ...distant,
   { table: 'sysctls', key: 'net.ipv4.ip_forward', value: { value: '1' }, changed: { value: '0' } },
   { table: 'sysctls', key: 'net.ipv6.conf.all.forwarding', value: { value: '1' } },
   { table: 'links', key: 'lxc1', value: pair('lxc1', POD), changed: pair('lxc1', POD, 1400) },
@@ -233,3 +269,25 @@ driverLaws('of simulated health check ports', () => ({
   impossible: [{ table: 'health.checks', key: '30099', value: { namespace: 'a', service: 'b', localEndpoints: 0 } }],
   dispose() {},
 }));
+
+describe('peers of the simulated WireGuard', () => {
+  const put = (kernel: SimulatedKernel, table: KernelTable, key: string, value: unknown) =>
+    kernel.meddle(table, key, value);
+
+  it('an address that one takes is no longer the other’s', () => {
+    const kernel = new SimulatedKernel();
+    put(kernel, 'wireguard.devices', 'cilium_wg0', wireguard('A='));
+    put(kernel, 'wireguard.peers', 'OLD=', peer('cilium_wg0', '10.0.2.0/24', 'fd00:2::/64'));
+    put(kernel, 'wireguard.peers', 'NEW=', peer('cilium_wg0', '10.0.2.0/24'));
+    expect(kernel.dump('wireguard.peers').get('OLD=')).toEqual(peer('cilium_wg0', 'fd00:2::/64'));
+  });
+
+  it('go with their device', () => {
+    const kernel = new SimulatedKernel();
+    expect(put(kernel, 'wireguard.peers', 'P=', peer('cilium_wg0'))).toBe('ENODEV');
+    put(kernel, 'wireguard.devices', 'cilium_wg0', wireguard('A='));
+    put(kernel, 'wireguard.peers', 'P=', peer('cilium_wg0'));
+    kernel.removeLink('cilium_wg0');
+    expect(kernel.dump('wireguard.peers').size).toBe(0);
+  });
+});

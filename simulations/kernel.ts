@@ -10,16 +10,19 @@ import type { Driver, Op, OpError, OpResult } from '../datapath/driver.ts';
 import {
   type AddrRow,
   type AttachmentRow,
+  type DeviceRow,
   type EndpointRow,
   type LinkRow,
   type NetdevRow,
   type RouteRow,
   type TableName,
   tables,
+  type WireguardPeerRow,
   type XdpAttachmentRow,
 } from '../state/tables.ts';
-import { Devices } from './kernel-devices.ts';
+import { Devices, type SingleTable } from './kernel-devices.ts';
 import { isMapTable, KernelMaps, type MapTable, mapTables } from './kernel-maps.ts';
+import { isPlainTable, type PlainTable, PlainTables, plainTables, withoutTaken } from './kernel-network.ts';
 
 export interface KernelOptions {
   /** Entries that a table holds at most; by default as `state/tables.ts` says. */
@@ -37,11 +40,16 @@ export const kernelTables = [
   'attachments',
   'addrs',
   'routes',
+  'tunnels',
+  'wireguard.devices',
+  'wireguard.peers',
   'bpf.netdevs',
+  'bpf.devices',
   'bpf.ipcache',
   'bpf.endpoints',
   'cgroup.attachments',
   'xdp.attachments',
+  ...plainTables,
   ...mapTables,
 ] as const;
 export type KernelTable = (typeof kernelTables)[number];
@@ -83,6 +91,9 @@ export class SimulatedKernel implements Driver {
   /** By number; with the name that it was put under. */
   readonly #netdevs = new Map<number, Held<NetdevRow> & { name: string }>();
   readonly #endpoints = new Map<string, Held<EndpointRow>>();
+  readonly #devicesMap = new Map<string, Held<DeviceRow>>();
+  readonly #peers = new Map<string, Held<WireguardPeerRow>>();
+  readonly #plain: PlainTables;
   /** By number of a device: what goes when it goes. */
   readonly #hanging = new Map<number, Map<string, Map<string, Held<unknown>>>>();
 
@@ -90,6 +101,7 @@ export class SimulatedKernel implements Driver {
     this.#options = options;
     this.#devices = new Devices(options.anyNamespace ?? false);
     this.#maps = new KernelMaps(options.capacities);
+    this.#plain = new PlainTables((table) => options.capacities?.[table] ?? tables[table].map?.entriesMax);
   }
 
   // --- the agent's side
@@ -105,7 +117,8 @@ export class SimulatedKernel implements Driver {
 
   dump(table: TableName, known: ReadonlyMap<string, unknown> = new Map()): Map<string, unknown> {
     if (isMapTable(table)) return this.#maps.dump(table);
-    switch (table as Exclude<KernelTable, MapTable>) {
+    if (isPlainTable(table)) return this.#plain.dump(table);
+    switch (table as Exclude<KernelTable, MapTable | PlainTable>) {
       case 'sysctls':
         return new Map([...this.#sysctls].filter(([key]) => known.has(key)));
       case 'links':
@@ -125,10 +138,20 @@ export class SimulatedKernel implements Driver {
       case 'bpf.netdevs':
         return new Map([...this.#netdevs.values()].map(({ row, index }) => [this.#devices.nameOf(index), row]));
       case 'bpf.endpoints':
-        return new Map(
-          [...this.#endpoints].map(([key, { row, index }]) => [key, { ...row, link: this.#devices.nameOf(index) }]),
-        );
+        return this.#linked(this.#endpoints);
+      case 'bpf.devices':
+        return this.#linked(this.#devicesMap);
+      case 'tunnels':
+      case 'wireguard.devices':
+        return this.#devices.singles(table as SingleTable);
+      case 'wireguard.peers':
+        return rowsOf(this.#peers);
     }
+  }
+
+  /** Rows whose link is named as it is now. */
+  #linked(rows: ReadonlyMap<string, Held<{ link: string }>>): Map<string, unknown> {
+    return new Map([...rows].map(([key, { row, index }]) => [key, { ...row, link: this.#devices.nameOf(index) }]));
   }
 
   // --- everybody else's side
@@ -186,6 +209,7 @@ export class SimulatedKernel implements Driver {
   /** `value` undefined: delete. Returns the errno of a refusal. */
   #change(table: KernelTable, key: string, value: unknown): string | undefined {
     if (isMapTable(table)) return this.#maps.change(table, key, value);
+    if (isPlainTable(table)) return this.#plain.change(table, key, value);
     switch (table) {
       case 'sysctls':
         // A delete leaves the setting as it is.
@@ -199,6 +223,17 @@ export class SimulatedKernel implements Driver {
       case 'links':
         if (value === undefined) return void this.#forget(this.#devices.removeOurs(key));
         return this.#putLink(key, value as LinkRow);
+      case 'tunnels':
+      case 'wireguard.devices':
+        if (value !== undefined) return this.#devices.putSingle(table, key, value as object);
+        return void this.#forget(this.#devices.removeSingle(table, key));
+      case 'wireguard.peers': {
+        const errno = this.#hang(this.#peers, table, key, value as WireguardPeerRow | undefined);
+        if (errno === undefined && value !== undefined) withoutTaken(this.#peers, key, value as WireguardPeerRow);
+        return errno;
+      }
+      case 'bpf.devices':
+        return this.#hang(this.#devicesMap, table, key, value as DeviceRow | undefined);
       case 'addrs':
         return this.#hang(this.#addrs, table, key, value as AddrRow | undefined);
       case 'routes':
@@ -243,7 +278,7 @@ export class SimulatedKernel implements Driver {
     if (this.#isFull(table, rows, key)) return 'E2BIG';
     if (before !== index) this.#hanging.get(before)?.delete(`${table} ${key}`);
     rows.set(key, { row, index });
-    if (index === 0 || table === 'bpf.endpoints') return undefined;
+    if (index === 0 || table === 'bpf.endpoints' || table === 'bpf.devices') return undefined;
     const hanging = this.#hanging.get(index) ?? new Map<string, Map<string, Held<unknown>>>();
     this.#hanging.set(index, hanging.set(`${table} ${key}`, rows));
     return undefined;
