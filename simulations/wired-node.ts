@@ -6,9 +6,10 @@
  * - Pods have /32 and /128 addresses, a default route via the gateway, and the node a route to each of them.
  */
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { Codecs, encode, type Fields } from '../datapath/codec.ts';
 import { linkNames } from '../datapath/link-names.ts';
+import { rodataOf } from '../datapath/runtime-config.ts';
 import {
   attachTc,
   attachTcx,
@@ -36,13 +37,17 @@ export interface WiredPod {
 export interface WiredNode {
   netns: string;
   pods: WiredPod[];
+  /** Address of the node towards its pods, on cilium_host. */
+  gateway: { ipv4: string; ipv6: string };
   remove(): void;
 }
 
-const gateway = { ipv4: '10.111.0.1', ipv6: 'fd00:111::1' };
+/** Of pods' addresses: 10.SUBNET.0.0/24 and fd00:SUBNET::/64. */
+const SUBNET = 111;
 const hex = (number: number) => number.toString(16).padStart(2, '0');
 
-export function wireNode(prefix: string, podCount: number): WiredNode {
+export function wireNode(prefix: string, podCount: number, subnet = SUBNET): WiredNode {
+  const gateway = { ipv4: `10.${subnet}.0.1`, ipv6: `fd00:${subnet}::1` };
   const netns = `/run/netns/${prefix}node`;
   const pods = Array.from(
     { length: podCount },
@@ -51,8 +56,8 @@ export function wireNode(prefix: string, podCount: number): WiredNode {
       link: `lxc${index}`,
       mac: `02:00:00:00:01:${hex(index)}`,
       hostMac: `02:00:00:00:02:${hex(index)}`,
-      ipv4: `10.111.0.${2 + index}`,
-      ipv6: `fd00:111::${(2 + index).toString(16)}`,
+      ipv4: `10.${subnet}.0.${2 + index}`,
+      ipv6: `fd00:${subnet}::${(2 + index).toString(16)}`,
     }),
   );
   const remove = () => {
@@ -70,15 +75,15 @@ export function wireNode(prefix: string, podCount: number): WiredNode {
       `address add ${gateway.ipv4}/32 dev cilium_host`,
       `address add ${gateway.ipv6}/128 dev cilium_host nodad`,
     ]);
-    for (const pod of pods) wirePod(netns, pod);
+    for (const pod of pods) wirePod(netns, pod, gateway);
   } catch (error) {
     remove();
     throw error;
   }
-  return { netns, pods, remove };
+  return { netns, pods, gateway, remove };
 }
 
-function wirePod(node: string, pod: WiredPod): void {
+function wirePod(node: string, pod: WiredPod, gateway: WiredNode['gateway']): void {
   createNetns(pod.netns, { loopbackUp: true });
   ip(node, [
     `link add ${pod.link} address ${pod.hostMac} type veth peer name eth0 address ${pod.mac} netns ${pod.netns}`,
@@ -112,15 +117,21 @@ export interface Datapath {
   close(): void;
 }
 
-/** Loads the programs, writes the rows that the agent would write for these pods, and attaches them. */
-export function attachDatapath(node: WiredNode, objectPath: string): Datapath {
+/** Loads the programs (`config`: what differs from the compiled one), writes the rows that the agent would write for these pods, and attaches them. */
+export function attachDatapath(
+  node: WiredNode,
+  objectPath: string,
+  config: Fields = {},
+  identityBase = 1000,
+): Datapath {
   const object = openObject(objectPath);
   const links: BpfLink[] = [];
   try {
+    object.setRodata('config', rodataOf(readFileSync(objectPath), object.btf(), 'config', config).bytes);
     object.load();
     const put = (map: string, key: unknown, value: Fields) => putRow(object, node.netns, map, key, value);
     node.pods.forEach((pod, index) => {
-      const identity = 1000 + index;
+      const identity = identityBase + index;
       for (const address of [pod.ipv4, pod.ipv6]) {
         const { link, mac, hostMac } = pod;
         put('endpoints', address, { link, identity, id: index + 1, flags: 0, policyRevision: 1, mac, hostMac });
@@ -134,7 +145,7 @@ export function attachDatapath(node: WiredNode, objectPath: string): Datapath {
       ['ipv4', 32],
       ['ipv6', 128],
     ] as const)
-      put('ipcache', `${gateway[family]}/${bits}`, { identity: 1, tunnelEndpoint: '', encryptKey: 0, flags: 0 });
+      put('ipcache', `${node.gateway[family]}/${bits}`, { identity: 1, tunnelEndpoint: '', encryptKey: 0, flags: 0 });
   } catch (error) {
     for (const link of links) link.close();
     object.close();
