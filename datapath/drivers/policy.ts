@@ -3,16 +3,16 @@
  *
  * - What a map holds of `origins` is their cookie; what a cookie stands for is known from the rows that were put or are believed there.
  * - After an apply that took something away the node's revision is raised once: every connection is checked again.
- * - A map whose capacity changes is replaced by a copy in one write; programs see the old one or the new one.
  * - A full map refuses the entry and keeps all that it has. When a denial fails, allowances of its endpoint that come after do too.
  */
 import { setImmediate } from 'node:timers/promises';
-import { type BpfMap, type Btf, createMap, isErrno, mapFlags } from '../../native/index.ts';
-import type { PolicyEntryRow, PolicyMapRow } from '../../state/tables.ts';
+import { type BpfMap, type Btf, isErrno } from '../../native/index.ts';
+import type { PolicyEntryRow } from '../../state/tables.ts';
 import { type Codec, Codecs, type Fields } from '../codec.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
 import { attempt, driverError, kernelError, opName } from '../errors.ts';
 import { type PolicyPlace, parsePolicyKey, prefixBits, readPolicyKey, writePolicyKey } from '../policy-key.ts';
+import { applyMaps, full, u32 } from './policy-maps.ts';
 
 /** Read before the event loop gets a turn. */
 const CHUNK_ENTRIES = 4096;
@@ -53,70 +53,19 @@ export class PolicyDriver implements Driver {
     const [first] = ops;
     if (!first) return [];
     if (first.table === 'bpf.policy-maps') {
-      const results = ops.map((op) => attempt(op, () => this.#applyMap(op)));
+      const results = applyMaps(this.#policy, { keySize: this.#key.size, valueSize: this.#entry.size }, ops);
       if (first.action === 'delete') this.#raiseRevision();
       return results;
     }
     return this.#applyEntries(ops);
   }
 
-  // --- maps
-
-  #applyMap(op: Op): OpResult {
-    const endpointId = idOf(op.key);
-    if (op.action === 'delete') {
-      this.#policy.delete(u32(endpointId));
-      return undefined;
-    }
-    const { entriesMax } = op.value as PolicyMapRow;
-    if (!Number.isInteger(entriesMax) || entriesMax < 1) {
-      throw new TypeError(`field entriesMax is ${JSON.stringify(entriesMax)}, expected a number of entries`);
-    }
-    const before = this.#inner(endpointId);
-    if (before?.info.maxEntries === entriesMax) {
-      before.close();
-      return undefined;
-    }
-    return this.#replace(op, endpointId, before, entriesMax);
-  }
-
-  #replace(op: Op, endpointId: number, before: BpfMap | undefined, maxEntries: number): OpResult {
-    const inner = createMap({
-      type: 'lpm_trie',
-      name: 'policy_inner',
-      keySize: this.#key.size,
-      valueSize: this.#entry.size,
-      maxEntries,
-      flags: mapFlags.noPrealloc,
-    });
-    try {
-      if (before) {
-        const { keys, values, count } = before.scan();
-        if (count > maxEntries) return full(op, 'ENOSPC', endpointId, maxEntries, `it holds ${count}`);
-        if (count > 0) inner.putBatch(keys, values, count);
-      }
-      this.#policy.put(u32(endpointId), inner);
-      return undefined;
-    } catch (error) {
-      const { maxEntries: endpointsMax } = this.#policy.info;
-      if (!isErrno(error, 'E2BIG')) throw error;
-      return kernelError(
-        'E2BIG',
-        `${opName(op)}: map policy is full: its capacity is ${endpointsMax} endpoints`,
-        false,
-      );
-    } finally {
-      inner.close();
-      before?.close();
-    }
-  }
+  // --- entries
 
   /** The caller closes it. */
   #inner(endpointId: number): BpfMap | undefined {
     return this.#policy.getInner(u32(endpointId));
   }
-
-  // --- entries
 
   async #applyEntries(ops: readonly Op[]): Promise<OpResult[]> {
     const results: OpResult[] = ops.map(() => undefined);
@@ -247,7 +196,7 @@ function applyAll(inner: BpfMap, endpointId: number, encoded: readonly Encoded[]
       else inner.delete(key);
     } catch (error) {
       results[at] = isErrno(error, 'ENOSPC', 'E2BIG')
-        ? full(op, error.code, endpointId, inner.info.maxEntries, 'this entry does not fit')
+        ? full(op, error.code, inner.info.maxEntries, 'this entry does not fit')
         : driverError(error, opName(op));
       denialFailed ||= isPut && isDenial(op);
     }
@@ -256,22 +205,6 @@ function applyAll(inner: BpfMap, endpointId: number, encoded: readonly Encoded[]
 
 const isDenial = ({ value }: Op): boolean => (value as PolicyEntryRow | undefined)?.deny === true;
 
-function full(op: Op, errno: string, endpointId: number, capacity: number, why: string): OpResult {
-  const text = `the policy map of endpoint ${endpointId} is full: its capacity is ${capacity} entries, and ${why}`;
-  return kernelError(errno, `${opName(op)}: ${text}`, false);
-}
-
 /** A connection that was allowed may be so no longer: an entry goes, denies, or is another than before. */
 const takesAway = ({ action, value, before }: Op): boolean =>
   action === 'delete' || before !== undefined || (value as PolicyEntryRow).deny;
-
-function idOf(key: string): number {
-  if (!/^(0|[1-9]\d*)$/.test(key)) throw new TypeError(`${JSON.stringify(key)} is no endpoint id`);
-  return Number(key);
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
-}

@@ -9,6 +9,7 @@ const benchmarks = {
   'pod-latency': 'pod-latency.ts',
   connect: 'connect.ts',
   policy: 'policy.ts',
+  'policy-live': 'policy-live.ts',
   services: 'services.ts',
   engine: 'engine.ts',
 } as const;
