@@ -15,7 +15,7 @@
  * - An orphan is deleted only after all sources of its table have synced.
  */
 import { Subject } from 'rxjs';
-import { type ClusterEvent, type LogEntry, type OpDone, type OpError, topicsOf } from '../cluster/events.ts';
+import { type ClusterEvent, type LogEntry, type OpDone, type OpError, objectKey, topicsOf } from '../cluster/events.ts';
 import type { Op } from '../datapath/driver.ts';
 import type { Kind } from '../machines/machine.ts';
 import type { RowChange, StoredRow } from '../state/store.ts';
@@ -474,5 +474,7 @@ function subjectOf(event: ClusterEvent): string {
     return event.results.length === 1
       ? `${event.results[0]?.table} ${event.results[0]?.key}`
       : `${event.results.length} ops`;
+  if (event.type === 'kube.upserted' || event.type === 'kube.deleted')
+    return `${event.resource}/${objectKey(event.object)}`;
   return topicsOf(event)[0]?.topic ?? event.type;
 }

@@ -77,14 +77,14 @@ export class Population {
       }
     }
     const topics = topicsOf(event);
-    if (event.type === 'kube.upserted') this.#retract(topics);
+    if (event.type === 'kube.upserted' || event.type === 'kube.deleted') this.#retract(topics);
     for (const { topic, fact, gone } of topics) {
       if (fact !== undefined) this.#retain(topic, fact, gone ? undefined : event);
       this.#publish(topic, event);
     }
   }
 
-  /** Where an object was heard of under a topic that it no longer has, it is gone. */
+  /** Where an object was heard of under a topic that it no longer has, or that its end does not name, it is gone. */
   #retract(topics: readonly TopicRef[]): void {
     const [own] = topics;
     const before = own?.fact === undefined ? undefined : this.#facts.get(own.topic)?.get(own.fact);

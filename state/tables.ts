@@ -296,6 +296,8 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     rank: 82,
     lane: 'edge',
     durable: false,
+    // That nobody asks after a node keeps no packet from it.
+    unawaited: true,
     sources: [],
     doc: 'other nodes that are asked whether they are there',
   },
