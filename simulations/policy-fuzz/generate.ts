@@ -138,6 +138,10 @@ const apiServer = fc
 
 const ports = fc.oneof(
   {
+    weight: 2,
+    arbitrary: fc.record({ protocol: fc.constant('TCP'), port: fc.constantFrom(80, 443) }),
+  },
+  {
     weight: 4,
     arbitrary: fc.record({ protocol: fc.constantFrom('TCP', 'UDP'), port: fc.constantFrom(80, 81, 443, 8080) }),
   },

@@ -231,6 +231,25 @@ const clusterwide = ciliumSpec(
   }),
 );
 
+/** All that it allows is for a proxy to judge. */
+const needsL7 = fc
+  .tuple(pick('x', 'y'), plain, pick('from' as const, 'to' as const))
+  .chain(([namespace, endpointSelector, side]) =>
+    few(
+      fc
+        .tuple(fc.oneof(fc.constant<Json>({}), peers(side, false)), few(proxied, 1))
+        .map(([peer, toPorts]): Json => ({ ...peer, toPorts })),
+      1,
+    ).map(
+      (elements): KubeObject => ({
+        apiVersion: 'cilium.io/v2',
+        kind: 'CiliumNetworkPolicy',
+        metadata: { namespace, name: 'p' },
+        spec: { endpointSelector, [side === 'from' ? 'ingress' : 'egress']: elements },
+      }),
+    ),
+  );
+
 const kubernetesSelector = fc.oneof(
   fc.constant<Json>({}),
   labelled('app', 'a', 'b'),
@@ -284,6 +303,7 @@ export const policies: fc.Arbitrary<KubeObject[]> = fc
   .array(
     fc.oneof(
       { weight: 5, arbitrary: cilium },
+      { weight: 2, arbitrary: needsL7 },
       { weight: 2, arbitrary: clusterwide },
       { weight: 1, arbitrary: ofNodes },
       { weight: 3, arbitrary: kubernetes },
