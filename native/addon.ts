@@ -102,6 +102,13 @@ export interface Addon {
   ifNameToIndex(name: string, netns: string | undefined): number;
   ifIndexToName(ifindex: number, netns: string | undefined): string;
 
+  echoOpen(
+    family: 4 | 6,
+    netns: string | undefined,
+    callback: (address: string, identifier: number, sequence: number, payload: Buffer) => void,
+  ): WatchPointer;
+  echoSend(watch: WatchPointer, address: string, identifier: number, sequence: number, payload: Uint8Array): void;
+
   listenTcp(options: SocketOptions): number;
   bindUdp(options: SocketOptions): number;
   connectTcp(options: ConnectOptions): number;

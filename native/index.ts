@@ -12,6 +12,7 @@ export {
   btfStruct,
   kernelHasBtf,
 } from './btf.ts';
+export { type EchoReply, EchoSocket } from './echo.ts';
 export { isErrno, type MapDifference, NativeError } from './error.ts';
 export {
   attachCgroup,

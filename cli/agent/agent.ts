@@ -30,6 +30,7 @@ import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
 import { networkFacts } from '../network-config.ts';
 import { cniHandlers } from './cni-handlers.ts';
+import { agentHealth } from './health.ts';
 import { agentHubble } from './hubble.ts';
 import { kubeEvents } from './kube-sources.ts';
 import { policyFacts, restored } from './policy.ts';
@@ -92,6 +93,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const engine = new Engine(kinds, store);
   const replies = new CniRepliesDriver();
   const healthChecks = new HealthChecksDriver();
+  const health = agentHealth(config, (event) => loop.push('health', event), log);
   const timers = new TimersDriver(Date.now, (key) => loop.push('timers', { type: 'timer.fired', key }));
   const client = new KubeClient(kubeConfig);
   const loop: Loop = new Loop({
@@ -102,6 +104,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       replies,
       timers,
       healthChecks,
+      health.driver,
       new KubeObjectsDriver(client),
       new KubeStatusDriver(client),
       new IdentityClaimsDriver(client, Math.random),
@@ -163,6 +166,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       await loop.stop();
       timers.close();
       await healthChecks.close();
+      await health.close();
       await datapath.close();
       recording?.close();
       store.close();

@@ -46,6 +46,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   silenceLibbpf();
   define(exports, "setErrorClass", setErrorClass);
   defineBtf(exports);
+  defineIcmp(exports);
   defineLink(exports);
   defineMap(exports);
   defineMapBatch(exports);

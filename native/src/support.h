@@ -101,6 +101,7 @@ inline void define(Napi::Object exports, const char* name, Callback callback) {
 }
 
 void defineBtf(Napi::Object exports);
+void defineIcmp(Napi::Object exports);
 void defineLink(Napi::Object exports);
 void defineMap(Napi::Object exports);
 void defineMapBatch(Napi::Object exports);
