@@ -23,9 +23,12 @@ import { RulesDriver } from './drivers/rules.ts';
 import { ServicesDriver } from './drivers/services.ts';
 import { SysctlsDriver } from './drivers/sysctls.ts';
 import { TunnelsDriver } from './drivers/tunnels.ts';
+import { WireguardDriver } from './drivers/wireguard.ts';
 import { XdpAttachmentsDriver } from './drivers/xdp-attachments.ts';
+import { XfrmDriver } from './drivers/xfrm.ts';
 import { type DatapathEvent, datapathEvents } from './events.ts';
 import { type Features, probeFeatures } from './features.ts';
+import { Keyring } from './keyring.ts';
 import { linkNames } from './link-names.ts';
 import { watchLinks } from './link-watch.ts';
 import {
@@ -41,6 +44,7 @@ import { type MapPressure, type PacketCount, packetCounts, pressureOf } from './
 import type { DatapathConfig } from './runtime-config.ts';
 import { backendsIn, destroyOrphans, destroySockets, translatedSockets } from './sock-destroy.ts';
 import { sockPart } from './sock-part.ts';
+import type { WireguardKeys } from './wireguard-keys.ts';
 
 export interface DatapathOptions {
   /** Path of the node's namespace when it is not the process's own. */
@@ -50,6 +54,8 @@ export interface DatapathOptions {
   gcIntervalMs?: Intervals;
   /** Paths of the pods' namespaces, where sockets that are connected to a backend that goes are looked for. */
   podNamespaces?: () => Iterable<string>;
+  /** The node's keys, without which rows of encryption cannot be put. */
+  keys?: { keyring: Keyring; wireguard: WireguardKeys };
   /** Failures of what runs by itself, such as a sweep. */
   onError?: (error: unknown) => void;
 }
@@ -96,6 +102,7 @@ export interface Datapath {
 }
 
 const DUMP_CHUNK = 1024;
+const noKeys = { privateKeyOf: () => undefined };
 
 const hasXdp = ({ services }: DatapathConfig): boolean =>
   services !== undefined && services.mode !== 'off' && services.xdp !== 'off';
@@ -187,6 +194,8 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
       new SysctlsDriver(options.netns),
       new LinksDriver(options.netns),
       new TunnelsDriver(options.netns),
+      new WireguardDriver(options.keys?.wireguard ?? noKeys, options.netns),
+      new XfrmDriver(options.keys?.keyring ?? new Keyring(), options.netns),
       attachments,
       cgroups,
       xdp,

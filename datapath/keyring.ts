@@ -58,6 +58,10 @@ export class Keyring {
     return undefined;
   }
 
+  hasKeys(): boolean {
+    return this.#keys.size > 0;
+  }
+
   has(id: number): boolean {
     return [...this.#keys.values()].some((key) => key.id === id);
   }

@@ -13,12 +13,15 @@ const OTHERS = 0o077;
 /** DER of an X25519 private key up to its 32 bytes (RFC 8410). */
 const PKCS8_HEAD = Buffer.from('302e020100300506032b656e04220420', 'hex');
 
+/** Of the key in use, below the state folder. */
+export const KEY_FILE = 'wireguard.key';
+
 export class WireguardKeys {
   readonly #current: string;
   readonly #old: string;
 
   constructor(stateDir: string) {
-    this.#current = join(stateDir, 'wireguard.key');
+    this.#current = join(stateDir, KEY_FILE);
     this.#old = join(stateDir, 'wireguard-old.key');
   }
 

@@ -145,8 +145,8 @@ function dueMs({ keys, announceAtMs }: Context): number {
 
 /** reference/datapath.md, section 5: decrypted. */
 const DECRYPTED = { mark: 0x0d00, markMask: 0x0f00 };
-/** Of all that is ours. */
-export const IPSEC_REQID = 1;
+/** Of all that is ours; the driver dumps and removes nothing else (datapath/PROTOCOL.md). */
+export const IPSEC_REQID = 120;
 
 /** Decrypted packets pass, to this node and on to its pods; others pass without having been encrypted. */
 function acceptance({ ipv4, ipv6 }: AgentFacts): Row[] {

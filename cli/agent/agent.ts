@@ -30,6 +30,7 @@ import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
 import { networkFacts } from '../network-config.ts';
 import { cniHandlers } from './cni-handlers.ts';
+import { nodeKeys } from './encryption.ts';
 import { agentHealth } from './health.ts';
 import { agentHubble } from './hubble.ts';
 import { kubeEvents } from './kube-sources.ts';
@@ -74,9 +75,11 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
 
   const store = new Store(join(config.stateDir, 'state.db'));
   const services = nodeServices(config.services, probeFeatures());
+  const keys = nodeKeys(config, kubeConfig, log);
   const datapath = await openDatapath(
     { ...config, ...networkFacts(config), services: services.facts, sockHooks: services.facts.sockHooks },
     {
+      keys,
       podNamespaces: () => [...engine.actual('local.endpoints').values()].map((row) => (row as LocalEndpointRow).netns),
     },
   );
@@ -127,6 +130,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   loop.push('local', { type: 'source.synced', source: 'local' });
   void datapath.destroyOrphanSockets().catch((error) => log(`sockets to backends that are gone: ${error}`));
   loop.feed('links', datapath.linkEvents$);
+  loop.feed('keys', keys.events$);
   loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log));
 
   const kernelRows = async (table: TableName): Promise<ReadonlyMap<string, unknown>> =>

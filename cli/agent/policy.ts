@@ -1,8 +1,15 @@
 /** What this node does of policy, and what it remembers of the agent before. */
-import type { LocalRestored, PolicyFacts } from '../../cluster/events.ts';
+import type { IpsecKey, LocalRestored, PolicyFacts } from '../../cluster/events.ts';
 import { POLICY_ENTRIES } from '../../datapath/runtime-config.ts';
 import type { StoredRow } from '../../state/store.ts';
-import { type IpcacheRow, type LocalEndpointRow, type LocalPolicyRow, tables } from '../../state/tables.ts';
+import {
+  type IpcacheRow,
+  type LocalEndpointRow,
+  type LocalPolicyRow,
+  type NodeRow,
+  tables,
+  type XfrmStateRow,
+} from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
 
 export function policyFacts({ policy, maps }: AgentConfig): PolicyFacts {
@@ -23,6 +30,14 @@ export function restored(stored: readonly StoredRow[]): LocalRestored {
     type: 'local.restored',
     endpoints: of<LocalEndpointRow>('local.endpoints').map(([, row]) => row),
     cidrIdentities: Object.fromEntries(cidrs.map(([cidr, { identity }]) => [cidr, identity])),
+    nodeIds: Object.fromEntries(of<NodeRow>('bpf.nodes').map(([address, { nodeId }]) => [address, nodeId])),
+    ipsecKeys: associated(of<XfrmStateRow>('xfrm.states').map(([, row]) => row)),
     policies: of<LocalPolicyRow>('local.policies').map(([, row]) => row),
   };
+}
+
+/** Keys that associations have, by number. */
+function associated(rows: readonly XfrmStateRow[]): IpsecKey[] {
+  const keys = new Map(rows.map(({ spi, fingerprint }) => [spi, { id: spi, fingerprint }]));
+  return [...keys.values()].sort((a, b) => a.id - b.id);
 }
