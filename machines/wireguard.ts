@@ -124,6 +124,11 @@ function rows({ context, value }: Snapshot): Row[] {
       key: `${WIREGUARD_LINK}/ingress`,
       value: { dev: WIREGUARD_LINK, direction: 'ingress', program: 'from_wireguard', build },
     },
+    {
+      table: 'bpf.netdevs',
+      key: WIREGUARD_LINK,
+      value: { ipv4: underlay.ipv4, ipv6: underlay.ipv6, mac: '00:00:00:00:00:00', flags: 0 },
+    },
     { table: 'bpf.devices', key: 'wireguard', value: { link: WIREGUARD_LINK, mtu: underlay.mtu - WIREGUARD_BYTES } },
   ];
   return value === 'failing' ? [...wanted, timerRow(wireguardKey, 'retry', backoff.dueMs)] : wanted;
