@@ -221,7 +221,8 @@ function routeOf(context: RemoteNodeContext): Outcome {
     route: {
       local: ends.local,
       remote: ends.remote,
-      tunnelEndpoint: routing.mode === 'native' ? '' : ends.remote,
+      // IPsec looks up the node's key there without a tunnel too.
+      tunnelEndpoint: routing.mode === 'native' && type !== 'ipsec' ? '' : ends.remote,
       // In strict mode nothing goes in clear to a node whose key is not known: nothing goes at all.
       encryptKey: peer?.encryptKey || (strict ? STRICT_KEY[type] : 0),
       podCidrs,

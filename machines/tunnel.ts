@@ -88,11 +88,12 @@ function rows({ context, value }: Snapshot): Row[] {
   if (mode === 'native' || !underlay) return [];
   const name = `cilium_${mode}`;
   const build = agent.datapathBuild;
+  const mac = macFor(`${agent.nodeName}/${name}`);
   const wanted: Row[] = [
     {
       table: 'tunnels',
       key: name,
-      value: { kind: mode, mac: macFor(`${agent.nodeName}/${name}`), mtu: underlay.mtu, port },
+      value: { kind: mode, mac, mtu: underlay.mtu, port },
     },
     {
       table: 'attachments',
@@ -109,6 +110,12 @@ function rows({ context, value }: Snapshot): Row[] {
       table: 'bpf.netdevs',
       key: name,
       value: { ipv4: underlay.gateway4, ipv6: underlay.gateway6, mac: macFor(`${agent.nodeName}/${name}`), flags: 0 },
+    },
+    {
+      table: 'bpf.netdevs',
+      key: name,
+      // What services send to backends behind the tunnel comes from addresses that other nodes reach by tunnel.
+      value: { ipv4: underlay.gateway4, ipv6: underlay.gateway6, mac, flags: 0 },
     },
     {
       table: 'bpf.devices',

@@ -103,6 +103,8 @@ type Snapshot = SnapshotFrom<typeof machine>;
 
 /** Of encrypted packets, so that they are not encrypted again; reference/datapath.md, section 5. */
 const ENCRYPTED_MARK = 0x1e00;
+/** The device has no link layer. */
+const NO_MAC = '00:00:00:00:00:00';
 
 function rows({ context, value }: Snapshot): Row[] {
   const { agent, underlay, publicKey, backoff } = context;
@@ -128,6 +130,11 @@ function rows({ context, value }: Snapshot): Row[] {
       table: 'bpf.netdevs',
       key: WIREGUARD_LINK,
       value: { ipv4: underlay.ipv4, ipv6: underlay.ipv6, mac: '00:00:00:00:00:00', flags: 0 },
+    },
+    {
+      table: 'bpf.netdevs',
+      key: WIREGUARD_LINK,
+      value: { ipv4: underlay.ipv4, ipv6: underlay.ipv6, mac: NO_MAC, flags: 0 },
     },
     { table: 'bpf.devices', key: 'wireguard', value: { link: WIREGUARD_LINK, mtu: underlay.mtu - WIREGUARD_BYTES } },
   ];

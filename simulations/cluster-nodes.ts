@@ -168,6 +168,14 @@ export class NodesWorld extends ServiceWorld {
     return this;
   }
 
+  /** A timer fires when it is due. */
+  wake(key: string): void {
+    const due = this.rows('timers')[key]?.dueMs;
+    if (due === undefined) throw new Error(`no timer ${key}`);
+    this.passTo(due);
+    this.say({ type: 'timer.fired', key });
+  }
+
   stateOf(machine: string): string | undefined {
     return this.engine.machine(machine)?.state;
   }

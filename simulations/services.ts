@@ -76,6 +76,7 @@ export class ServiceWorld {
   /** Ops that the kernel has no room for. */
   refuse: (op: Op) => boolean = () => false;
   #seq = 0;
+  #passedMs = 0;
 
   /** `links`: addresses with prefix length of eth0. */
   start(facts: Partial<ServiceFacts> = {}, addresses: readonly string[] = ['192.0.2.1/24', '2001:db8::1/64']): this {
@@ -129,7 +130,12 @@ export class ServiceWorld {
   /** Without carrying out what it plans. */
   #step(event: ClusterEvent): Step[] {
     const seq = ++this.#seq;
-    return this.engine.step({ seq, at: seq * 1_000, source: 'test', event });
+    return this.engine.step({ seq, at: seq * 1_000 + this.#passedMs, source: 'test', event });
+  }
+
+  /** The next event is not before this time. */
+  passTo(atMs: number): void {
+    this.#passedMs += Math.max(0, atMs - ((this.#seq + 1) * 1_000 + this.#passedMs));
   }
 
   /** What is in the kernel. */
