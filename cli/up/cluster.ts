@@ -14,6 +14,7 @@ import { apiServerSlice } from './endpoint-slices.ts';
 import { EventRecorder } from './event-recorder.ts';
 import { createFabric } from './fabric.ts';
 import { type Faults, faultsText } from './faults.ts';
+import { ensureIpsecSecret } from './ipsec-secret.ts';
 import { LoadBalancers } from './load-balancers.ts';
 import { applyManifests } from './manifest-apply.ts';
 import type { Manifest } from './manifests.ts';
@@ -109,6 +110,7 @@ async function bringUp(options: ClusterOptions, slot: number, undo: (() => unkno
 
   const objects = new Objects(apiServer.store);
   objects.create('endpointslices', apiServerSlice(router.ipv4, API_PORT));
+  ensureIpsecSecret(objects, options.agentConfig ?? {});
   const nodes: EmbeddedNode[] = [];
   undo.push(() => Promise.all(nodes.map((node) => node.stop())));
   for (let index = 0; index < options.nodes; index++) {
