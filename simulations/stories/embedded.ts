@@ -55,7 +55,12 @@ export class EmbeddedCluster {
   }
 
   /** `manifests` is YAML; `name` must be unique on the machine. */
-  static async up(name: string, manifests: string, flags: string[] = []): Promise<EmbeddedCluster> {
+  static async up(
+    name: string,
+    manifests: string,
+    flags: string[] = [],
+    readyTimeoutMs = READY_TIMEOUT_MS,
+  ): Promise<EmbeddedCluster> {
     const dir = mkdtempSync(join(tmpdir(), `${name}-`));
     writeFileSync(join(dir, 'manifests.yaml'), manifests);
     const readyFile = join(dir, 'ready.json');
@@ -78,7 +83,7 @@ export class EmbeddedCluster {
     for (const stream of [child.stdout, child.stderr])
       stream?.on('data', (chunk: Buffer) => output.push(chunk.toString()));
     try {
-      const ready = await until(`${name} ready`, READY_TIMEOUT_MS, () => {
+      const ready = await until(`${name} ready`, readyTimeoutMs, () => {
         if (child.exitCode !== null) throw new Error(`axoneme up exited with ${child.exitCode}`);
         return existsSync(readyFile) ? (JSON.parse(readFileSync(readyFile, 'utf8')) as ReadyFile) : undefined;
       });

@@ -1,0 +1,118 @@
+/**
+ * Three nodes in three zones, with a pod `demo/a`, `demo/b`, `demo/c` on each and a host process `demo/host-1` … beside it, all of
+ * them asking each other; and a service in front of the pods.
+ */
+import { join } from 'node:path';
+import { EmbeddedCluster } from '../embedded.ts';
+import { Peer } from './peer.ts';
+
+export const pods = ['a', 'b', 'c'] as const;
+export const hosts = ['host-1', 'host-2', 'host-3'] as const;
+export type End = (typeof pods)[number] | (typeof hosts)[number];
+export const ends: readonly End[] = [...pods, ...hosts];
+export const isPod = (end: End): boolean => (pods as readonly string[]).includes(end);
+export const nodeOf = (end: End): string => `node-${isPod(end) ? pods.indexOf(end as 'a') + 1 : end.slice(-1)}`;
+
+/** Pods and host processes answer on it. */
+export const PORT = 8080;
+export const SERVICE_PORT = 80;
+export const nodePorts = { all: 30_081, local: 30_082 } as const;
+const PEER = new URL('peer.mjs', import.meta.url).pathname;
+
+export interface ServiceAddresses {
+  /** Of all pods. */
+  all: readonly string[];
+  /** `internalTrafficPolicy: Local`. */
+  inside: readonly string[];
+}
+
+export interface Addresses {
+  of: Readonly<Record<End, readonly string[]>>;
+  services: ServiceAddresses;
+}
+
+const PROTOCOLS = ['TCP', 'UDP'] as const;
+
+function manifests(socketDir: string): string {
+  const endOf = (end: End): string => {
+    const command = [process.execPath, PEER, join(socketDir, `${end}.sock`), end, String(PORT)];
+    const label = isPod(end) ? 'pod' : 'host';
+    return `
+apiVersion: v1
+kind: Pod
+metadata: {namespace: demo, name: ${end}, labels: {app: "${end}", kind: ${label}}}
+spec:
+  nodeName: ${nodeOf(end)}
+  ${isPod(end) ? '' : 'hostNetwork: true'}
+  containers:
+  - {name: peer, image: built-in, command: ${JSON.stringify(command)}, ports: [${PROTOCOLS.map((protocol) => `{containerPort: ${PORT}, protocol: ${protocol}}`).join(', ')}]}`;
+  };
+  const service = (name: string, type: string, more: string, nodePort?: number): string => `
+apiVersion: v1
+kind: Service
+metadata: {namespace: demo, name: ${name}}
+spec:
+  type: ${type}
+  selector: {kind: pod}
+  ipFamilyPolicy: RequireDualStack
+  ${more}
+  ports: [${PROTOCOLS.map((protocol) => `{name: ${protocol.toLowerCase()}, protocol: ${protocol}, port: ${SERVICE_PORT}, targetPort: ${PORT}${nodePort ? `, nodePort: ${nodePort}` : ''}}`).join(', ')}]`;
+  return [
+    '\napiVersion: v1\nkind: Namespace\nmetadata: {name: demo}',
+    ...ends.map(endOf),
+    service('all', 'NodePort', '', nodePorts.all),
+    service('local', 'NodePort', 'externalTrafficPolicy: Local', nodePorts.local),
+    service('inside', 'ClusterIP', 'internalTrafficPolicy: Local'),
+  ].join('\n---');
+}
+
+export class Country {
+  readonly cluster: EmbeddedCluster;
+  readonly addresses: Addresses;
+  readonly #peers: ReadonlyMap<End, Peer>;
+
+  private constructor(cluster: EmbeddedCluster, addresses: Addresses, peers: ReadonlyMap<End, Peer>) {
+    this.cluster = cluster;
+    this.addresses = addresses;
+    this.#peers = peers;
+  }
+
+  /** `flags` are of `axoneme up`, such as `--routing vxlan`; `socketDir` holds the peers' sockets. */
+  static async build(name: string, socketDir: string, flags: string[], readyTimeoutMs?: number): Promise<Country> {
+    const all = ['--nodes', '3', ...flags];
+    const cluster = await EmbeddedCluster.up(name, manifests(socketDir), all, readyTimeoutMs);
+    try {
+      const peers = await Promise.all(
+        ends.map(async (end) => [end, await Peer.open(join(socketDir, `${end}.sock`))] as const),
+      );
+      return new Country(cluster, await addressesOf(cluster), new Map(peers));
+    } catch (error) {
+      await cluster.down();
+      throw error;
+    }
+  }
+
+  peer(end: End): Peer {
+    const peer = this.#peers.get(end);
+    if (!peer) throw new Error(`there is no peer ${end}`);
+    return peer;
+  }
+
+  async down(): Promise<void> {
+    for (const peer of this.#peers.values()) peer.close();
+    await this.cluster.down();
+  }
+}
+
+async function addressesOf({ core }: EmbeddedCluster): Promise<Addresses> {
+  const { items } = await core.listNamespacedPod({ namespace: 'demo' });
+  const byEnd = Object.fromEntries(
+    items.map(({ metadata, status }) => [metadata?.name, (status?.podIPs ?? []).map(({ ip = '' }) => ip)]),
+  );
+  const clusterIps = async (name: string): Promise<string[]> =>
+    (await core.readNamespacedService({ namespace: 'demo', name })).spec?.clusterIPs ?? [];
+  return {
+    of: byEnd as Addresses['of'],
+    services: { all: await clusterIps('all'), inside: await clusterIps('inside') },
+  };
+}

@@ -1,0 +1,106 @@
+/**
+ * The connectivity matrix: each end asks each other end and each way to the service, over each protocol and family, with payloads of
+ * one packet and of several.
+ */
+
+import { type Country, type End, ends, isPod, nodeOf, nodePorts, PORT, pods, SERVICE_PORT } from './country.ts';
+import type { Answer, Probe } from './peer.ts';
+
+export interface Question {
+  from: End;
+  /** In words. */
+  to: string;
+  probe: Probe;
+  /** Who may answer; none: nobody is to. */
+  by: readonly string[];
+}
+
+/** Silence that lasts as long is a drop; who should have answered is asked again with more patience. */
+const SILENCE_MS = 1_000;
+const PATIENCE = [5, 15];
+
+export const SIZES = [1_400, 9_000] as const;
+
+export interface Choice {
+  sizes?: readonly number[];
+  askers?: readonly End[];
+}
+
+const hostEnds = ends.filter((end) => !isPod(end));
+
+/** Everybody asks everybody else. */
+export function peerQuestions({ addresses }: Country, { sizes = SIZES, askers = ends }: Choice = {}): Question[] {
+  return askers.flatMap((from) =>
+    ends
+      .filter((to) => to !== from && (isPod(from) || isPod(to)))
+      .flatMap((to) =>
+        addresses.of[to].flatMap((address) =>
+          sizes.flatMap((bytes): Question[] => [
+            ...(['TCP', 'UDP'] as const).map((protocol) => ({
+              ...{ from, to, by: [to] },
+              probe: { protocol, address, port: PORT, bytes },
+            })),
+            { from, to, by: ['ping'], probe: { protocol: 'ICMP', address, port: 0, bytes } },
+          ]),
+        ),
+      ),
+  );
+}
+
+/** Everybody asks the service at its address and at its port of each node. */
+export function serviceQuestions({ addresses }: Country, { sizes = SIZES, askers = ends }: Choice = {}): Question[] {
+  const ask = (from: End, to: string, address: string, port: number, by: readonly string[]): Question[] =>
+    sizes.flatMap((bytes) =>
+      (['TCP', 'UDP'] as const).map((protocol) => ({ from, to, by, probe: { protocol, address, port, bytes } })),
+    );
+  const local = (end: End): string[] => pods.filter((pod) => nodeOf(pod) === nodeOf(end));
+  return askers.flatMap((from) => [
+    ...addresses.services.all.flatMap((address) => ask(from, 'the service', address, SERVICE_PORT, pods)),
+    ...addresses.services.inside.flatMap((address) =>
+      ask(from, 'the service of this node’s pods', address, SERVICE_PORT, local(from)),
+    ),
+    ...hostEnds.flatMap((host) =>
+      addresses.of[host].flatMap((address) => [
+        ...ask(from, `the node port of ${nodeOf(host)}`, address, nodePorts.all, pods),
+        // From inside the cluster such a node port leads to all pods, at this node's own address and at others'.
+        ...ask(from, `the local node port of ${nodeOf(host)}`, address, nodePorts.local, pods),
+      ]),
+    ),
+  ]);
+}
+
+export const questionText = ({ from, to, probe: { protocol, address, bytes } }: Question): string =>
+  `${from} → ${to}, ${protocol} ${bytes} bytes (${address.includes(':') ? 'IPv6' : 'IPv4'})`;
+
+/** Questions that were answered otherwise than they should be, in words. */
+export async function differences(country: Country, questions: readonly Question[]): Promise<string[]> {
+  let wrong = await wrongAmong(country, questions, SILENCE_MS);
+  for (const patience of PATIENCE) {
+    if (wrong.length === 0) break;
+    const again = wrong.map(({ question }) => question);
+    wrong = await wrongAmong(country, again, SILENCE_MS * patience);
+  }
+  return wrong.map(({ question, answer }) => `${questionText(question)}: ${answer.error ?? `${answer.by} answers`}`);
+}
+
+interface Wrong {
+  question: Question;
+  answer: Answer;
+}
+
+async function wrongAmong(country: Country, questions: readonly Question[], timeoutMs: number): Promise<Wrong[]> {
+  const all = await Promise.all(
+    [...Map.groupBy(questions, ({ from }) => from)].map(async ([from, asked]) => {
+      const answers = await country.peer(from).ask(
+        asked.map(({ probe }) => probe),
+        timeoutMs,
+      );
+      return asked.flatMap((question, i): Wrong[] => {
+        const answer = answers[i] ?? { error: 'not asked' };
+        const isRight = answer.by === undefined ? question.by.length === 0 : question.by.includes(answer.by);
+        return isRight ? [] : [{ question, answer }];
+      });
+    }),
+  );
+  return all.flat();
+}
