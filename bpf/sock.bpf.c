@@ -66,7 +66,7 @@ int sock_connect4(struct bpf_sock_addr *ctx)
 	enum sock_outcome outcome;
 
 	end_from_ipv4(&to, ctx);
-	outcome = sock_connect(ctx, bpf_get_socket_cookie(ctx), &to);
+	outcome = sock_connect(ctx, &to);
 	if (outcome == SOCK_NO_BACKEND)
 		return refuse_connect();
 	if (outcome == SOCK_TRANSLATED)
@@ -81,7 +81,7 @@ int sock_connect6(struct bpf_sock_addr *ctx)
 	enum sock_outcome outcome;
 
 	end_from_ipv6(&to, ctx);
-	outcome = sock_connect(ctx, bpf_get_socket_cookie(ctx), &to);
+	outcome = sock_connect(ctx, &to);
 	if (outcome == SOCK_NO_BACKEND)
 		return refuse_connect();
 	if (outcome == SOCK_TRANSLATED)
@@ -96,7 +96,7 @@ int sock_sendmsg4(struct bpf_sock_addr *ctx)
 	enum sock_outcome outcome;
 
 	end_from_ipv4(&to, ctx);
-	outcome = sock_sendmsg(ctx, bpf_get_socket_cookie(ctx), &to);
+	outcome = sock_sendmsg(ctx, &to);
 	if (outcome == SOCK_NO_BACKEND)
 		return refuse_connect();
 	if (outcome == SOCK_TRANSLATED)
@@ -112,7 +112,7 @@ int sock_sendmsg6(struct bpf_sock_addr *ctx)
 	enum sock_outcome outcome;
 
 	end_from_ipv6(&to, ctx);
-	outcome = sock_sendmsg(ctx, bpf_get_socket_cookie(ctx), &to);
+	outcome = sock_sendmsg(ctx, &to);
 	if (outcome == SOCK_NO_BACKEND)
 		return refuse_connect();
 	if (outcome == SOCK_TRANSLATED)
@@ -127,7 +127,7 @@ inline_fn int show_service_ipv4(struct bpf_sock_addr *ctx)
 	struct sock_revnat *frontend;
 
 	end_from_ipv4(&from, ctx);
-	frontend = remembered(bpf_get_socket_cookie(ctx), &from);
+	frontend = remembered_connected(bpf_get_socket_cookie(ctx), &from);
 	if (frontend)
 		write_ipv4(ctx, &frontend->addr, frontend->port);
 	return SOCK_PASS;
@@ -139,7 +139,7 @@ inline_fn int show_service_ipv6(struct bpf_sock_addr *ctx)
 	struct sock_revnat *frontend;
 
 	end_from_ipv6(&from, ctx);
-	frontend = remembered(bpf_get_socket_cookie(ctx), &from);
+	frontend = remembered_connected(bpf_get_socket_cookie(ctx), &from);
 	if (frontend)
 		write_ipv6(ctx, &frontend->addr, frontend->port);
 	return SOCK_PASS;
@@ -211,7 +211,7 @@ int sock_sock_release(struct bpf_sock *ctx)
 		to.addr.w[2] = ctx->dst_ip6[2];
 		to.addr.w[3] = ctx->dst_ip6[3];
 	}
-	forget(bpf_get_socket_cookie(ctx), &to);
+	forget_connected(bpf_get_socket_cookie(ctx), &to);
 	return SOCK_PASS;
 }
 

@@ -34,7 +34,8 @@ export interface MapPlan {
 }
 
 /** Of maps that only programs fill the agent misses nothing. */
-const isLearnt = ({ type }: BtfMap): boolean => type === 'lru_hash' || type === 'percpu_array' || type === 'ringbuf';
+const isLearnt = ({ name, type }: BtfMap): boolean =>
+  type === 'lru_hash' || type === 'percpu_array' || type === 'ringbuf' || name === 'sock_peers';
 
 export class PinnedMaps {
   readonly #folder: string;

@@ -32,6 +32,7 @@
 #define AFFINITY_MATCHES_MAX 524288
 #define SERVICE_FLOWS_MAX 131072 /* two a connection */
 #define SOCK_REVNAT_MAX 131072
+#define SOCK_PEER_BUCKETS 16384 /* of eight sockets each; less in the configuration: fewer are remembered */
 #define SOCK_FLOWS_MAX 65536
 #define SERVICE_NAMES_MAX (BACKEND_SETS_MAX + FRONTENDS_MAX)
 #define EVENTS_BYTES (2 << 20)
@@ -268,3 +269,10 @@ struct {
 	__type(key, struct sock_flow_key);
 	__type(value, __u32);
 } sock_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SOCK_PEER_BUCKETS);
+	__type(key, __u32);
+	__type(value, struct sock_peers);
+} sock_peers SEC(".maps");

@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "packet.h"
+#include "sock-peer.h"
 
 #include "clock.h"
 
@@ -33,14 +33,6 @@ const volatile struct sock_config sock_config = {};
 
 /* A service's backends may change between two of our lookups; what was read is then read again. */
 #define CHOOSE_TRIES 3
-
-/* Where a socket wants to go, and the other end that it is given. */
-struct sock_end {
-	struct addr addr;
-	__be16 port;
-	__u8 proto;
-	__u8 pad;
-};
 
 inline_fn bool in_host(void *ctx)
 {
@@ -167,30 +159,6 @@ inline_fn struct backend *choose_backend(void *ctx, __u32 set_id, __u32 *id)
 	return NULL;
 }
 
-/* ---- what a socket was translated from ---- */
-
-inline_fn void remember(__u64 cookie, const struct sock_end *backend, const struct sock_end *frontend)
-{
-	struct sock_revnat_key key = { .cookie = cookie, .addr = backend->addr, .port = backend->port, .proto = backend->proto };
-	struct sock_revnat value = { .addr = frontend->addr, .port = frontend->port };
-
-	bpf_map_update_elem(&sock_revnat, &key, &value, BPF_ANY);
-}
-
-inline_fn struct sock_revnat *remembered(__u64 cookie, const struct sock_end *backend)
-{
-	struct sock_revnat_key key = { .cookie = cookie, .addr = backend->addr, .port = backend->port, .proto = backend->proto };
-
-	return bpf_map_lookup_elem(&sock_revnat, &key);
-}
-
-inline_fn void forget(__u64 cookie, const struct sock_end *backend)
-{
-	struct sock_revnat_key key = { .cookie = cookie, .addr = backend->addr, .port = backend->port, .proto = backend->proto };
-
-	bpf_map_delete_elem(&sock_revnat, &key);
-}
-
 /* Not inlined: the types in its signature are how clang comes to put them into BTF. */
 noinline_fn void sock_event_describe(struct sock_event *event, const struct sock_end *from, const struct sock_end *to,
 				     __u32 frontend_id, __u32 backend_id)
@@ -209,7 +177,7 @@ noinline_fn void sock_event_describe(struct sock_event *event, const struct sock
 }
 
 /* One for each socket that connects and each flow that begins; none while the reader is far behind, so it costs little then. */
-inline_fn void sock_trace(void *ctx, __u64 cookie, const struct sock_end *from, const struct sock_end *to, __u32 frontend_id,
+inline_fn void sock_trace(struct bpf_sock_addr *ctx, const struct sock_end *from, const struct sock_end *to, __u32 frontend_id,
 			  __u32 backend_id)
 {
 	struct sock_event *event;
@@ -220,7 +188,7 @@ inline_fn void sock_trace(void *ctx, __u64 cookie, const struct sock_end *from, 
 	if (!event)
 		return;
 	sock_event_describe(event, from, to, frontend_id, backend_id);
-	event->cookie = cookie;
+	event->cookie = bpf_get_socket_cookie(ctx);
 	event->netns_cookie = bpf_get_netns_cookie(ctx);
 	event->cgroup_id = bpf_get_current_cgroup_id();
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
@@ -246,7 +214,7 @@ inline_fn void sock_end_of(struct sock_end *end, const struct backend *backend)
 }
 
 /* A socket connects: it keeps its backend for as long as it is connected. */
-inline_fn enum sock_outcome sock_connect(void *ctx, __u64 cookie, struct sock_end *to)
+inline_fn enum sock_outcome sock_connect(struct bpf_sock_addr *ctx, struct sock_end *to)
 {
 	struct frontend *frontend;
 	struct backend *backend;
@@ -259,7 +227,7 @@ inline_fn enum sock_outcome sock_connect(void *ctx, __u64 cookie, struct sock_en
 	if (!frontend) {
 		/* It may have reached this very address through a service before. TCP sockets seldom connect twice. */
 		if (to->proto == IPPROTO_UDP)
-			forget(cookie, to);
+			forget(bpf_get_socket_cookie(ctx), to);
 		return SOCK_UNTOUCHED;
 	}
 	asked = *to;
@@ -268,8 +236,8 @@ inline_fn enum sock_outcome sock_connect(void *ctx, __u64 cookie, struct sock_en
 	if (!backend)
 		return SOCK_NO_BACKEND;
 	sock_end_of(to, backend);
-	remember(cookie, to, &asked);
-	sock_trace(ctx, cookie, &asked, to, frontend_id, id);
+	remember_connected(bpf_get_socket_cookie(ctx), to, &asked);
+	sock_trace(ctx, &asked, to, frontend_id, id);
 	return SOCK_TRANSLATED;
 }
 
@@ -277,8 +245,9 @@ inline_fn enum sock_outcome sock_connect(void *ctx, __u64 cookie, struct sock_en
  * A socket sends a datagram to an address of its own choice. Datagrams of a socket to a service go to one backend while it is
  * there: protocols with a handshake in datagrams need that.
  */
-inline_fn enum sock_outcome sock_sendmsg(void *ctx, __u64 cookie, struct sock_end *to)
+inline_fn enum sock_outcome sock_sendmsg(struct bpf_sock_addr *ctx, struct sock_end *to)
 {
+	__u64 cookie = bpf_get_socket_cookie(ctx);
 	struct sock_flow_key flow = { .cookie = cookie };
 	struct frontend *frontend = frontend_reached(ctx, to);
 	struct sock_end asked = *to;
@@ -302,7 +271,7 @@ inline_fn enum sock_outcome sock_sendmsg(void *ctx, __u64 cookie, struct sock_en
 	sock_end_of(to, backend);
 	bpf_map_update_elem(&sock_flows, &flow, &id, BPF_ANY);
 	remember(cookie, to, &asked);
-	sock_trace(ctx, cookie, &asked, to, flow.frontend, id);
+	sock_trace(ctx, &asked, to, flow.frontend, id);
 	return SOCK_TRANSLATED;
 }
 

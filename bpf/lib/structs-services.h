@@ -159,7 +159,7 @@ _Static_assert(sizeof(struct service_flow_key) == 40 && sizeof(struct service_fl
 
 /* ---- services in sockets ---- */
 
-/* A socket that was translated, and the other end that it got. */
+/* A socket of datagrams that was translated, and the other end that it got. */
 struct sock_revnat_key {
 	__u64 cookie;
 	struct addr addr;
@@ -174,6 +174,27 @@ struct sock_revnat {
 	__be16 port;
 	__u16 pad;
 };
+
+/* A TCP socket that was translated, and the frontend that it knows. */
+struct sock_peer {
+	struct addr backend;
+	struct sock_revnat frontend;
+	__be16 backend_port;
+	__u16 pad;
+};
+
+#define SOCK_PEER_WAYS 8
+
+/*
+ * Index: socket cookie modulo the number of buckets. Writers and readers: socket hooks; a place is claimed by compare-and-swap of its
+ * cookie, 0 being free, and freed when the socket closes. Full: another socket's place is taken; that one sees the backend's address.
+ */
+struct sock_peers {
+	__u64 cookie[SOCK_PEER_WAYS]; /* a cache line */
+	struct sock_peer peer[SOCK_PEER_WAYS];
+};
+
+_Static_assert(sizeof(struct sock_peer) == 40 && sizeof(struct sock_peers) == 384, "a bucket is six cache lines");
 
 /* Value: backend id that datagrams of an unconnected socket to a frontend go to. Full: the least recently used goes and is chosen anew. */
 struct sock_flow_key {

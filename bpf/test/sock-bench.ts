@@ -74,8 +74,15 @@ export class SockBench {
   }
 
   /** How many sockets are noted with what they were translated from. */
-  translations(): number {
-    return this.programs.object.map('sock_revnat').scan().count;
+  translations(): { streams: number; datagrams: number } {
+    const { object, codecs } = this.programs;
+    const { value } = codecs.map('sock_peers');
+    const buckets = object.map('sock_peers').entries();
+    const cookies = buckets.flatMap(([, bytes]) => (value.read(bytes, 0) as { cookie: bigint[] }).cookie);
+    return {
+      streams: cookies.filter((cookie) => cookie > 0).length,
+      datagrams: object.map('sock_revnat').scan().count,
+    };
   }
 
   /** Did a socket reach this address through a service? */

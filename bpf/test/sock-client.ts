@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A process with sockets, told over IPC what to do with them: the tests run it inside a cgroup and a network namespace. */
 import { createSocket, type Socket as Datagrams } from 'node:dgram';
-import { connect, createServer, isIPv6 } from 'node:net';
+import { connect, createServer, isIPv6, type Socket as Stream } from 'node:net';
 
 export interface End {
   address: string;
@@ -11,6 +11,9 @@ export interface End {
 export interface Calls {
   /** Connects, reads what the server says, and who it believes to be talking to. */
   tcp(to: End): { said: string; peer: End };
+  /** Opens a connection, which stays open under its number. */
+  openTcp(to: End): number;
+  closeTcp(connection: number): null;
   /** Asks `times` times over one socket that is not connected. */
   ask(to: End, times: number): { said: string; from: End }[];
   /** Opens a connected UDP socket, which stays open under its number. */
@@ -34,6 +37,7 @@ export interface Answer {
 
 const ANSWER_WITHIN_MS = 2_000;
 const opened: Datagrams[] = [];
+const streams: Stream[] = [];
 
 function tcp({ address, port }: End): Promise<ReturnType<Calls['tcp']>> {
   return new Promise((done, fail) => {
@@ -47,6 +51,14 @@ function tcp({ address, port }: End): Promise<ReturnType<Calls['tcp']>> {
     });
     socket.on('end', () => done({ said, peer }));
     socket.on('error', fail);
+  });
+}
+
+function openTcp({ address, port }: End): Promise<number> {
+  return new Promise((done, fail) => {
+    // The server's end comes at once; half of the connection stays.
+    const stream = connect({ host: address, port, allowHalfOpen: true }, () => done(streams.push(stream) - 1));
+    stream.on('error', fail).resume();
   });
 }
 
@@ -112,6 +124,8 @@ async function bind(proto: 'TCP' | 'UDP', { address, port }: End): Promise<null>
 
 const calls: { [Name in keyof Calls]: (...args: Parameters<Calls[Name]>) => unknown } = {
   tcp,
+  openTcp,
+  closeTcp: (number) => void streams[number]?.destroy(),
   ask,
   open,
   bind,
