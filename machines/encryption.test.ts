@@ -82,6 +82,14 @@ describe('WireGuard', () => {
     }
   });
 
+  test('before this node has a key nothing is sent in clear, as at a start', () => {
+    const nodes = new NodesWorld().among({ encryption: { type: 'wireguard' } });
+    for (const one of [keyed(2), ciliumNode(3)]) nodes.upsert('ciliumnodes', one);
+    expect([cachedKey(nodes, '10.0.2.0/24'), cachedKey(nodes, '10.0.3.0/24')]).toEqual([255, 255]);
+    nodes.say({ type: 'wireguard.keyed', publicKey: ownKey });
+    expect([cachedKey(nodes, '10.0.2.0/24'), cachedKey(nodes, '10.0.3.0/24')]).toEqual([255, 0]);
+  });
+
   test('a node that has this node’s own key is no peer', () => {
     const nodes = wireguard();
     nodes.upsert('ciliumnodes', keyed(2, 1));

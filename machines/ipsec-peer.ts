@@ -181,7 +181,10 @@ export const ipsecPeer: Kind = {
   },
   facts: (snapshot) => {
     const context = snapshot.context as Context;
-    const fact: PeerFact = { encryptKey: isKeyed(context) ? sendKey(context) : 0 };
+    const fact: PeerFact = {
+      ready: (context.ipsec?.keys.length ?? 0) > 0,
+      encryptKey: isKeyed(context) ? sendKey(context) : 0,
+    };
     return [{ topic: context.key, value: fact }];
   },
   rows: (snapshot) => rows(snapshot as Snapshot),

@@ -8,6 +8,7 @@ import { canonical } from '../state/tables.ts';
 import { type Backoff, calm } from './backoff.ts';
 import { contains, familyOf } from './cidr.ts';
 import type { Hears } from './machine.ts';
+import { WIREGUARD_KEY_ID } from './node-announcement.ts';
 import { type Standing, standingTopic } from './node-claim.ts';
 import { type NodeView, viewOf } from './remote-node-view.ts';
 import { addressesOfPods, podsOn, podsStillOn, type RemotePods } from './remote-pods.ts';
@@ -27,7 +28,9 @@ export type RemoteNodeEvent = Hears<
 
 /** Of `wireguard-peer/NAME` or `ipsec-peer/NAME`. */
 export interface PeerFact {
-  /** Number of the key for packets to it; 0: it has none yet. */
+  /** This node has its own key. */
+  ready: boolean;
+  /** Number of the key for packets to it; 0: it has told none. */
   encryptKey: number;
 }
 
@@ -195,7 +198,7 @@ function routeOf(context: RemoteNodeContext): Outcome {
   if (!underlay) return not('this node has no pod CIDR yet');
   if (!standing) return not('its addresses have not been compared with others');
   const routing = routingOf(agent);
-  const { type, strict } = encryptionOf(agent);
+  const { type } = encryptionOf(agent);
   const refused = Object.keys(standing.refused).sort();
   const free = (addresses: readonly string[]): string[] =>
     addresses.filter((one) => one !== '' && !refused.some((cidr) => contains(cidr, one)));
@@ -216,15 +219,14 @@ function routeOf(context: RemoteNodeContext): Outcome {
   const isOn = (cidr: string): boolean => (familyOf(cidr) === 4 ? agent.ipv4 : agent.ipv6);
   const podCidrs = view.podCidrs.filter((cidr) => isOn(cidr) && !refused.includes(cidr));
   const { ways, unreached } = waysTo(podCidrs, its, agent, underlay);
-  const keyless = type !== 'none' && !peer?.encryptKey ? [`node ${name} has told no key of ${type}`] : [];
+  const keyless = keylessness(type, peer, name);
   return {
     route: {
       local: ends.local,
       remote: ends.remote,
       // IPsec looks up the node's key there without a tunnel too.
       tunnelEndpoint: routing.mode === 'native' && type !== 'ipsec' ? '' : ends.remote,
-      // In strict mode nothing goes in clear to a node whose key is not known: nothing goes at all.
-      encryptKey: peer?.encryptKey || (strict ? STRICT_KEY[type] : 0),
+      encryptKey: encryptKeyOf(context, view),
       podCidrs,
       addresses: free(view.addresses),
       internal: free(view.internal),
@@ -236,8 +238,21 @@ function routeOf(context: RemoteNodeContext): Outcome {
   };
 }
 
-/** Keys that nothing is sent with before the node's own is known. */
-const STRICT_KEY = { none: 0, wireguard: 255, ipsec: 1 };
+/**
+ * While this node has no key of its own, as at its start, nothing goes in clear: nothing goes at all. In strict mode that is so for
+ * nodes that have told no key, too.
+ */
+function encryptKeyOf({ agent, peer }: RemoteNodeContext, { keyId }: NodeView): number {
+  const { type, strict } = encryptionOf(agent as AgentFacts);
+  const unusable = { none: 0, wireguard: WIREGUARD_KEY_ID, ipsec: keyId || 1 }[type];
+  if (!peer?.ready) return unusable;
+  return peer.encryptKey || (strict ? unusable : 0);
+}
+
+function keylessness(type: 'none' | 'wireguard' | 'ipsec', peer: PeerFact | undefined, name: string): string[] {
+  if (type === 'none' || peer?.encryptKey) return [];
+  return [peer?.ready ? `node ${name} has told no key of ${type}` : `this node has no key of ${type} yet`];
+}
 
 const familyName = (underlay: 'ipv4' | 'ipv6' | 'auto'): string =>
   ({ ipv4: 'IPv4', ipv6: 'IPv6', auto: 'InternalIP' })[underlay];

@@ -106,12 +106,6 @@ function rows({ context, value }: Snapshot): Row[] {
       value: { dev: HOST_LINK, direction: 'egress', program: 'from_host', build },
     },
     {
-      // What services send to backends behind the tunnel comes back to an address that other nodes reach by tunnel.
-      table: 'bpf.netdevs',
-      key: name,
-      value: { ipv4: underlay.gateway4, ipv6: underlay.gateway6, mac: macFor(`${agent.nodeName}/${name}`), flags: 0 },
-    },
-    {
       table: 'bpf.netdevs',
       key: name,
       // What services send to backends behind the tunnel comes from addresses that other nodes reach by tunnel.

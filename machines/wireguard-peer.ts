@@ -134,7 +134,7 @@ export const wireguardPeer: Kind = {
   },
   facts: (snapshot) => {
     const context = snapshot.context as Context;
-    const fact: PeerFact = { encryptKey: isKeyed(context) ? WIREGUARD_KEY_ID : 0 };
+    const fact: PeerFact = { ready: context.device !== undefined, encryptKey: isKeyed(context) ? WIREGUARD_KEY_ID : 0 };
     return [{ topic: context.key, value: fact }];
   },
   rows: (snapshot) => rows(snapshot as Snapshot),

@@ -129,11 +129,6 @@ function rows({ context, value }: Snapshot): Row[] {
     {
       table: 'bpf.netdevs',
       key: WIREGUARD_LINK,
-      value: { ipv4: underlay.ipv4, ipv6: underlay.ipv6, mac: '00:00:00:00:00:00', flags: 0 },
-    },
-    {
-      table: 'bpf.netdevs',
-      key: WIREGUARD_LINK,
       value: { ipv4: underlay.ipv4, ipv6: underlay.ipv6, mac: NO_MAC, flags: 0 },
     },
     { table: 'bpf.devices', key: 'wireguard', value: { link: WIREGUARD_LINK, mtu: underlay.mtu - WIREGUARD_BYTES } },

@@ -63,8 +63,12 @@ function facts(config: AgentConfig, datapathBuild: string, services: ServiceFact
     services,
     policy: policyFacts(config),
     ...networkFacts(config),
+    bootId: bootId(),
   };
 }
+
+/** Random for each boot of the machine. */
+const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 
 export async function startAgent(config: AgentConfig): Promise<Agent> {
   const startedAt = Date.now();

@@ -1,6 +1,7 @@
 /** What this node does of policy, and what it remembers of the agent before. */
 import type { IpsecKey, LocalRestored, PolicyFacts } from '../../cluster/events.ts';
 import { POLICY_ENTRIES } from '../../datapath/runtime-config.ts';
+import { restoredPeers } from '../../reconcilers/restored-peers.ts';
 import type { StoredRow } from '../../state/store.ts';
 import {
   type IpcacheRow,
@@ -33,6 +34,7 @@ export function restored(stored: readonly StoredRow[]): LocalRestored {
     nodeIds: Object.fromEntries(of<NodeRow>('bpf.nodes').map(([address, { nodeId }]) => [address, nodeId])),
     ipsecKeys: associated(of<XfrmStateRow>('xfrm.states').map(([, row]) => row)),
     policies: of<LocalPolicyRow>('local.policies').map(([, row]) => row),
+    ...restoredPeers(stored),
   };
 }
 

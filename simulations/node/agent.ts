@@ -13,6 +13,7 @@ import { LocalDriver } from '../../reconcilers/drivers/local.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import type { OpRecord } from '../../reconcilers/inspect.ts';
 import { Loop } from '../../reconcilers/loop.ts';
+import { restoredPeers } from '../../reconcilers/restored-peers.ts';
 import type { Store, StoredRow } from '../../state/store.ts';
 import {
   type CniReplyRow,
@@ -70,6 +71,7 @@ function restored(stored: readonly StoredRow[]): LocalRestored {
     endpoints: of('local.endpoints').map(({ value }) => value as LocalEndpointRow),
     cidrIdentities: Object.fromEntries(identities.filter(([, identity]) => identity >> CIDR_SCOPE_SHIFT === 1)),
     policies: of('local.policies').map(({ value }) => value as LocalPolicyRow),
+    ...restoredPeers(stored),
   };
 }
 const CIDR_SCOPE_SHIFT = 24;
