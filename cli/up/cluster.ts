@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { startApiServer } from '../../cluster/api-server/index.ts';
 import { crdObjects } from '../../cluster/crds/index.ts';
 import { listenTcp } from '../../native/index.ts';
+import { startEmbeddedOperator } from '../operator/embedded.ts';
 import { type EmbeddedNode, embedNode } from './embedded-node.ts';
 import { apiServerSlice } from './endpoint-slices.ts';
 import { EventRecorder } from './event-recorder.ts';
@@ -155,6 +156,8 @@ async function bringUp(options: ClusterOptions, slot: number, undo: (() => unkno
   });
   await Promise.race([Promise.all(started), whenAborted(signal)]);
   signal.throwIfAborted();
+  const operator = await startEmbeddedOperator(kubeconfigText, log);
+  undo.push(() => operator.stop());
   return { name, apiServer: apiServer.url, kubeconfig, kubeconfigText, nodes: listed, objects };
 }
 

@@ -1,0 +1,110 @@
+/** Operators on an API server: identities that nobody uses are marked, and go after a grace period; one of several operators acts. */
+import { KubeConfig } from '@kubernetes/client-node';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type ApiServer, startApiServer } from '../../cluster/api-server/index.ts';
+import type { ResourceHandle } from '../../cluster/api-server/resource-handle.ts';
+import { UNUSED_SINCE } from '../../cluster/identity-sweep.ts';
+import { until } from '../../simulations/stories/embedded.ts';
+import { type Operator, startOperator } from './operator.ts';
+
+const PATIENCE_MS = 20_000;
+const GRACE_MS = 1_500;
+
+let server: ApiServer;
+let identities: ResourceHandle;
+let endpoints: ResourceHandle;
+const running: Operator[] = [];
+const said: string[] = [];
+
+beforeAll(async () => {
+  server = await startApiServer({
+    listeners: [{ host: '127.0.0.1', port: 0 }],
+    tls: false,
+    token: 't',
+    database: ':memory:',
+  });
+  identities = server.store.resource('ciliumidentities');
+  endpoints = server.store.resource('ciliumendpoints');
+});
+afterAll(async () => {
+  for (const operator of running) await operator.stop();
+  await server.close();
+});
+
+function operator(holder: string, graceMs = GRACE_MS): Operator {
+  const kubeConfig = new KubeConfig();
+  kubeConfig.loadFromString(server.kubeconfig());
+  const times = { leaseMs: 1_000, sweepIntervalMs: 50, graceMs };
+  const started = startOperator({
+    kubeConfig,
+    holder,
+    namespace: 'kube-system',
+    ...times,
+    log: (line) => said.push(line),
+  });
+  running.push(started);
+  return started;
+}
+
+const identity = (name: string) =>
+  identities.create({
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumIdentity',
+    metadata: { name },
+    'security-labels': { 'k8s:app': name },
+  });
+const use = (name: string, id: number) =>
+  endpoints.create({
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumEndpoint',
+    metadata: { name, namespace: 'default' },
+    status: { id: 1, identity: { id, labels: [] } },
+  });
+const there = (): string[] =>
+  identities
+    .list('')
+    .map(({ metadata }) => metadata.name)
+    .sort();
+const markOf = (name: string): string | undefined =>
+  identities.list('').find(({ metadata }) => metadata.name === name)?.metadata.annotations?.[UNUSED_SINCE];
+interface LeaseSpec {
+  holderIdentity?: string;
+  renewTime?: string;
+}
+const leaseSpec = (): LeaseSpec | undefined =>
+  (server.store.resource('leases').list('kube-system')[0] as { spec?: LeaseSpec } | undefined)?.spec;
+
+test('what nobody uses is marked and goes, what is used or used again stays', async () => {
+  for (const name of ['1001', '1002', '1003']) identity(name);
+  use('a', 1001);
+  const first = operator('first', 3_600_000);
+  await until('marks', PATIENCE_MS, () => (markOf('1002') && markOf('1003') ? true : undefined));
+  expect(markOf('1001')).toBeUndefined();
+  use('b', 1002);
+  await until('no mark', PATIENCE_MS, () => (markOf('1002') === undefined ? true : undefined));
+  await first.stop();
+  operator('second');
+  await until('1003 gone', PATIENCE_MS, () => (there().includes('1003') ? undefined : true));
+  expect(there()).toEqual(['1001', '1002']);
+  endpoints.delete('default', 'a');
+  await until('1001 gone', PATIENCE_MS, () => (there().includes('1001') ? undefined : true));
+  expect(there()).toEqual(['1002']);
+});
+
+test('one of several leads; when it ends, another does at once', async () => {
+  const leader = running[1];
+  expect(leaseSpec()?.holderIdentity).toBe('second');
+  operator('third');
+  const before = leaseSpec()?.renewTime;
+  await until(
+    'renewals',
+    PATIENCE_MS,
+    () => Date.parse(leaseSpec()?.renewTime ?? '') > Date.parse(before ?? '') + 1_500 || undefined,
+  );
+  expect(leaseSpec()).toMatchObject({ holderIdentity: 'second', leaseDurationSeconds: 1 });
+  expect(said.join('\n')).not.toContain('third leads');
+  await leader?.stop();
+  await until('the third leads', PATIENCE_MS, () => (leaseSpec()?.holderIdentity === 'third' ? true : undefined));
+  identity('1004');
+  await until('1004 gone', PATIENCE_MS, () => (there().includes('1004') ? undefined : true));
+});
