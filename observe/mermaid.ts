@@ -65,7 +65,7 @@ function edgesOf(node: AnyStateNode, from: string): string[] {
   );
 }
 
-function transitionsOf(node: AnyStateNode): [string, Transition][] {
+export function transitionsOf(node: AnyStateNode): [string, Transition][] {
   const on = [...node.transitions].flatMap(([event, all]) =>
     all.map((each): [string, Transition] => [eventName(event), each]),
   );
@@ -79,7 +79,7 @@ function label(event: string, { guard, actions }: Transition): string {
   return clean(`${event}${condition}${names.length > 0 ? ` / ${names.join(', ')}` : ''}`);
 }
 
-function eventName(event: string): string {
+export function eventName(event: string): string {
   const after = /^xstate\.after\.(.+?)\./.exec(event);
   if (after) return `after ${after[1]}`;
   if (event.startsWith('xstate.done.state.')) return 'done';
@@ -87,13 +87,13 @@ function eventName(event: string): string {
 }
 
 /** '' for an action without a name of its own, as `assign` or the timer behind `after`. */
-function actionName(action: unknown): string {
+export function actionName(action: unknown): string {
   const name = typeof action === 'string' ? action : ((action as { type?: string }).type ?? '');
   return name.startsWith('xstate.') ? '' : name;
 }
 
 /** Combined guards are functions that carry their parts. */
-function guardName(guard: unknown): string {
+export function guardName(guard: unknown): string {
   if (typeof guard === 'string') return guard;
   const { type, name, guards } = guard as { type?: string; name?: string; guards?: unknown[] };
   const parts = guards?.map(guardName);

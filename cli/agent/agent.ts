@@ -29,6 +29,7 @@ import { Store } from '../../state/store.ts';
 import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
 import { networkFacts } from '../network-config.ts';
+import { filterFlags, parseFilters } from '../observe/filters.ts';
 import { cniHandlers } from './cni-handlers.ts';
 import { nodeKeys } from './encryption.ts';
 import { agentHealth } from './health.ts';
@@ -151,7 +152,12 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     kernelRows,
     datapath,
     agent: { nodeName: config.nodeName, version, build: datapath.build, startedAt, features: datapath.features },
-    hubble: { socket: config.hubble.socket, listen: config.hubble.listen, status: hubble.status },
+    hubble: {
+      ...hubble,
+      socket: config.hubble.socket,
+      listen: config.hubble.listen,
+      words: { flags: filterFlags, parse: parseFilters },
+    },
   };
   const metrics = await startMetrics(config.metrics.listen, sources, Date.now);
   hubble.flows$.subscribe((flow) => metrics.count(flow));

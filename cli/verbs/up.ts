@@ -26,7 +26,8 @@ export const usage = `Usage: axoneme up [FLAGS]
   --manifests PATH    directory or file with Kubernetes manifests (default: the demo, deploy/demo)
   --for SECONDS       end by itself, so long after all pods were ready
   --kubeconfig FILE   write a kubeconfig for kubectl
-  --ready-file FILE   appears once all pods are ready: {kubeconfig, debugSocket, nodes: [{name, netns, debugSocket}]}
+  --ready-file FILE   appears once all pods are ready: {kubeconfig, debugSocket, web, nodes: [{name, netns, debugSocket}]}
+  --web PORT          loopback port of the web page; 0: any (default: 4690, or any when that is taken)
   --record DIR        write each agent's event log into DIR/<node>
   --agent-config FILE fields that every agent's configuration gets besides, as JSON: {"policy": {"hostFirewall": true}}
 
@@ -42,10 +43,13 @@ const FLAGS = {
   for: 'SECONDS',
   kubeconfig: 'FILE',
   'ready-file': 'FILE',
+  web: 'PORT',
   record: 'DIR',
   'agent-config': 'FILE',
 } as const;
 
+/** The usual port of the web page. */
+const WEB_PORT = 4690;
 const DAY_SECONDS = 86_400;
 /** After this long people want to know what they are waiting for. */
 const PATIENCE_MS = 5_000;
@@ -58,6 +62,7 @@ export async function run(args: string[]): Promise<number> {
   if (!isClusterName(name)) throw new UsageError(`flag --name is ${JSON.stringify(name)}, expected ${NAME_EXPECTED}`);
   const nodes = flags.nodes === undefined ? 1 : wholeNumber('nodes', flags.nodes, 1, NODES_MAX);
   const seconds = flags.for === undefined ? undefined : wholeNumber('for', flags.for, 0, 365 * DAY_SECONDS);
+  const web = flags.web === undefined ? WEB_PORT : wholeNumber('web', flags.web, 0, 65_535);
   const faults = flags.underlay === undefined ? undefined : parseFaults(flags.underlay);
   const agentConfig = merged(networkFields(flags, nodes), fieldsOf(flags['agent-config']));
   if (process.getuid?.() !== 0)
@@ -72,6 +77,7 @@ export async function run(args: string[]): Promise<number> {
   const { requireKernelFor } = await import('../up/kernel-needs.ts');
   await requireKernelFor(networkOf(agentConfig), name);
   const { podsReady, withCluster } = await import('../up/cluster.ts');
+  const { startClusterPage } = await import('../../observe/web/cluster-page.ts');
   const ending = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ending.abort(signal));
   // Nobody reads any more (`| head`): end, but in order.
@@ -105,11 +111,16 @@ export async function run(args: string[]): Promise<number> {
         if (flags.kubeconfig !== undefined) writeAtomically(flags.kubeconfig, MARK + cluster.kubeconfigText);
         const kubeconfig = flags.kubeconfig === undefined ? cluster.kubeconfig : resolve(flags.kubeconfig);
         await podsReady(cluster, ending.signal, impatient(terminal));
-        if (flags['ready-file'] !== undefined) writeReady(flags['ready-file'], cluster, kubeconfig);
-        describe(terminal, cluster, kubeconfig);
-        const unfollow = followFlows(cluster.nodes, (line) => terminal.line(line));
-        await pause(seconds === undefined ? FOREVER_MS : seconds * 1_000, ending.signal);
-        unfollow();
+        const page = await startClusterPage(cluster.nodes, web);
+        try {
+          if (flags['ready-file'] !== undefined) writeReady(flags['ready-file'], cluster, kubeconfig, page.url);
+          describe(terminal, cluster, kubeconfig, page.url);
+          const unfollow = followFlows(cluster.nodes, (line) => terminal.line(line));
+          await pause(seconds === undefined ? FOREVER_MS : seconds * 1_000, ending.signal);
+          unfollow();
+        } finally {
+          await page.close();
+        }
         terminal.line(`\naxoneme up: ${ending.signal.reason ?? `${seconds} s are over`}, taking everything down`);
       },
     );
@@ -143,16 +154,18 @@ function requireOurs(path: string | undefined): void {
   }
 }
 
-function writeReady(path: string, { nodes }: RunningCluster, kubeconfig: string): void {
-  writeAtomically(path, `${JSON.stringify({ kubeconfig, debugSocket: nodes[0]?.debugSocket, nodes }, null, 2)}\n`);
+function writeReady(path: string, { nodes }: RunningCluster, kubeconfig: string, web: string): void {
+  const ready = { kubeconfig, debugSocket: nodes[0]?.debugSocket, web, nodes };
+  writeAtomically(path, `${JSON.stringify(ready, null, 2)}\n`);
 }
 
-function describe(terminal: Terminal, cluster: RunningCluster, kubeconfig: string): void {
+function describe(terminal: Terminal, cluster: RunningCluster, kubeconfig: string, web: string): void {
   terminal.line();
   terminal.pods(cluster.objects.list<Pod>('pods'));
   terminal.line();
   terminal.step('kubectl', `kubectl --kubeconfig ${kubeconfig} get pods -A -o wide`);
   for (const { name, debugSocket } of cluster.nodes) terminal.step(name, `debug socket ${debugSocket}`);
+  terminal.step('web page', web);
   terminal.line('\nLive flows; Ctrl-C ends the cluster.\n');
 }
 

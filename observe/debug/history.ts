@@ -1,5 +1,5 @@
 /** The latest transitions and ops, kept so that whoever asks sees how things came to be. */
-import type { Subscription } from 'rxjs';
+import { NEVER, type Observable, type Subscription } from 'rxjs';
 import type { Inspector, OpRecord, Transition } from '../../reconcilers/inspect.ts';
 
 const KEPT = 512;
@@ -9,8 +9,13 @@ export class History {
   readonly #ops: OpRecord[] = [];
   readonly #subscriptions: Subscription[];
 
-  constructor({ transitions$, ops$ }: Inspector) {
+  /** `moved$`: the inspector looks at another moment, and what was kept is of no more use. */
+  constructor({ transitions$, ops$, moved$ = NEVER }: Inspector & { moved$?: Observable<void> }) {
     this.#subscriptions = [
+      moved$.subscribe(() => {
+        this.#transitions.length = 0;
+        this.#ops.length = 0;
+      }),
       transitions$.subscribe((transition) => keep(this.#transitions, transition)),
       ops$.subscribe((op) => keep(this.#ops, op)),
     ];

@@ -6,7 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Observable } from 'rxjs';
 import { redact } from '../../cluster/recording-redact.ts';
-import { streamLines } from './stream.ts';
+import { EVENTS, streamLines } from './stream.ts';
 
 export type Answer =
   | { kind: 'json'; body: unknown; status?: number }
@@ -72,7 +72,7 @@ export async function serve(
   response: ServerResponse,
 ): Promise<void> {
   try {
-    send(await answer(routes, request), response);
+    send(await answer(routes, request), response, request.headers.accept);
   } catch (error) {
     const refusal =
       error instanceof Refusal
@@ -104,7 +104,8 @@ function decoded(text: string): string {
   }
 }
 
-function send(given: Answer, response: ServerResponse): void {
+/** A browser asks for a stream as server-sent events. */
+function send(given: Answer, response: ServerResponse, accept = ''): void {
   switch (given.kind) {
     case 'json':
       response.writeHead(given.status ?? 200, { 'content-type': 'application/json' });
@@ -115,8 +116,7 @@ function send(given: Answer, response: ServerResponse): void {
       response.end(given.body);
       break;
     case 'stream':
-      response.writeHead(200, { 'content-type': 'application/x-ndjson' });
-      streamLines(response, given.past ?? [], given.lines);
+      streamLines(response, given.past ?? [], given.lines, accept.includes(EVENTS) ? 'events' : 'lines');
       break;
   }
 }

@@ -1,5 +1,6 @@
 /** Machines: all, one, their kinds, and their transitions and ops as they happen. */
 import { filter } from 'rxjs';
+import { graphOf } from '../kind-graph.ts';
 import { mermaidOf } from '../mermaid.ts';
 import { nearest } from '../nearest.ts';
 import type { History } from './history.ts';
@@ -57,16 +58,17 @@ export function machineRoutes({ inspector }: DebugSources, history: History): Ro
     },
     {
       pattern: '/v1/kinds/*',
-      doc: 'NAME.mmd: the definition of a kind as a Mermaid state diagram',
+      doc: 'NAME.mmd: the definition of a kind as a Mermaid state diagram; NAME.json: as states and transitions',
       answer({ rest }) {
         const names = inspector.kinds().map(({ name }) => name);
-        const found = inspector.kinds().find(({ name }) => rest === `${name}.mmd` || rest === name);
+        const found = inspector.kinds().find(({ name }) => rest.replace(/\.(mmd|json)$/, '') === name);
         if (!found)
           throw new Refusal(
             404,
             `no kind of machine is named ${rest}`,
             `one of ${names.map((name) => `${name}.mmd`).join(', ')}`,
           );
+        if (rest.endsWith('.json')) return json(graphOf(found.logic));
         return { kind: 'text', body: mermaidOf(found.logic) };
       },
     },

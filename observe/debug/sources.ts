@@ -1,8 +1,13 @@
 /** What the debug endpoint looks at: an engine, a kernel and, on a live node, the datapath. A replay offers the first two. */
+import type { Observable } from 'rxjs';
 import type { Datapath } from '../../datapath/datapath.ts';
 import type { Inspector } from '../../reconcilers/inspect.ts';
 import type { TableName } from '../../state/tables.ts';
+import type { GetFlowsRequest, GetFlowsResponse } from '../hubble/observer.ts';
+import type { Ring } from '../hubble/ring.ts';
 import type { ServerStatus } from '../hubble/source.ts';
+import type { Flow } from '../hubble/types.ts';
+import type { FilterWords } from '../web/flow-routes.ts';
 
 export type DatapathView = Pick<
   Datapath,
@@ -26,6 +31,11 @@ export interface HubbleView {
   /** `host:port`; empty: none. */
   listen: string;
   status(): ServerStatus;
+  /** Flows for the web page. */
+  flows?(request: GetFlowsRequest, signal: AbortSignal): AsyncIterable<GetFlowsResponse>;
+  ring?: Ring<Flow>;
+  flows$?: Observable<Flow>;
+  words?: FilterWords;
 }
 
 export interface AgentView {

@@ -10,10 +10,20 @@ import { toJson } from './http.ts';
 
 export const PENDING_BYTES_MAX = 1 << 20;
 
+export const EVENTS = 'text/event-stream';
+const TYPES = { lines: 'application/x-ndjson', events: `${EVENTS}; charset=utf-8` } as const;
+
 /** Keeps idle connections from being taken for dead ones. */
 const HEARTBEAT_MS = 15_000;
 
-export function streamLines(response: ServerResponse, past: readonly unknown[], lines: Observable<unknown>): void {
+export function streamLines(
+  response: ServerResponse,
+  past: readonly unknown[],
+  lines: Observable<unknown>,
+  form: 'lines' | 'events' = 'lines',
+): void {
+  response.writeHead(200, { 'content-type': TYPES[form] });
+  const put = (text: string): boolean => response.write(form === 'events' ? `data: ${text}\n\n` : `${text}\n`);
   let dropped = 0;
   const write = (line: unknown): void => {
     if (response.writableLength > PENDING_BYTES_MAX) {
@@ -21,10 +31,10 @@ export function streamLines(response: ServerResponse, past: readonly unknown[], 
       return;
     }
     if (dropped > 0) {
-      response.write(`${JSON.stringify({ dropped })}\n`);
+      put(JSON.stringify({ dropped }));
       dropped = 0;
     }
-    response.write(`${toJson(line)}\n`);
+    put(toJson(line));
   };
   response.flushHeaders();
   for (const line of past) write(line);
@@ -36,7 +46,7 @@ export function streamLines(response: ServerResponse, past: readonly unknown[], 
   const heartbeat = setInterval(() => response.writableLength === 0 && response.write('\n'), HEARTBEAT_MS);
   response.on('drain', () => {
     if (dropped === 0) return;
-    response.write(`${JSON.stringify({ dropped })}\n`);
+    put(JSON.stringify({ dropped }));
     dropped = 0;
   });
   response.on('close', () => {
