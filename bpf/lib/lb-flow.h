@@ -78,7 +78,8 @@ inline_fn void service_retarget(struct packet *p)
 	p->tuple.daddr = p->chosen.addr;
 	p->tuple.dport = p->chosen.port;
 	p->service_flags &= ~SERVICE_HAIRPIN;
-	if (addr_equal(&p->tuple.saddr, &p->chosen.addr)) {
+	/* Another node's pod that asks this node comes back to itself from this node's address, as everybody's packets do. */
+	if (addr_equal(&p->tuple.saddr, &p->chosen.addr) && endpoint_of(&p->tuple.saddr)) {
 		p->service_flags |= SERVICE_HAIRPIN;
 		loopback_of(p, &p->tuple.saddr);
 	}

@@ -149,7 +149,15 @@ export class Services {
     if (!entry) throw new Error(`chose backend ${backend}, which has no row`);
     const { address, port } = entry.row;
     const frontend = { address: packet.to, port: packet.dport };
-    return { backend, number: entry.number, address, port, frontend, isHairpin: address === packet.from, isDsr };
+    return {
+      backend,
+      number: entry.number,
+      address,
+      port,
+      frontend,
+      isHairpin: address === packet.from && this.#tables.endpoints.has(address),
+      isDsr,
+    };
   }
 
   /** A client's port is used once towards one backend: not while another connection of it, to there or to another frontend, lives. */
