@@ -80,8 +80,9 @@ function shapeOf(value: unknown): Shape | 'nothing' | 'something else' {
 /** Paths are few, and each is asked for with every event. */
 const paths = new Map<string, readonly string[]>();
 function at(value: unknown, path: string): unknown {
-  let keys = paths.get(path);
-  if (!keys) paths.set(path, (keys = path.split('.')));
+  const known = paths.get(path);
+  const keys = known ?? path.split('.');
+  if (!known) paths.set(path, keys);
   let inner = value;
   for (const key of keys) inner = (inner as Record<string, unknown> | undefined)?.[key];
   return inner;

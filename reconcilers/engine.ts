@@ -33,6 +33,7 @@ import type {
 import { plan, type Step } from './plan.ts';
 import { type Machine, nameOf, Population, type RowKeeper } from './population.ts';
 import { decided, type RowEntry, RowIndex, settled, stateOf } from './rows.ts';
+import type { SavedEngine } from './saved.ts';
 
 /** Where actual rows are kept. */
 export interface ActualStore {
@@ -73,6 +74,43 @@ export class Engine implements Inspector, RowKeeper {
     this.#store = store;
     this.#population = new Population(kinds, this, (transition) => this.transitions$.next(transition));
     for (const { table, key, op } of store.rows()) if (op) this.#pastOps.set(`${table} ${key}`, op);
+  }
+
+  /** Between two steps; what it refers to changes with the next one. */
+  save(): SavedEngine {
+    return {
+      population: this.#population.save(),
+      rows: this.#rows.save(),
+      failed: this.#rows.failed,
+      waiting: this.#waiting,
+      heldBack: this.#heldBack,
+      sources: this.#sources,
+      pastOps: this.#pastOps,
+      opCounts: this.#opCounts,
+      cause: this.#cause,
+      events: this.#events,
+      driftRepaired: this.#driftRepaired,
+      inFlight: this.#inFlight,
+      kernelInFlight: this.#kernelInFlight,
+    };
+  }
+
+  /** The engine that `saved` was of; it goes on with the next event. */
+  static load(kinds: readonly Kind[], store: ActualStore, saved: SavedEngine): Engine {
+    const engine = new Engine(kinds, store);
+    engine.#population.load(saved.population);
+    engine.#rows.load(saved.rows, saved.failed);
+    for (const entry of saved.waiting) engine.#waiting.add(entry);
+    for (const entry of saved.heldBack) engine.#heldBack.add(entry);
+    for (const source of saved.sources) engine.#sources.add(source);
+    for (const [name, op] of saved.pastOps) engine.#pastOps.set(name, op);
+    for (const [table, counts] of saved.opCounts) engine.#opCounts.set(table, counts);
+    engine.#cause = saved.cause;
+    engine.#events = saved.events;
+    engine.#driftRepaired = saved.driftRepaired;
+    engine.#inFlight = saved.inFlight;
+    engine.#kernelInFlight = saved.kernelInFlight;
+    return engine;
   }
 
   /** Takes one event to its end; the returned steps are to be applied in order, and reported by `ops.done`. */

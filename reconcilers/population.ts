@@ -13,6 +13,7 @@ import { initialTransition, transition } from '../machines/transition.ts';
 import { canonical, type Row } from '../state/tables.ts';
 import type { Cause, Transition } from './inspect.ts';
 import type { RowEntry } from './rows.ts';
+import type { SavedMachine, SavedPopulation } from './saved.ts';
 
 const HISTORY_MAX = 50;
 /** Messages that one event may cause; more is a loop between machines, and a defect. */
@@ -66,6 +67,38 @@ export class Population {
     this.#kinds = kinds;
     this.#keeper = keeper;
     this.#onTransition = onTransition;
+  }
+
+  /** Between two events. */
+  save(): SavedPopulation {
+    const machines = [...this.machines.values()].map(({ kind, snapshot, ...machine }): SavedMachine => {
+      const { value, context, status } = snapshot;
+      return { ...machine, kind: kind.name, snapshot: { value, context: JSON.stringify(context), status } };
+    });
+    const { transitions, unheard } = this;
+    return {
+      machines,
+      subscribers: this.#subscribers,
+      facts: this.#facts,
+      rebirths: this.#rebirths,
+      transitions,
+      unheard,
+    };
+  }
+
+  load({ machines, subscribers, facts, rebirths, transitions, unheard }: SavedPopulation): void {
+    for (const { kind: name, snapshot, ...machine } of machines) {
+      const kind = this.#kinds.find((one) => one.name === name);
+      if (!kind) throw new Error(`there is no kind of machine named ${name}`);
+      const { value, context, status } = snapshot;
+      const resolved = kind.logic.resolveState({ value, context: JSON.parse(context), status } as never);
+      this.machines.set(machine.key, { ...machine, kind, snapshot: resolved });
+    }
+    for (const [topic, keys] of subscribers) this.#subscribers.set(topic, keys);
+    for (const [topic, known] of facts) this.#facts.set(topic, known as Map<string, AnyMessage>);
+    for (const [key, births] of rebirths) this.#rebirths.set(key, births);
+    this.transitions = transitions;
+    this.unheard = unheard;
   }
 
   /** Lets an event be heard; `run` must follow. */

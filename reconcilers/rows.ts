@@ -54,6 +54,21 @@ export class RowIndex {
     return this.table(table).get(key);
   }
 
+  save(): Map<TableName, Map<string, RowEntry>> {
+    return new Map([...this.#entries].filter(([, entries]) => entries.size > 0));
+  }
+
+  load(saved: ReadonlyMap<TableName, Map<string, RowEntry>>, failed: ReadonlySet<RowEntry>): void {
+    for (const [table, entries] of saved) {
+      for (const { wants, watchers } of entries.values()) {
+        Few.from(wants);
+        Few.from(watchers);
+      }
+      this.#entries.set(table, entries);
+    }
+    for (const entry of failed) this.failed.add(entry);
+  }
+
   count(): number {
     let sum = 0;
     for (const entries of this.#entries.values()) sum += entries.size;

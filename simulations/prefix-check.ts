@@ -66,10 +66,10 @@ function membersFor(tables: ModelTables, { to, dport, proto }: Packet): Set<stri
   return new Set(rows.map(({ address, port }) => `${address} ${port}`));
 }
 
-const describeFlow = ({ place, packet }: Flow): string =>
+export const describeFlow = ({ place, packet }: Flow): string =>
   `${place.program} ${place.link}: ${packet.from} ${packet.sport} → ${packet.to} ${packet.dport} proto ${packet.proto}`;
 
-const describeOp = ({ action, table, key, value }: Op): string =>
+export const describeOp = ({ action, table, key, value }: Op): string =>
   `${action} ${table} ${key}${value === undefined ? '' : ` ${canonical(value)}`}`;
 
 /** Each violation is a sentence; of a flow only its first. */
@@ -107,7 +107,7 @@ export function applyTo(tables: ModelTables, { table, key, action, value }: Op):
   else tables.delete(table, key);
 }
 
-function compare(before: Fate, now: Fate, after: Fate): string | undefined {
+export function compare(before: Fate, now: Fate, after: Fate): string | undefined {
   if (!before.stops && !after.stops && now.stops) return 'hitless';
   if (!before.passes && !after.passes && now.passes) return 'leakless';
   const known = [before.ends, before.members, after.ends, after.members];

@@ -33,7 +33,8 @@ export function* serviceLog({ entries, services, endpoints }: ServiceChurn): Gen
   const loop = new ClosedLoop(header, { watchers: [watcher] });
   let at = header.startedAt;
   function* push(source: string, event: ClusterEvent): Generator<LogEntry> {
-    loop.push(source, event, (at += 3), ORIGIN);
+    at += 3;
+    loop.push(source, event, at, ORIGIN);
     yield* made;
     made = [];
   }

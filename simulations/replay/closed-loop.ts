@@ -81,6 +81,9 @@ export class ClosedLoop {
   /** Takes an event, and all that follows from it, to the end. */
   push(source: string, event: ClusterEvent, at: number, origin: Origin): void {
     if (event.type === 'kube.upserted' && event.resource === 'ciliumidentities') this.learnIdentity(event.object);
+    if (this.#watchers.some((watcher) => watcher.before?.(this.run, this.seq + 1, at) === 'stop'))
+      this.isStopped = true;
+    if (this.isStopped) return;
     this.#wait(at, origin);
     this.#take({ source, event }, origin);
   }

@@ -39,6 +39,8 @@ export interface PlannedOp {
 export interface Watcher {
   /** Before the first event of a run: its engine knows nothing yet. */
   onRun?(run: number, header: RecordingHeader, engine: Engine): void;
+  /** Before an event is taken; `stop` ends the replay without it. */
+  before?(run: number, seq: number, at: number): 'stop' | undefined;
   onMoment(moment: Moment): 'stop' | undefined;
 }
 

@@ -11,7 +11,8 @@ import type { Op } from '../../datapath/driver.ts';
 import { kinds } from '../../machines/kinds.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import type { Step } from '../../reconcilers/plan.ts';
-import { isKernelTable, SimulatedKernel } from '../kernel.ts';
+import type { SavedEngine } from '../../reconcilers/saved.ts';
+import { isKernelTable, type KernelTable, SimulatedKernel } from '../kernel.ts';
 import type { Divergence, Moment, Position, Watcher } from './moment.ts';
 
 /** Nothing is kept: a log tells of everything that was there at its start. */
@@ -26,6 +27,13 @@ export interface Fault {
   message: string;
 }
 
+export interface SavedPlayer
+  extends Pick<Player, 'run' | 'divergences' | 'divergenceCount' | 'faults' | 'faultCount' | 'torn'> {
+  links: ReadonlySet<string>;
+  rows: { table: KernelTable; key: string; value: unknown }[];
+  life: Pick<Life, 'header' | 'outstanding' | 'entries' | 'ops' | 'seq' | 'at'> & { engine: SavedEngine };
+}
+
 export class Player {
   readonly kernel: SimulatedKernel;
   readonly #watchers: readonly Watcher[];
@@ -37,6 +45,8 @@ export class Player {
   readonly faults: Fault[] = [];
   faultCount = 0;
   torn = false;
+  /** Of others, that the log told of. */
+  readonly #links = new Set<string>();
 
   constructor(watchers: readonly Watcher[] = [], kernel = new SimulatedKernel({ anyNamespace: true })) {
     this.#watchers = watchers;
@@ -70,6 +80,42 @@ export class Player {
     }
   }
 
+  save(): SavedPlayer {
+    const { kernel, run, divergences, divergenceCount, faults, faultCount, torn } = this;
+    const rows = [...kernel.rows()];
+    const { header, engine, outstanding, entries, ops, seq, at } = this.life;
+    return {
+      ...{ run, divergences, divergenceCount, faults, faultCount, torn, links: this.#links, rows },
+      life: { header, engine: engine.save(), outstanding, entries, ops, seq, at },
+    };
+  }
+
+  static load(saved: SavedPlayer, watchers: readonly Watcher[]): Player {
+    const player = new Player(watchers);
+    for (const name of saved.links) player.#link(name);
+    for (const { table, key, value } of saved.rows) player.kernel.observe(table, key, value);
+    player.divergences.push(...saved.divergences);
+    player.faults.push(...saved.faults);
+    player.run = saved.run;
+    player.divergenceCount = saved.divergenceCount;
+    player.faultCount = saved.faultCount;
+    player.torn = saved.torn;
+    const { header, engine, outstanding, entries, ops, seq, at } = saved.life;
+    const life = new Life(header, player.kernel, (message) => player.#diverge(message), {
+      engine: Engine.load(kinds, noStore, engine),
+      outstanding: new Map(outstanding),
+    });
+    Object.assign(life, { entries, ops, seq, at });
+    player.#life = life;
+    for (const watcher of watchers) watcher.onRun?.(player.run, header, life.engine);
+    return player;
+  }
+
+  #link(name: string): void {
+    this.#links.add(name);
+    this.kernel.addLink(name);
+  }
+
   begin(header: RecordingHeader): Life {
     this.run++;
     this.torn = false;
@@ -79,6 +125,9 @@ export class Player {
   }
 
   #play(life: Life, entry: LogEntry, file: string, line: number): 'stop' | undefined {
+    for (const watcher of this.#watchers) if (watcher.before?.(this.run, entry.seq, entry.at) === 'stop') return 'stop';
+    if (entry.event.type === 'link.upserted') this.#link(entry.event.link.name);
+    else if (entry.event.type === 'link.deleted') this.#links.delete(entry.event.name);
     const steps = life.take(entry);
     if (this.#watchers.length === 0) return undefined;
     const { header, engine } = life;
@@ -120,8 +169,7 @@ export class Life {
     header: RecordingHeader,
     kernel: SimulatedKernel,
     diverge: (message: string) => void,
-    engine = new Engine(kinds, noStore),
-    outstanding = new Map<string, Op>(),
+    { engine, outstanding } = { engine: new Engine(kinds, noStore), outstanding: new Map<string, Op>() },
   ) {
     this.header = header;
     this.engine = engine;
@@ -153,7 +201,6 @@ export class Life {
   /** What the event says of the world becomes true in the simulated kernel. */
   #happen({ event }: LogEntry): void {
     if (event.type === 'ops.done') for (const result of event.results) this.#done(result);
-    else if (event.type === 'link.upserted') this.#kernel.addLink(event.link.name);
     else if (event.type === 'link.deleted') this.#kernel.removeLink(event.name);
     else if (event.type === 'observed' && isKernelTable(event.table)) {
       for (const { key, value } of event.changes) this.#kernel.observe(event.table, key, value ?? undefined);

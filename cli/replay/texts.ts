@@ -1,0 +1,183 @@
+/** What a replay found, for people. */
+
+import type { Account, EventBrief } from '../../simulations/replay/account.ts';
+import type { Checked } from '../../simulations/replay/check.ts';
+import { laws } from '../../simulations/replay/check.ts';
+import type { Because, FlowHistory } from '../../simulations/replay/flows.ts';
+import { textOfEnd } from '../../simulations/replay/flows.ts';
+import type { Followed } from '../../simulations/replay/follow.ts';
+import type { PlannedOp } from '../../simulations/replay/moment.ts';
+import type { Replayed } from '../../simulations/replay.ts';
+import { differences } from '../../simulations/replay.ts';
+import { canonical } from '../../state/tables.ts';
+import { clock, timestamp } from '../output/print.ts';
+import { type Cell, formatFacts, formatTable } from '../output/table.ts';
+
+const SHOWN = 20;
+const VALUE_SHOWN = 160;
+
+const shortly = (value: unknown): string => {
+  const text = canonical(value) ?? '';
+  return text.length > VALUE_SHOWN ? `${text.slice(0, VALUE_SHOWN)}…` : text;
+};
+
+export const opLine = ({ seq, at, op }: PlannedOp): string =>
+  `#${seq} ${clock(at)} ${op.action} ${op.table} ${op.key}${op.value === undefined ? '' : ` ${canonical(op.value)}`}\n`;
+
+export const eventText = ({
+  seq,
+  at,
+  type,
+  subject,
+  file,
+  line,
+}: {
+  seq: number;
+  at: number;
+  type: string;
+  subject: string;
+  file?: string;
+  line?: number;
+}): string => `#${seq} ${timestamp(at)} ${type} ${subject}${file === undefined ? '' : ` (${file}:${line})`}`;
+
+export function followText({ seq, at, machine, from, to, on, because }: Followed): string {
+  const change = from === '' ? `born → ${to}` : to === '' ? `${from} → gone` : `${from} → ${to}`;
+  const root =
+    because.seq === seq
+      ? `#${because.seq} ${because.type} ${because.subject}`
+      : `#${because.seq} ${because.type} ${because.subject}, whose ops were done`;
+  return `#${seq} ${clock(at)} ${machine}: ${change} (${on}), because of ${root}\n`;
+}
+
+export function accountText({ event, transitions, ops }: Account, rows: readonly string[] = []): string {
+  const facts: [string, Cell][] = [['Event', eventText(event)]];
+  const change = ({ machine, from, to, on }: Account['transitions'][number]): string =>
+    `${machine}: ${from || 'born'} → ${to || 'gone'} (${on})`;
+  facts.push(['Transitions', listed(transitions.map(change))]);
+  facts.push([
+    'Planned',
+    listed(
+      ops.map(
+        ({ action, table, key, value }) =>
+          `${action} ${table} ${key}${value === undefined ? '' : ` ${shortly(value)}`}`,
+      ),
+    ),
+  ]);
+  if (rows.length > 0) facts.push(['Rows', listed(rows)]);
+  return formatFacts(facts);
+}
+
+function listed(lines: readonly string[]): Cell {
+  if (lines.length === 0) return 'none';
+  const more = lines.length - SHOWN;
+  return more > 0 ? [...lines.slice(0, SHOWN), `… and ${more} more`] : lines;
+}
+
+export function summaryText(replayed: Replayed, isMoment: boolean): string {
+  const { header, runs, entries, ops, seq, at, torn, divergenceCount, digest, engine, kernel, faultCount } = replayed;
+  const { inFlight, transitions, machines } = engine.stats();
+  const unlike = differences(engine, kernel);
+  const states = new Map<string, number>();
+  for (const { kind, state } of engine.machines())
+    states.set(`${kind} ${state}`, (states.get(`${kind} ${state}`) ?? 0) + 1);
+  const byState = [...states].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, count]) => `${count} ${name}`);
+  const facts: [string, Cell][] = [
+    [
+      'Recording',
+      `node ${header.node}, axoneme ${header.build}, kernel ${header.kernel}, begun ${timestamp(header.startedAt)}`,
+    ],
+    ['Runs', `${runs}${runs > 1 ? '; what follows is of the last one' : ''}`],
+    [
+      'Events',
+      `${entries}, ${isMoment ? 'this moment is' : 'up to'} #${seq} ${timestamp(at)}${torn ? '; the last line was torn by a crash and is left out' : ''}`,
+    ],
+    ['Result', `${transitions} transitions, ${ops} ops, ${inFlight} of them without a result yet`],
+    ['Machines', [`${machines} live`, ...byState]],
+    [
+      'Divergences',
+      divergenceCount === 0 ? 'none: this build plans what the recording one did' : String(divergenceCount),
+    ],
+    [
+      'Kernel',
+      unlike.length === 0
+        ? 'the simulated kernel has every row that the engine believes in'
+        : [`differs in ${unlike.length} rows`, ...unlike.slice(0, SHOWN)],
+    ],
+    ['Digest', `sha256:${digest.total}`],
+  ];
+  if (faultCount > 0) facts.splice(3, 0, ['Faults', `${faultCount} lines are not as they should be; see above`]);
+  const tables = Object.entries(digest.tables).map(([table, { rows, sha256 }]) => [table, rows, sha256]);
+  return `${formatFacts(facts)}\n${formatTable(['TABLE', 'ROWS', 'SHA256'], tables)}`;
+}
+
+const nameOfFlow = ({ flow: { id, from, to, protocol, port } }: FlowHistory): string =>
+  `flow ${id}: ${textOfEnd(from)} → ${textOfEnd(to)} ${port}/${protocol}`;
+
+export function flowsText(histories: readonly FlowHistory[], isBrief = false): string {
+  return histories
+    .map((history) => {
+      const { changes, count } = history;
+      const shown = isBrief ? changes.slice(-1) : changes.length > 2 * SHOWN ? changes.slice(-2 * SHOWN) : changes;
+      const rows = shown.map(({ run, seq, at, verdict, reason, because }): Cell[] => [
+        timestamp(at),
+        run > 1 ? `${run}:#${seq}` : `#${seq}`,
+        verdict.toUpperCase(),
+        [...(reason ? [reason] : []), ...becauseLines(because)],
+      ]);
+      const left = count > shown.length ? `  (the last ${shown.length} of ${count} changes)\n` : '';
+      const table = formatTable(['TIME', 'EVENT', 'VERDICT', 'WHY'], rows);
+      return `${nameOfFlow(history)}\n${left}${table.replaceAll(/^(?=.)/gm, '  ')}${verdictLine(history)}`;
+    })
+    .join('\n');
+}
+
+/** The answer to the question that one has at night. */
+function verdictLine({ changes }: FlowHistory): string {
+  const last = changes.at(-1);
+  const worked = changes.findLastIndex(({ verdict }) => verdict === 'allowed');
+  if (last?.verdict === 'allowed') {
+    const broke =
+      changes.length > 1 &&
+      changes.some(({ verdict }, i) => i > 0 && verdict !== 'allowed' && changes[i - 1]?.verdict === 'allowed');
+    return broke ? '  works at the end; it did not all the time\n' : '  works at the end\n';
+  }
+  if (worked < 0) return '  never worked in this recording\n';
+  const stop = changes[worked + 1];
+  return stop ? `  stopped working at ${timestamp(stop.at)} by ${eventText(stop.because.event)}\n` : '';
+}
+
+function becauseLines({ event, row, machine, transition, seen }: Because): string[] {
+  const lines = [`event    ${eventText(event)}`];
+  if (machine !== undefined) {
+    const change =
+      transition &&
+      (transition.from === transition.to
+        ? `in ${transition.to}`
+        : `${transition.from || 'born'} → ${transition.to || 'gone'}`);
+    lines.push(`machine  ${machine}${change ? `: ${change} (${transition?.on})` : ''}`);
+  }
+  if (row) {
+    const { table, key, value, before } = row;
+    const change =
+      value === undefined
+        ? `gone, was ${shortly(before)}`
+        : before === undefined
+          ? `new: ${shortly(value)}`
+          : `${shortly(before)} → ${shortly(value)}`;
+    lines.push(`row      ${table} ${key}: ${change}`);
+  }
+  if (seen.seq !== event.seq) lines.push(`seen     ${eventText(seen)}`);
+  return lines;
+}
+
+export function checkText({ violations, counts, plans, ops, prefixes, flows, dumps }: Checked, events: number): string {
+  const rows = laws.map((law): Cell[] => [law, counts[law] === 0 ? 'held' : `BROKEN ${counts[law]} times`]);
+  const what = `looked at ${events} events, ${plans} plans of ${ops} ops, ${prefixes} prefixes with ${flows} flows, ${dumps} dumps of all rows\n`;
+  const lines = violations
+    .slice(0, SHOWN)
+    .map(({ run, seq, law, message }) => `${run > 1 ? `${run}:` : ''}#${seq} ${law}: ${message}\n`);
+  const more = violations.length > SHOWN ? `… and more; -o json lists ${violations.length}\n` : '';
+  return `${formatTable(['LAW', 'RESULT'], rows)}${what}${lines.join('')}${more}`;
+}
+
+export type { EventBrief };
