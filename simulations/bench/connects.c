@@ -2,10 +2,11 @@
 /*
  * Connect, request, close over many paths side by side in one process: whatever else the machine does, it does to all of them.
  *
- *   connects CPU SECONDS CGROUP2-MOUNT NETNS,CGROUP,ADDRESS,PORT...      CGROUP `-`: the caller's; the server is that of bbnet.c
+ *   connects CPU SECONDS NETNS,CGROUP,ADDRESS,PORT...      CGROUP `-`: the caller's; the server is that of bbnet.c
  *
- * - Sockets belong to the namespace and cgroup they are made in, so a block first makes some of each path and then uses them in short
- *   turns, in another order each time. Making a socket is not in the time; connect, the exchange and both ends' close are.
+ * - Sockets belong to the namespace and cgroup they are made in: a child for each path makes them there and hands them over. A block uses
+ *   some of each path in short turns, in another order each time. Making a socket is not in the time; connect, the exchange and both ends'
+ *   close are.
  * - One line for each block: the median of each path in us.
  */
 #define _GNU_SOURCE
@@ -20,19 +21,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define PATHS_MAX 16
-#define BLOCK 96
+#define BLOCK 32
 #define TURN 8
 #define MESSAGE 64
 #define ECHO_AND_CLOSE 'c'
 #define STALL_NS 5000000000ull
 
 struct path {
-	int netns;
-	int cgroup; /* its cgroup.procs */
+	char *netns;
+	char *cgroup;
+	int maker; /* the child's end */
 	struct sockaddr_in6 to;
 	int sockets[BLOCK];
 	uint32_t samples[BLOCK];
@@ -57,42 +60,109 @@ static uint64_t now_ns(void)
 
 static void parse(struct path *path, char *text)
 {
-	char *netns = strtok(text, ","), *cgroup = strtok(NULL, ","), *address = strtok(NULL, ","), *port = strtok(NULL, ",");
-	char procs[4096];
+	char *address, *port;
 
+	path->netns = strtok(text, ",");
+	path->cgroup = strtok(NULL, ",");
+	address = strtok(NULL, ",");
+	port = strtok(NULL, ",");
 	errno = EINVAL;
-	if (!port || snprintf(procs, sizeof(procs), "%s/cgroup.procs", cgroup) >= (int)sizeof(procs))
+	if (!port)
 		die("NETNS,CGROUP,ADDRESS,PORT");
-	path->netns = open(netns, O_RDONLY | O_CLOEXEC);
-	if (path->netns < 0)
-		die(netns);
-	path->cgroup = strcmp(cgroup, "-") ? open(procs, O_WRONLY | O_CLOEXEC) : -1;
-	if (path->cgroup < 0 && strcmp(cgroup, "-"))
-		die(procs);
 	path->to = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(atoi(port)) };
 	if (inet_pton(AF_INET6, address, &path->to.sin6_addr) != 1)
 		die(address);
 }
 
-/* In the path's namespace and cgroup. */
-static void make_sockets(struct path *path)
+/* ---- children that make sockets ---- */
+
+static void go_into(const struct path *path)
 {
-	int one = 1, zero = 0;
+	int netns = open(path->netns, O_RDONLY | O_CLOEXEC), procs;
+	char file[4096];
 
-	if (setns(path->netns, CLONE_NEWNET) < 0)
-		die("setns");
-	if (path->cgroup >= 0 && write(path->cgroup, "0", 1) < 0)
-		die("cgroup");
-	for (int i = 0; i < BLOCK; i++) {
-		int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (netns < 0 || setns(netns, CLONE_NEWNET) < 0)
+		die(path->netns);
+	if (!strcmp(path->cgroup, "-"))
+		return;
+	snprintf(file, sizeof(file), "%s/cgroup.procs", path->cgroup);
+	procs = open(file, O_WRONLY | O_CLOEXEC);
+	if (procs < 0 || write(procs, "0", 1) < 0)
+		die(file);
+}
 
-		if (fd < 0)
-			die("socket");
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		path->sockets[i] = fd;
+union block_message {
+	struct cmsghdr header;
+	char room[CMSG_SPACE(BLOCK * sizeof(int))];
+};
+
+static void hand_over(int to, const int *sockets)
+{
+	union block_message control = {};
+	char byte = 0;
+	struct iovec part = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+
+	control.header = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(BLOCK * sizeof(int)) };
+	memcpy(CMSG_DATA(&control.header), sockets, BLOCK * sizeof(int));
+	if (sendmsg(to, &message, MSG_NOSIGNAL) != 1)
+		die("sendmsg");
+}
+
+static void make_sockets(int asked)
+{
+	int one = 1, zero = 0, sockets[BLOCK];
+	char byte;
+
+	while (read(asked, &byte, 1) == 1) {
+		for (int i = 0; i < BLOCK; i++) {
+			sockets[i] = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+			if (sockets[i] < 0)
+				die("socket");
+			setsockopt(sockets[i], IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
+			setsockopt(sockets[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		}
+		hand_over(asked, sockets);
+		for (int i = 0; i < BLOCK; i++)
+			close(sockets[i]);
 	}
 }
+
+static void start_maker(struct path *path)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0)
+		die("socketpair");
+	switch (fork()) {
+	case -1:
+		die("fork");
+		return;
+	case 0:
+		for (struct path *other = paths; other < path; other++)
+			close(other->maker);
+		close(ends[0]);
+		go_into(path);
+		make_sockets(ends[1]);
+		exit(0);
+	}
+	close(ends[1]);
+	path->maker = ends[0];
+}
+
+static void take_sockets(struct path *path)
+{
+	union block_message control = {};
+	char byte = 0;
+	struct iovec part = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+
+	if (write(path->maker, "", 1) != 1 || recvmsg(path->maker, &message, MSG_CMSG_CLOEXEC) != 1)
+		die("recvmsg");
+	memcpy(path->sockets, CMSG_DATA(&control.header), BLOCK * sizeof(int));
+}
+
+/* ---- the client ---- */
 
 /* Polls: a blocking socket would measure the wake-up of an idle virtual CPU. */
 static ssize_t read_polling(int fd, char *into, size_t size)
@@ -133,14 +203,10 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void block(int home)
+static void block(void)
 {
-	for (int i = 0; i < count; i++) {
-		/* Paths without a cgroup are made in the one that we came from. */
-		if (paths[i].cgroup < 0 && write(home, "0", 1) < 0)
-			die("cgroup");
-		make_sockets(&paths[i]);
-	}
+	for (int i = 0; i < count; i++)
+		take_sockets(&paths[i]);
 	for (int first = 0; first < BLOCK; first += TURN) {
 		int shift = rand() % count, step = rand() % 2 ? 1 : count - 1;
 
@@ -159,50 +225,31 @@ static void block(int home)
 	fflush(stdout);
 }
 
-/* The caller's cgroup.procs, in the version 2 hierarchy that the paths' are of; -1: no path has a cgroup. */
-static int home_cgroup(const char *root)
-{
-	char line[4096], procs[8192];
-	FILE *own = fopen("/proc/self/cgroup", "r");
-	int fd = -1;
-
-	while (own && fgets(line, sizeof(line), own)) {
-		if (strncmp(line, "0::", 3))
-			continue;
-		line[strcspn(line, "\n")] = 0;
-		snprintf(procs, sizeof(procs), "%s%s/cgroup.procs", root, line + 3);
-		fd = open(procs, O_WRONLY | O_CLOEXEC);
-		if (fd < 0)
-			die(procs);
-	}
-	if (own)
-		fclose(own);
-	return fd;
-}
-
 int main(int argc, char **argv)
 {
 	uint64_t end;
 	cpu_set_t set;
-	int home;
 
-	if (argc < 5 || argc - 4 > PATHS_MAX) {
-		fprintf(stderr, "usage: connects CPU SECONDS CGROUP2-MOUNT NETNS,CGROUP,ADDRESS,PORT...\n");
+	if (argc < 4 || argc - 3 > PATHS_MAX) {
+		fprintf(stderr, "usage: connects CPU SECONDS NETNS,CGROUP,ADDRESS,PORT...\n");
 		return 2;
 	}
 	CPU_ZERO(&set);
 	CPU_SET(atoi(argv[1]), &set);
 	if (sched_setaffinity(0, sizeof(set), &set) < 0)
 		die("sched_setaffinity");
-	home = home_cgroup(argv[3]);
-	for (count = 0; count < argc - 4; count++)
-		parse(&paths[count], argv[4 + count]);
+	for (count = 0; count < argc - 3; count++) {
+		parse(&paths[count], argv[3 + count]);
+		start_maker(&paths[count]);
+	}
 	end = now_ns() + atof(argv[2]) * 1e9;
 	do
-		block(home);
+		block();
 	while (now_ns() < end);
-	/* Out of the cgroups, which their owner removes. */
-	if (write(home, "0", 1) < 0)
-		die("cgroup");
+	/* The children end with their input, and leave the cgroups, which their owner removes. */
+	for (int i = 0; i < count; i++)
+		close(paths[i].maker);
+	while (wait(NULL) > 0)
+		;
 	return 0;
 }

@@ -1,7 +1,9 @@
 /**
- * Rules in the layouts that kube-proxy programs for ClusterIP services (its proxiers of Kubernetes 1.33), as text for nft and
- * iptables-restore: all chains, maps and jumps, and what one endpoint change sends.
+ * Rules in the layouts that kube-proxy programs for ClusterIP services, as text for nft and iptables-restore: all chains, maps and jumps,
+ * and what one endpoint change sends.
  *
+ * - Compared with the rules that kube-proxy's own tests expect (kubernetes/kubernetes, pkg/proxy/nftables/proxier_test.go, `baseRules` and
+ *   TestOverallNFTablesRules; pkg/proxy/iptables/proxier_test.go).
  * - Every service has the same number of endpoints; `of` tells their addresses.
  */
 export interface Services {
@@ -28,8 +30,8 @@ const nftEndpoint = (i: number, e: number, address: string, port: number): strin
 export function nftablesBase(): string {
   return `table ip kube-proxy {
   comment "rules for kube-proxy"
-  set cluster-ips { type ipv4_addr; }
-  set nodeport-ips { type ipv4_addr; }
+  set cluster-ips { type ipv4_addr; comment "Active ClusterIPs"; }
+  set nodeport-ips { type ipv4_addr; comment "IPs that accept NodePort traffic"; }
   map no-endpoint-services { type ipv4_addr . inet_proto . inet_service : verdict; }
   map no-endpoint-nodeports { type inet_proto . inet_service : verdict; }
   map firewall-ips { type ipv4_addr . inet_proto . inet_service : verdict; }
@@ -44,6 +46,7 @@ export function nftablesBase(): string {
   }
   chain cluster-ips-check {
     ip daddr @cluster-ips reject comment "Reject traffic to invalid ports of ClusterIPs"
+    ip daddr { 10.96.0.0/12 } drop comment "Drop traffic to unallocated ClusterIPs"
   }
   chain firewall-check { ip daddr . meta l4proto . th dport vmap @firewall-ips; }
   chain service-endpoints-check { ip daddr . meta l4proto . th dport vmap @no-endpoint-services; }
@@ -52,14 +55,14 @@ export function nftablesBase(): string {
     ip daddr . meta l4proto . th dport vmap @service-ips
     ip daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports
   }
-  chain filter-prerouting { type filter hook prerouting priority dstnat - 10; ct state new jump firewall-check; }
-  chain filter-input { type filter hook input priority filter; ct state new jump nodeport-endpoints-check; ct state new jump service-endpoints-check; }
-  chain filter-forward { type filter hook forward priority filter; ct state new jump service-endpoints-check; ct state new jump cluster-ips-check; }
-  chain filter-output { type filter hook output priority -110; ct state new jump service-endpoints-check; ct state new jump firewall-check; }
-  chain filter-output-post-dnat { type filter hook output priority -90; ct state new jump cluster-ips-check; }
-  chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; }
+  chain filter-prerouting-pre-dnat { type filter hook prerouting priority -110; ct state new jump firewall-check; }
+  chain filter-output-pre-dnat { type filter hook output priority -110; ct state new jump firewall-check; }
+  chain filter-input { type filter hook input priority 0; ct state new jump nodeport-endpoints-check; ct state new jump service-endpoints-check; }
+  chain filter-forward { type filter hook forward priority 0; ct state new jump service-endpoints-check; ct state new jump cluster-ips-check; }
+  chain filter-output { type filter hook output priority 0; ct state new jump service-endpoints-check; ct state new jump cluster-ips-check; }
+  chain nat-prerouting { type nat hook prerouting priority -100; jump services; }
   chain nat-output { type nat hook output priority -100; jump services; }
-  chain nat-postrouting { type nat hook postrouting priority srcnat; jump masquerading; }
+  chain nat-postrouting { type nat hook postrouting priority 100; jump masquerading; }
 }
 `;
 }
@@ -77,7 +80,7 @@ export function nftablesServices(services: Services, from: number, to: number): 
 }
 
 function nftChains(services: Services, i: number): string[] {
-  const { endpoints, port, targetPort } = services;
+  const { endpoints, targetPort } = services;
   const numbers = Array.from({ length: endpoints }, (_, e) => e);
   const chains = numbers.map((e) => nftEndpoint(i, e, services.endpoint(i, e), targetPort));
   return [
@@ -87,7 +90,7 @@ function nftChains(services: Services, i: number): string[] {
       `add rule ip kube-proxy ${chains[e]} ip saddr ${services.endpoint(i, e)} jump mark-for-masquerade`,
       `add rule ip kube-proxy ${chains[e]} meta l4proto tcp dnat to ${services.endpoint(i, e)}:${targetPort}`,
     ]),
-    `add rule ip kube-proxy ${nftService(i)} ip daddr ${services.clusterIP(i)} tcp dport ${port} ip saddr != ${POD_CIDR} jump mark-for-masquerade`,
+    `add rule ip kube-proxy ${nftService(i)} ip daddr ${services.clusterIP(i)} ip saddr != ${POD_CIDR} jump mark-for-masquerade`,
     `add rule ip kube-proxy ${nftService(i)} numgen random mod ${endpoints} vmap { ${numbers.map((e) => `${e} : goto ${chains[e]}`).join(', ')} }`,
   ];
 }
