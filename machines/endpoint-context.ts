@@ -24,6 +24,8 @@ export interface EndpointContext extends LocalEndpointRow {
   labelsText: string;
   /** What it has as a subject of policy; it is in force (`identity`, `labels`) when policy says so. */
   wanted: { identity: number; labels: string[] };
+  /** Why the labels have none; else empty. */
+  identityProblem: string;
   /** How other nodes reach it; '' and 0 while this node is not known. */
   nodeAddress: string;
   encryptKey: number;
@@ -76,6 +78,7 @@ export function initialContext(input: EndpointInput): EndpointContext {
     pod: undefined,
     namespace: undefined,
     labelsText: '',
+    identityProblem: '',
     policed: false,
     policyProblem: '',
     requests: [],
@@ -144,7 +147,10 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
       else if (event.topic === endpointPolicyTopic(draft.endpointId))
         learnPolicy(draft, event.value as EndpointPolicyFact);
       else if (event.topic === `identity/${draft.labelsText}`) {
-        const { identity } = event.value as IdentityFact;
+        const { identity, problem } = event.value as IdentityFact;
+        draft.identityProblem = problem;
+        // Of before it stays in force.
+        if (identity === 0) return;
         draft.wanted = { identity, labels: draft.labelsText.split(';').filter(Boolean) };
         if (!draft.policed) take(draft);
       }
@@ -191,7 +197,10 @@ export function missing(context: EndpointContext): string {
   if (!context.pod)
     return `pod ${pod}${context.podUid ? ` with uid ${context.podUid}` : ''} has not been seen on the API server`;
   if (!context.namespace) return `namespace ${context.podNamespace} has not been seen on the API server`;
-  if (context.identity === 0) return `labels ${context.labelsText} have no identity yet`;
+  if (context.identity === 0) {
+    const { identityProblem } = context;
+    return `labels ${context.labelsText} have no identity yet${identityProblem ? `: ${identityProblem}` : ''}`;
+  }
   if (context.mtu === 0) return 'the node has no pod CIDR yet (field spec.podCIDRs of its Node)';
   if (!context.policed && context.agent?.policy) return POLICY_UNKNOWN;
   return `rows are not programmed yet: ${context.backoff.reason || 'still being applied'}`;

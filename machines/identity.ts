@@ -9,7 +9,7 @@ import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstat
 import type { KubeObject } from '../cluster/events.ts';
 import type { Row } from '../state/tables.ts';
 import { type Backoff, calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
-import { type Hears, type Kind, recipe, speech } from './machine.ts';
+import { type Fact, type Hears, type Kind, recipe, speech } from './machine.ts';
 
 // --- context
 
@@ -40,8 +40,14 @@ export const reservedIdentities: Readonly<Record<string, number>> = {
 
 /** What subscribers of the topic hear. */
 export interface IdentityFact {
+  /** 0: none could be had so far. */
   identity: number;
+  /** Why not. */
+  problem: string;
 }
+
+/** The errno of a claim for which the cluster has no number left. */
+export const EXHAUSTED = 'EXHAUSTED';
 
 // --- events
 
@@ -78,6 +84,7 @@ const machine = setup({
     /** Not before all are listed: of several the lowest wins, and a number once given should stay. */
     numbered: ({ context }) => context.listed && context.numbers.length > 0,
     unnumbered: ({ context }) => context.numbers.length === 0,
+    exhausted: ({ event }) => event.type === 'failed' && event.error.errno === EXHAUSTED,
   },
 }).createMachine({
   id: 'identity',
@@ -103,9 +110,19 @@ const machine = setup({
   states: {
     unallocated: {
       always: { target: 'allocated', guard: 'numbered' },
-      on: { failed: { target: 'failing', actions: 'backOff' } },
+      on: {
+        failed: [
+          { target: 'exhausted', guard: 'exhausted', actions: 'backOff' },
+          { target: 'failing', actions: 'backOff' },
+        ],
+      },
     },
     failing: {
+      always: { target: 'allocated', guard: 'numbered' },
+      on: { 'timer.fired': { target: 'unallocated', actions: { type: 'retry' } } },
+    },
+    /** Every number of the cluster is taken; one that is collected may become this one's. */
+    exhausted: {
       always: { target: 'allocated', guard: 'numbered' },
       on: { 'timer.fired': { target: 'unallocated', actions: { type: 'retry' } } },
     },
@@ -129,11 +146,24 @@ function labelsOf(text: string): Record<string, string> {
 function rows(snapshot: Snapshot): Row[] {
   const { key, text, listed, backoff } = snapshot.context;
   if (!listed) return [];
-  if (snapshot.value !== 'unallocated' && snapshot.value !== 'failing') return [];
+  if (snapshot.value === 'allocated' || snapshot.value === 'released') return [];
   const labels = labelsOf(text);
   const namespace = labels['k8s:io.kubernetes.pod.namespace'] ?? '';
   const claim: Row = { table: 'identity.claims', key: text, value: { labels, namespace } };
-  return snapshot.value === 'failing' ? [claim, timerRow(key, 'retry', backoff.dueMs)] : [claim];
+  return snapshot.value === 'unallocated' ? [claim] : [claim, timerRow(key, 'retry', backoff.dueMs)];
+}
+
+// --- facts
+
+function facts({ value, context }: Snapshot): Fact[] {
+  const {
+    key,
+    numbers: [lowest],
+    backoff,
+  } = context;
+  const fact = (of: IdentityFact): Fact[] => [{ topic: key, value: of }];
+  if (value === 'allocated') return lowest === undefined ? [] : fact({ identity: lowest, problem: '' });
+  return value === 'failing' || value === 'exhausted' ? fact({ identity: 0, problem: backoff.reason }) : [];
 }
 
 export const identity: Kind = {
@@ -145,12 +175,6 @@ export const identity: Kind = {
     `identity-objects/${(context as Context).text}`,
     timerTopic((context as Context).key, 'retry'),
   ],
-  facts: (snapshot) => {
-    const { key, numbers } = snapshot.context as Context;
-    const [lowest] = numbers;
-    return snapshot.value === 'allocated' && lowest !== undefined
-      ? [{ topic: key, value: { identity: lowest } satisfies IdentityFact }]
-      : [];
-  },
+  facts: (snapshot) => facts(snapshot as Snapshot),
   rows: (snapshot) => rows(snapshot as Snapshot),
 };

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { AnyMachineSnapshot } from 'xstate';
 import type { KubeObject } from '../cluster/events.ts';
 import { canonical, type LocalEndpointRow } from '../state/tables.ts';
+import { EXHAUSTED } from './identity.ts';
 import { kinds } from './kinds.ts';
 import type { Kind, Message } from './machine.ts';
 import { worldsOfNodes } from './node-fixtures.ts';
@@ -66,12 +67,12 @@ const node = {
   spec: { podCIDRs: ['10.244.0.0/29', 'fd00:244::/64'] },
   status: { addresses: [{ type: 'InternalIP', address: '192.0.2.1' }] },
 };
-const failed = (retryable: boolean): Message => ({
+const failed = (retryable: boolean, errno = 'EBUSY'): Message => ({
   type: 'failed',
   at,
   table: 'links',
   key: 'lxc1',
-  error: { kind: 'kernel', errno: 'EBUSY', message: 'links lxc1: busy', retryable },
+  error: { kind: 'kernel', errno, message: 'links lxc1: busy', retryable },
 });
 const restored: LocalEndpointRow = {
   ...{
@@ -133,6 +134,7 @@ const worlds: Record<string, { inputs: unknown[]; prelude?: Message[]; alphabet:
       upserted('ciliumidentities', object('CiliumIdentity', '300', {})),
       { type: 'kube.deleted', at, resource: 'ciliumidentities', object: object('CiliumIdentity', '300', {}) },
       failed(true),
+      failed(true, EXHAUSTED),
       { type: 'timer.fired', at, key: 'x' },
       { type: 'unwanted', at },
     ],
@@ -162,7 +164,13 @@ const worlds: Record<string, { inputs: unknown[]; prelude?: Message[]; alphabet:
         from: 'node/local',
         value: { gateway4: '10.244.0.1', gateway6: 'fd00:244::1', mtu: 1500 },
       },
-      { type: 'fact', at, topic: `identity/${labels}`, from: `identity/${labels}`, value: { identity: 301 } },
+      {
+        type: 'fact',
+        at,
+        topic: `identity/${labels}`,
+        from: `identity/${labels}`,
+        value: { identity: 301, problem: '' },
+      },
       { type: 'address.granted', at, ipv4: '10.244.0.2', ipv6: 'fd00:244::2' },
       { type: 'address.refused', at, reason: 'exhausted' },
       { type: 'settled', at },

@@ -2,20 +2,28 @@
  * Tables whose world is the API server: objects we own, and claims of numeric identities.
  *
  * - An op is one write; a lost connection or a busy server is a retryable failure, never a crash.
- * - Identity numbers are random, so that nodes that allocate at once seldom collide; AlreadyExists picks another.
+ * - Identity numbers are random, so that nodes that allocate at once seldom collide; AlreadyExists picks another, and after some of
+ *   these all that are taken are listed.
  */
 import { collectionPath, type KubeClient, KubeError } from '../../cluster/client.ts';
 import type { Driver, Op, OpError, OpResult } from '../../datapath/driver.ts';
+import { EXHAUSTED } from '../../machines/identity.ts';
 import type { IdentityClaimRow, KubeObjectRow, KubeStatusRow } from '../../state/tables.ts';
 
 const CONFLICT = 409;
 const NOT_FOUND = 404;
 const AS_AGENT = { fieldManager: 'axoneme-agent' };
 
+export interface IdentityRange {
+  first: number;
+  last: number;
+}
 /** reference/identities-and-labels.md, section 1: cluster id 0. */
-const IDENTITY_MIN = 256;
-const IDENTITY_MAX = 65_535;
+const clusterRange: IdentityRange = { first: 256, last: 65_535 };
+const RANDOM_ATTEMPTS = 8;
 const CLAIM_ATTEMPTS = 16;
+const PAGE = '2000';
+const LIST_TIMEOUT_MS = 30_000;
 const IDENTITIES = collectionPath('cilium.io/v2', 'ciliumidentities');
 
 const statusOf = (error: unknown): number => (error instanceof KubeError ? error.status : 0);
@@ -23,11 +31,12 @@ const statusOf = (error: unknown): number => (error instanceof KubeError ? error
 /** Client errors are final, but for conflict, time-out and too many requests. */
 function failure(op: Op, error: unknown): OpError {
   const status = statusOf(error);
+  const errno = error instanceof Exhausted ? EXHAUSTED : status ? String(status) : 'ECONNECTION';
   const final = status >= 400 && status < 500 && ![CONFLICT, 408, 429].includes(status);
   const text = error instanceof Error ? error.message.split('\n')[0] : String(error);
   return {
     kind: 'kube',
-    errno: status ? String(status) : 'ECONNECTION',
+    errno,
     message: `${op.action} ${op.table} ${op.key}: ${text}`,
     retryable: !final,
   };
@@ -118,10 +127,15 @@ export class IdentityClaimsDriver implements Driver {
   readonly #client: KubeClient;
   readonly #random: () => number;
 
+  readonly #first: number;
+  readonly #count: number;
+
   /** `random` is in [0, 1). */
-  constructor(client: KubeClient, random: () => number) {
+  constructor(client: KubeClient, random: () => number, { first, last } = clusterRange) {
     this.#client = client;
     this.#random = random;
+    this.#first = first;
+    this.#count = last + 1 - first;
   }
 
   apply(ops: readonly Op[]): Promise<OpResult[]> {
@@ -132,7 +146,7 @@ export class IdentityClaimsDriver implements Driver {
 
   async #claim({ labels, namespace }: IdentityClaimRow): Promise<void> {
     for (let attempt = 1; ; attempt++) {
-      const number = IDENTITY_MIN + Math.floor(this.#random() * (IDENTITY_MAX + 1 - IDENTITY_MIN));
+      const number = attempt <= RANDOM_ATTEMPTS ? this.#anyNumber() : await this.#freeNumber();
       const object = {
         apiVersion: 'cilium.io/v2',
         kind: 'CiliumIdentity',
@@ -150,4 +164,34 @@ export class IdentityClaimsDriver implements Driver {
       }
     }
   }
+
+  #anyNumber(): number {
+    return this.#first + Math.floor(this.#random() * this.#count);
+  }
+
+  /** The first free one after any. */
+  async #freeNumber(): Promise<number> {
+    const taken = new Set<string>();
+    for (let token = ''; ; ) {
+      const query = { limit: PAGE, ...(token && { continue: token }) };
+      const page = await this.#client.get<IdentityList>(IDENTITIES, query, AbortSignal.timeout(LIST_TIMEOUT_MS));
+      for (const { metadata } of page.items ?? []) taken.add(metadata.name);
+      token = page.metadata.continue ?? '';
+      if (!token) break;
+    }
+    const start = this.#anyNumber() - this.#first;
+    for (let i = 0; i < this.#count; i++) {
+      const number = this.#first + ((start + i) % this.#count);
+      if (!taken.has(String(number))) return number;
+    }
+    throw new Exhausted(`all ${this.#count} numbers of identities are taken by CiliumIdentity objects of this cluster`);
+  }
+}
+
+/** There is no number left. */
+class Exhausted extends Error {}
+
+interface IdentityList {
+  metadata: { continue?: string };
+  items?: { metadata: { name: string } }[];
 }
