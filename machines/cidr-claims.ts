@@ -1,13 +1,11 @@
 /**
  * Who claims which CIDRs, as a value: whose overlap with one is found without looking at all of them.
  *
- * - Two CIDRs overlap where one contains the other. Those that contain one are found under its shorter prefixes, those inside it
- *   under itself: each claim is noted under every prefix length in use that is not longer than its own.
+ * - Two CIDRs overlap where one contains the other. Those that contain one are its shorter prefixes of lengths in use; those inside it
+ *   are noted under it, since each claim is noted under every shorter prefix of a length in use.
  */
 import { PersistentMap } from '../policy/persistent-map.ts';
 import { parseCidr } from './cidr.ts';
-
-type Owners = Readonly<Record<string, readonly string[]>>;
 
 /** `10.0.0.0/8` as bits, for prefixes of it to be cut off. */
 interface Prefix {
@@ -23,26 +21,32 @@ function prefixOf(cidr: string): Prefix | undefined {
 
 const under = ({ bits, base }: Prefix, length: number): string => `${bits}/${length}/${base >> BigInt(bits - length)}`;
 
+type Inside = PersistentMap<string, PersistentMap<string, string>>;
+
 export class CidrClaims {
   /** CIDRs by owner. */
   readonly #claims: PersistentMap<string, readonly string[]>;
-  /** By prefix in use as a length: CIDRs at or below it, with their owners. */
-  readonly #below: PersistentMap<string, Owners>;
+  /** Owners by CIDR. */
+  readonly #exact: PersistentMap<string, readonly string[]>;
+  /** By prefix of a length in use: owners of longer CIDRs that begin with it, by owner and CIDR. */
+  readonly #inside: Inside;
   /** How many CIDRs have it, by `bits/length`. */
   readonly #lengths: Readonly<Record<string, number>>;
 
   private constructor(
     claims: PersistentMap<string, readonly string[]>,
-    below: PersistentMap<string, Owners>,
+    exact: PersistentMap<string, readonly string[]>,
+    inside: Inside,
     lengths: Readonly<Record<string, number>>,
   ) {
     this.#claims = claims;
-    this.#below = below;
+    this.#exact = exact;
+    this.#inside = inside;
     this.#lengths = lengths;
   }
 
   static from(record: Readonly<Record<string, readonly string[]>>): CidrClaims {
-    const empty = new CidrClaims(PersistentMap.empty(), PersistentMap.empty(), {});
+    const empty = new CidrClaims(PersistentMap.empty(), PersistentMap.empty(), PersistentMap.empty(), {});
     return Object.entries(record).reduce((claims, [owner, cidrs]) => claims.with(owner, cidrs), empty);
   }
 
@@ -53,12 +57,10 @@ export class CidrClaims {
   /** What an owner claims from now on. */
   with(owner: string, cidrs: readonly string[]): CidrClaims {
     const before = this.of(owner);
-    const gone = before.filter((cidr) => !cidrs.includes(cidr));
-    const come = cidrs.filter((cidr) => !before.includes(cidr));
     const claims = cidrs.length > 0 ? this.#claims.set(owner, cidrs) : this.#claims.delete(owner);
-    let now: CidrClaims = new CidrClaims(claims, this.#below, this.#lengths);
-    for (const cidr of gone) now = now.#without(owner, cidr);
-    for (const cidr of come) now = now.#including(owner, cidr);
+    let now = new CidrClaims(claims, this.#exact, this.#inside, this.#lengths);
+    for (const cidr of before) if (!cidrs.includes(cidr)) now = now.#without(owner, cidr);
+    for (const cidr of cidrs) if (!before.includes(cidr)) now = now.#including(owner, cidr);
     return now;
   }
 
@@ -66,12 +68,9 @@ export class CidrClaims {
   rivals(owner: string, cidr: string): string[] {
     const prefix = prefixOf(cidr);
     if (!prefix) return [];
-    const found = new Set<string>();
-    for (const length of this.#lengthsUpTo(prefix)) {
-      const isOwn = length === prefix.length;
-      for (const [other, owners] of Object.entries(this.#below.get(under(prefix, length)) ?? {}))
-        if (isOwn || other.endsWith(`/${length}`)) for (const one of owners) found.add(one);
-    }
+    const found = new Set<string>(this.#inside.get(under(prefix, prefix.length))?.values());
+    for (const length of this.#lengthsUpTo(prefix))
+      for (const one of this.#exact.get(under(prefix, length)) ?? []) found.add(one);
     found.delete(owner);
     return [...found].sort();
   }
@@ -88,39 +87,46 @@ export class CidrClaims {
     if (!prefix) return this;
     const name = `${prefix.bits}/${prefix.length}`;
     const count = this.#lengths[name] ?? 0;
-    const lengths = { ...this.#lengths, [name]: count + 1 };
-    let below = this.#below;
-    // A length that nobody had: all that is longer is noted under it too.
-    if (count === 0) {
-      for (const [other, cidrs] of this.#claims.entries())
-        for (const longer of cidrs) {
-          const its = prefixOf(longer);
-          const isNoted = other !== owner || this.#isNoted(other, longer);
-          if (its && isNoted && its.bits === prefix.bits && its.length > prefix.length)
-            below = noted(below, under(its, prefix.length), longer, other);
-        }
-    }
-    const now = new CidrClaims(this.#claims, below, lengths);
-    for (const length of now.#lengthsUpTo(prefix)) below = noted(below, under(prefix, length), cidr, owner);
-    return new CidrClaims(this.#claims, below, lengths);
+    const key = under(prefix, prefix.length);
+    const exact = this.#exact.set(key, [...(this.#exact.get(key) ?? []), owner]);
+    let inside = this.#inside;
+    // A length that nobody had: all that is longer is noted under it.
+    if (count === 0) inside = this.#notedUnder(prefix);
+    for (const length of this.#lengthsUpTo(prefix))
+      if (length < prefix.length) inside = noted(inside, under(prefix, length), owner, cidr);
+    return new CidrClaims(this.#claims, exact, inside, { ...this.#lengths, [name]: count + 1 });
   }
 
-  /** Whether it has been entered already: an owner's CIDRs come one by one. */
-  #isNoted(owner: string, cidr: string): boolean {
-    const prefix = prefixOf(cidr);
-    return prefix !== undefined && this.#below.get(under(prefix, prefix.length))?.[cidr]?.includes(owner) === true;
+  #notedUnder({ bits, length }: Prefix): Inside {
+    let inside = this.#inside;
+    for (const [owner, cidrs] of this.#claims.entries())
+      for (const cidr of cidrs) {
+        const longer = prefixOf(cidr);
+        if (longer?.bits === bits && longer.length > length && this.#has(owner, longer))
+          inside = noted(inside, under(longer, length), owner, cidr);
+      }
+    return inside;
+  }
+
+  /** Whether it has been entered: CIDRs of one owner come one by one. */
+  #has(owner: string, prefix: Prefix): boolean {
+    return this.#exact.get(under(prefix, prefix.length))?.includes(owner) === true;
   }
 
   #without(owner: string, cidr: string): CidrClaims {
     const prefix = prefixOf(cidr);
     if (!prefix) return this;
-    let below = this.#below;
-    for (const length of this.#lengthsUpTo(prefix)) below = forgotten(below, under(prefix, length), cidr, owner);
+    const key = under(prefix, prefix.length);
+    const owners = (this.#exact.get(key) ?? []).filter((one) => one !== owner);
+    const exact = owners.length > 0 ? this.#exact.set(key, owners) : this.#exact.delete(key);
+    let inside = this.#inside;
+    for (const length of this.#lengthsUpTo(prefix))
+      if (length < prefix.length) inside = forgotten(inside, under(prefix, length), owner, cidr);
     const name = `${prefix.bits}/${prefix.length}`;
     const { [name]: count = 1, ...others } = this.#lengths;
-    if (count > 1) return new CidrClaims(this.#claims, below, { ...others, [name]: count - 1 });
-    for (const key of below.keys()) if (key.startsWith(`${prefix.bits}/${prefix.length}/`)) below = below.delete(key);
-    return new CidrClaims(this.#claims, below, others);
+    if (count > 1) return new CidrClaims(this.#claims, exact, inside, { ...others, [name]: count - 1 });
+    for (const prefixKey of inside.keys()) if (prefixKey.startsWith(`${name}/`)) inside = inside.delete(prefixKey);
+    return new CidrClaims(this.#claims, exact, inside, others);
   }
 
   toJSON(): Record<string, readonly string[]> {
@@ -128,17 +134,12 @@ export class CidrClaims {
   }
 }
 
-type Below = PersistentMap<string, Owners>;
-
-function noted(below: Below, key: string, cidr: string, owner: string): Below {
-  const owners = below.get(key) ?? {};
-  const known = owners[cidr] ?? [];
-  return known.includes(owner) ? below : below.set(key, { ...owners, [cidr]: [...known, owner].sort() });
+function noted(inside: Inside, key: string, owner: string, cidr: string): Inside {
+  const known = inside.get(key) ?? PersistentMap.empty<string, string>();
+  return inside.set(key, known.set(`${owner} ${cidr}`, owner));
 }
 
-function forgotten(below: Below, key: string, cidr: string, owner: string): Below {
-  const { [cidr]: known = [], ...others } = below.get(key) ?? {};
-  const left = known.filter((one) => one !== owner);
-  const owners = left.length > 0 ? { ...others, [cidr]: left } : others;
-  return Object.keys(owners).length > 0 ? below.set(key, owners) : below.delete(key);
+function forgotten(inside: Inside, key: string, owner: string, cidr: string): Inside {
+  const left = inside.get(key)?.delete(`${owner} ${cidr}`);
+  return left && left.size > 0 ? inside.set(key, left) : inside.delete(key);
 }

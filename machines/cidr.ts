@@ -58,9 +58,24 @@ export function offsetOf(cidr: Cidr, address: string): number | undefined {
 /** Dotted quads without leading zeros, the common case. */
 const PLAIN_IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 
+const IPV6_GROUPS_MAX = 6;
+const PLAIN_GROUP = /^[1-9a-f][0-9a-f]{0,3}$/;
+
+/** Written as RFC 5952 wants it, with `::` for all of its zeros: the common case. */
+function isPlainIpv6(text: string): boolean {
+  const at = text.indexOf('::');
+  if (at < 0) return false;
+  const before = at === 0 ? [] : text.slice(0, at).split(':');
+  const after = at + 2 === text.length ? [] : text.slice(at + 2).split(':');
+  const groups = [...before, ...after];
+  // What begins with zeros may be an IPv4 address in disguise.
+  return before.length > 0 && groups.length <= IPV6_GROUPS_MAX && groups.every((group) => PLAIN_GROUP.test(group));
+}
+
 /** One text for each address (RFC 5952); undefined for what is none, or an IPv4 address dressed as IPv6. */
 export function canonicalAddress(text: string): string | undefined {
   if (PLAIN_IPV4.test(text)) return text;
+  if (isPlainIpv6(text)) return text;
   if (!text.includes(':') || !ipaddr.IPv6.isValid(text) || text.includes('%')) return undefined;
   const address = ipaddr.IPv6.parse(text);
   return address.isIPv4MappedAddress() ? undefined : address.toRFC5952String();

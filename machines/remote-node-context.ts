@@ -11,7 +11,7 @@ import type { Hears } from './machine.ts';
 import { WIREGUARD_KEY_ID } from './node-announcement.ts';
 import { type Standing, standingTopic } from './node-claim.ts';
 import { type NodeView, viewOf } from './remote-node-view.ts';
-import { addressesOfPods, podsOn, podsStillOn, type RemotePods } from './remote-pods.ts';
+import { addressesOfPods, podsOn, RemotePods, samePods } from './remote-pods.ts';
 import { encryptionOf, endsOf, routingOf, type UnderlayFact, underlayKey } from './underlay.ts';
 
 export type RemoteNodeEvent = Hears<
@@ -70,7 +70,8 @@ export interface RemoteNodeContext {
   views: { ciliumnodes?: NodeView; nodes?: NodeView };
   standing: Standing | undefined;
   peer: PeerFact | undefined;
-  pods: RemotePods;
+  /** JSON makes a record of it, and it comes back from that. */
+  pods: RemotePods | Parameters<typeof RemotePods.from>[0];
   /** By probe: why there was no answer; '': there was. */
   probes: Readonly<Record<string, string>>;
   /** Undefined: not yet. */
@@ -104,7 +105,7 @@ export function initialContext(name: string): RemoteNodeContext {
     views: {},
     standing: undefined,
     peer: undefined,
-    pods: {},
+    pods: RemotePods.none,
     probes: {},
     route: undefined,
     problems: [],
@@ -112,6 +113,9 @@ export function initialContext(name: string): RemoteNodeContext {
     backoff: calm,
   };
 }
+
+export const podsIn = ({ pods }: Pick<RemoteNodeContext, 'pods'>): RemotePods =>
+  pods instanceof RemotePods ? pods : RemotePods.from(pods);
 
 /** A node without an agent has no CiliumNode, and is known by its Node. */
 export const viewIn = ({ views }: Pick<RemoteNodeContext, 'views'>): NodeView | undefined =>
@@ -150,7 +154,7 @@ function hearNode(before: RemoteNodeContext, { type, resource, object }: ObjectE
   now.gone = type === 'kube.deleted' && viewIn(now) === undefined;
   if (canonical(viewIn(now)?.addresses) === canonical(viewIn(before)?.addresses)) return now;
   // What is on an address that is no longer the node's is not on this node; topics of new addresses tell of the others.
-  return { ...now, pods: podsStillOn(endpointNodes(now), now.pods) };
+  return { ...now, pods: podsIn(now).on(endpointNodes(now)) };
 }
 
 function hearPods(before: RemoteNodeContext, { type, resource, object }: ObjectEvent): RemoteNodeContext {
@@ -158,11 +162,11 @@ function hearPods(before: RemoteNodeContext, { type, resource, object }: ObjectE
   const source = `${resource}/${namespace ? `${namespace}/` : ''}${name}`;
   const nodes = endpointNodes(before);
   const pods = type === 'kube.deleted' ? [] : podsOn(nodes, object);
-  const { [source]: known, ...others } = before.pods;
-  if (known === undefined && pods.length === 0) return before;
-  if (canonical(known) === canonical(pods)) return before;
-  const touched = [...new Set([...addressesOfPods(known ?? []), ...addressesOfPods(pods)])];
-  return { ...before, pods: pods.length > 0 ? { ...others, [source]: pods } : others, touched };
+  const all = podsIn(before);
+  const known = all.of(source);
+  if (samePods(known, pods)) return before;
+  const touched = [...new Set([...addressesOfPods(known), ...addressesOfPods(pods)])];
+  return { ...before, pods: all.with(source, pods), touched };
 }
 
 /** What endpoints of this node name it by. */
@@ -174,7 +178,7 @@ export function endpointNodes(context: RemoteNodeContext): string[] {
 function considered(before: RemoteNodeContext, now: RemoteNodeContext): RemoteNodeContext {
   const { route, problems } = routeOf(now);
   const isSame = canonical(route) === canonical(before.route);
-  const podsOf = ({ pods }: RemoteNodeContext): string[] => Object.values(pods).flatMap(addressesOfPods);
+  const podsOf = (context: RemoteNodeContext): string[] => podsIn(context).addresses();
   const all = isSame && before.pods === now.pods ? [] : [...new Set([...podsOf(before), ...podsOf(now)])];
   return {
     ...now,

@@ -10,16 +10,16 @@ import {
 import { contains, familyOf, hostCidr } from './cidr.ts';
 import { reservedIdentities } from './identity.ts';
 import { fnv1a } from './naming.ts';
-import type { RemoteNodeContext, Route } from './remote-node-context.ts';
-import { podWith } from './remote-pods.ts';
+import { podsIn, type RemoteNodeContext, type Route } from './remote-node-context.ts';
 import { encryptionOf, healthOf, overheadOf, routingOf } from './underlay.ts';
 
 /** One address of a pod. */
-export function podRows({ agent, route, pods }: RemoteNodeContext, address: string): Row[] {
+export function podRows(context: RemoteNodeContext, address: string): Row[] {
+  const { agent, route } = context;
   if (!agent || !route || route.addresses.includes(address) || route.internal.includes(address)) return [];
   if (!(familyOf(address) === 4 ? agent.ipv4 : agent.ipv6)) return [];
   if (route.refused.some((cidr) => contains(cidr, address))) return [];
-  const pod = podWith(pods, address);
+  const pod = podsIn(context).podAt(address);
   return pod ? [ipcache(hostCidr(address), pod.identity, route.tunnelEndpoint, route.encryptKey)] : [];
 }
 

@@ -5,6 +5,7 @@
  *   pod while the object of the first is still there.
  */
 import type { KubeObject } from '../cluster/events.ts';
+import { PersistentMap } from '../policy/persistent-map.ts';
 import { canonicalAddress } from './cidr.ts';
 import { reservedIdentities } from './identity.ts';
 
@@ -18,7 +19,79 @@ export interface RemotePod {
 }
 
 /** By object, as `resource/name`; a slice tells of many. */
-export type RemotePods = Readonly<Record<string, readonly RemotePod[]>>;
+type PodsBySource = Readonly<Record<string, readonly RemotePod[]>>;
+
+/** The pods of a node as a value that a change does not copy; as JSON it is a record. */
+export class RemotePods {
+  readonly #bySource: PersistentMap<string, readonly RemotePod[]>;
+  /** Objects that claim it: mostly one. */
+  readonly #byAddress: PersistentMap<string, string | readonly string[]>;
+
+  private constructor(
+    bySource: PersistentMap<string, readonly RemotePod[]>,
+    byAddress: PersistentMap<string, string | readonly string[]>,
+  ) {
+    this.#bySource = bySource;
+    this.#byAddress = byAddress;
+  }
+
+  static readonly none = new RemotePods(PersistentMap.empty(), PersistentMap.empty());
+
+  static from(record: PodsBySource): RemotePods {
+    return Object.entries(record).reduce((all, [source, pods]) => all.with(source, pods), RemotePods.none);
+  }
+
+  of(source: string): readonly RemotePod[] {
+    return this.#bySource.get(source) ?? [];
+  }
+
+  /** What an object says from now on. */
+  with(source: string, pods: readonly RemotePod[]): RemotePods {
+    let byAddress = this.#byAddress;
+    for (const address of addressesOfPods(this.of(source))) {
+      const left = listed(byAddress.get(address)).filter((one) => one !== source);
+      byAddress = left.length > 0 ? byAddress.set(address, shortened(left)) : byAddress.delete(address);
+    }
+    for (const address of new Set(addressesOfPods(pods)))
+      byAddress = byAddress.set(address, shortened([...listed(byAddress.get(address)), source]));
+    const bySource = pods.length > 0 ? this.#bySource.set(source, pods) : this.#bySource.delete(source);
+    return new RemotePods(bySource, byAddress);
+  }
+
+  addresses(): string[] {
+    return this.#byAddress.keys();
+  }
+
+  /** Whose address it is. */
+  podAt(address: string): RemotePod | undefined {
+    let found: RemotePod | undefined;
+    for (const source of [...listed(this.#byAddress.get(address))].sort())
+      for (const pod of this.of(source))
+        if (pod.addresses.includes(address) && (found === undefined || pod.created > found.created)) found = pod;
+    return found;
+  }
+
+  /** Those that are on a node with one of these addresses. */
+  on(nodes: readonly string[]): RemotePods {
+    let left: RemotePods = this;
+    for (const [source, pods] of this.#bySource.entries()) {
+      const still = pods.filter(({ node }) => nodes.includes(node));
+      if (still.length < pods.length) left = left.with(source, still);
+    }
+    return left;
+  }
+
+  toJSON(): PodsBySource {
+    return Object.fromEntries([...this.#bySource.entries()].sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+}
+
+function listed(sources: string | readonly string[] | undefined): readonly string[] {
+  if (sources === undefined) return [];
+  return typeof sources === 'string' ? [sources] : sources;
+}
+const shortened = (sources: readonly string[]): string | readonly string[] =>
+  sources.length === 1 ? (sources[0] as string) : sources;
 
 interface Networking {
   addressing?: unknown;
@@ -55,28 +128,18 @@ function podOn(
   return addresses.length > 0 ? [{ node: networking.node, addresses, identity, created }] : [];
 }
 
-/** Those of nodes that have these addresses. */
-export function podsStillOn(nodes: readonly string[], pods: RemotePods): RemotePods {
-  const left = Object.entries(pods).map(
-    ([source, all]) => [source, all.filter(({ node }) => nodes.includes(node))] as const,
-  );
-  return Object.fromEntries(left.filter(([, all]) => all.length > 0));
-}
-
 export const addressesOfPods = (pods: readonly RemotePod[]): string[] => pods.flatMap(({ addresses }) => addresses);
 
-/** Whose address it is. */
-export function podWith(pods: RemotePods, address: string): RemotePod | undefined {
-  let found: RemotePod | undefined;
-  let of = '';
-  for (const source in pods)
-    for (const pod of pods[source] ?? []) {
-      if (!pod.addresses.includes(address)) continue;
-      const isBetter =
-        found === undefined || pod.created > found.created || (pod.created === found.created && source < of);
-      if (!isBetter) continue;
-      found = pod;
-      of = source;
-    }
-  return found;
-}
+/** Whether two states of an object say the same. */
+export const samePods = (a: readonly RemotePod[], b: readonly RemotePod[]): boolean =>
+  a.length === b.length &&
+  a.every((pod, at) => {
+    const other = b[at] as RemotePod;
+    return (
+      pod.identity === other.identity &&
+      pod.node === other.node &&
+      pod.created === other.created &&
+      pod.addresses.length === other.addresses.length &&
+      pod.addresses.every((address, i) => address === other.addresses[i])
+    );
+  });
