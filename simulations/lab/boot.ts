@@ -36,7 +36,7 @@ export interface Outcome {
   ms: number;
 }
 
-const memoryMiB = 2048;
+const memoryMiB = 3072;
 /** Between output and exit code on the second serial port: ASCII's record separator. */
 const separator = '\u001e';
 /** Needed before the host's root is there to load modules from. */

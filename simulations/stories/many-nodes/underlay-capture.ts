@@ -9,13 +9,14 @@ import { readFileSync, rmSync } from 'node:fs';
 import { fabricNetns, netnsPath, POD_RANGE } from '../../../cli/up/names.ts';
 import { formatAddress, parsePrefix } from '../../../datapath/address.ts';
 
-export type Seen = 'wireguard' | 'esp' | 'vxlan' | 'geneve' | 'clear' | 'other';
+/** `clear`: from pod to pod; `half`: between a pod and somebody who is none, such as a node. */
+export type Seen = 'wireguard' | 'esp' | 'vxlan' | 'geneve' | 'clear' | 'half' | 'other';
 
 export interface Underlay {
   packets: Readonly<Record<Seen, number>>;
   /** Of VXLAN and Geneve, as identities of sources: number to packets. */
   vnis: ReadonlyMap<number, number>;
-  /** Packets with a pod's address that anybody can read, tunnelled ones too; the first few in words. */
+  /** Packets from pod to pod that anybody can read, tunnelled ones too; the first few in words. */
   readable: readonly string[];
   /** That tcpdump did not get. */
   dropped: number;
@@ -90,7 +91,7 @@ export class UnderlayCapture {
 
 /** Of a pcap file of Ethernet, as tcpdump writes it. */
 export function sorted(pcap: Buffer, ports: Ports = usualPorts): Omit<Underlay, 'dropped'> {
-  const packets: Record<Seen, number> = { wireguard: 0, esp: 0, vxlan: 0, geneve: 0, clear: 0, other: 0 };
+  const packets: Record<Seen, number> = { wireguard: 0, esp: 0, vxlan: 0, geneve: 0, clear: 0, half: 0, other: 0 };
   const vnis = new Map<number, number>();
   const readable: string[] = [];
   for (const frame of frames(pcap)) {
@@ -103,7 +104,7 @@ export function sorted(pcap: Buffer, ports: Ports = usualPorts): Omit<Underlay, 
     packets[inner.seen]++;
     if (inner.vni !== undefined) vnis.set(inner.vni, (vnis.get(inner.vni) ?? 0) + 1);
     const bare = inner.seen === 'clear' ? outer : inner.headers;
-    if (bare && isOfPod(bare) && readable.length < READABLE_MAX) {
+    if (bare && podsIn(bare) === 2 && readable.length < READABLE_MAX) {
       readable.push(`${inner.seen}: ${bare.src} > ${bare.dst} protocol ${bare.protocol}`);
     }
   }
@@ -156,18 +157,19 @@ function unwrap(outer: Headers, ports: Ports): { seen: Seen; vni?: number; heade
       return { seen: 'geneve', vni: tunnel.readUIntBE(4, 3), headers: headers(tunnel.subarray(8 + options + 12)) };
     }
   }
-  return { seen: isOfPod(outer) ? 'clear' : 'other' };
+  return { seen: (['other', 'half', 'clear'] as const)[podsIn(outer)] ?? 'other' };
 }
 
 const podRanges = Object.values(POD_RANGE).map((cidr) => parsePrefix(cidr));
 
-function isOfPod({ src, dst }: Pick<Headers, 'src' | 'dst'>): boolean {
-  return [src, dst].some((address) => {
+/** How many of the two ends are pods. */
+function podsIn({ src, dst }: Pick<Headers, 'src' | 'dst'>): number {
+  return [src, dst].filter((address) => {
     const bytes = parsePrefix(`${address}/${address.includes(':') ? 128 : 32}`).bytes;
     return podRanges.some(
       (range) => range.bytes.length === bytes.length && startsWith(bytes, range.bytes, range.length / 8),
     );
-  });
+  }).length;
 }
 
 const startsWith = (bytes: Buffer, prefix: Buffer, count: number): boolean =>

@@ -1,0 +1,202 @@
+/**
+ * Three nodes with the tunnel and the encryption that LAB_ROUTING and LAB_ENCRYPTION name, in a guest whose kernel has them: everybody
+ * reaches everybody, and whoever listens between the nodes reads nothing of what pods say to each other, from before the first agent
+ * is there, over agents that are killed, keys that are replaced, and a node that comes back with new ones.
+ */
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ipsecKeyLine } from '../../cli/up/ipsec-secret.ts';
+import { fabricNetns, netnsPath, stateDirOf } from '../../cli/up/names.ts';
+import { WireguardKeys } from '../../datapath/wireguard-keys.ts';
+import { leftovers, sleep, until } from '../stories/embedded.ts';
+import { Country, hosts, PORT, pods } from '../stories/many-nodes/country.ts';
+import { differences, peerQuestions, serviceQuestions } from '../stories/many-nodes/matrix.ts';
+import { UnderlayCapture } from '../stories/many-nodes/underlay-capture.ts';
+
+const routing = process.env['LAB_ROUTING'] ?? 'native';
+const encryption = process.env['LAB_ENCRYPTION'] ?? 'none';
+/** Each round kills every agent. */
+const rounds = Number(process.env['LAB_KILL_ROUNDS'] ?? 2);
+const rotations = Number(process.env['LAB_ROTATIONS'] ?? 2);
+
+const name = 'lab-net';
+const dir = mkdtempSync(join(tmpdir(), `${name}-`));
+const MINUTE = 60_000;
+const ROTATION_GRACE_MS = 30_000;
+const isEncrypted = encryption !== 'none';
+const nodes = ['node-1', 'node-2', 'node-3'];
+
+let country: Country;
+let capture: Promise<UnderlayCapture>;
+const started = performance.now();
+const say = (what: string): void =>
+  void process.stderr.write(`lab: ${what} at ${Math.round((performance.now() - started) / 1000)} s\n`);
+
+beforeAll(async () => {
+  const config = join(dir, 'agent.json');
+  const strict = { encryption: { strict: true, rotationGraceMs: ROTATION_GRACE_MS }, resyncIntervalMs: 10_000 };
+  writeFileSync(config, JSON.stringify(isEncrypted ? strict : {}));
+  // From before there is any node.
+  capture = until('the fabric', MINUTE, () => existsSync(netnsPath(fabricNetns(name))) || undefined).then(() =>
+    until('its bridge', MINUTE, () => UnderlayCapture.start(name, join(dir, 'underlay.pcap')).catch(() => undefined)),
+  );
+  const flags = ['--routing', routing, '--encryption', encryption, '--agent-config', config];
+  country = await Country.build(name, dir, flags, 14 * MINUTE);
+  say('three nodes are up');
+}, 16 * MINUTE);
+
+afterAll(async () => {
+  await country?.down();
+  rmSync(dir, { recursive: true, force: true });
+  expect(await leftovers(name)).toEqual([]);
+}, 3 * MINUTE);
+
+/** A connection from each pod to each other pod, over each family, with something echoed over it all the time. */
+const holdAll = () =>
+  Promise.all(
+    pods.map((from) =>
+      country
+        .peer(from)
+        .hold(
+          pods
+            .filter((to) => to !== from)
+            .flatMap((to) => country.addresses.of[to].map((address) => ({ address, port: PORT }))),
+        ),
+    ),
+  );
+const broken = async (): Promise<string[]> => {
+  const all = await Promise.all(
+    pods.map(async (pod) => (await country.peer(pod).held()).map((held) => ({ pod, held }))),
+  );
+  return all.flat().flatMap(({ pod, held }) => (held.error ? [`${pod} to ${held.address}: ${held.error}`] : []));
+};
+/** Every held connection has an echo after now. */
+async function beating(what: string): Promise<void> {
+  const beats = async () =>
+    (await Promise.all(pods.map((pod) => country.peer(pod).held()))).flat().map((held) => held.beats);
+  const before = await beats();
+  await until(what, 3 * MINUTE, async () => (await beats()).every((beat, i) => beat > (before[i] ?? 0)) || undefined);
+}
+
+describe(`${routing} routing, encryption ${encryption}`, () => {
+  test(
+    'pods and nodes reach each other, packets of one and of several fragments',
+    async () => {
+      expect(await differences(country, peerQuestions(country))).toEqual([]);
+      say('the matrix of ends is done');
+    },
+    6 * MINUTE,
+  );
+
+  test(
+    'services are reached at their addresses and at the ports of each node',
+    async () => {
+      const choice = { sizes: [1400], askers: ['a', hosts[1]] } as const;
+      expect(await differences(country, serviceQuestions(country, choice))).toEqual([]);
+      say('the matrix of services is done');
+    },
+    4 * MINUTE,
+  );
+
+  test(
+    'connections live on while agents are killed',
+    async () => {
+      await holdAll();
+      for (let round = 0; round < rounds; round++) {
+        const before = country.cluster.agentPids();
+        for (const pid of before) process.kill(pid, 'SIGKILL');
+        await until(
+          'agents are back',
+          3 * MINUTE,
+          () => country.cluster.agentPids().length === nodes.length || undefined,
+        );
+        await beating(`echoes after kill ${round + 1}`);
+        await sleep(2_000);
+      }
+      expect(await broken()).toEqual([]);
+      say(`${rounds} rounds of kills are done`);
+    },
+    8 * MINUTE,
+  );
+
+  test.runIf(encryption === 'wireguard')(
+    'connections live on while WireGuard keys are replaced',
+    async () => {
+      for (let round = 0; round < rotations; round++) {
+        new WireguardKeys(join(stateDirOf(name), 'nodes', nodes[round % nodes.length] as string)).rotate();
+        await sleep(3_000);
+        await beating(`echoes after rotation ${round + 1}`);
+      }
+      expect(await broken()).toEqual([]);
+      say(`${rotations} rotations are done`);
+    },
+    6 * MINUTE,
+  );
+
+  test.runIf(encryption === 'ipsec')(
+    'connections live on while IPsec keys are rotated, and while the Secret is wrong',
+    async () => {
+      for (let round = 0; round < rotations; round++) {
+        await writeSecret(ipsecKeyLine(round + 2));
+        // An agent that dies in the middle of it goes on with it.
+        if (round === 0) for (const pid of country.cluster.agentPids().slice(0, 1)) process.kill(pid, 'SIGKILL');
+        await sleep(3_000);
+        await beating(`echoes after rotation ${round + 1}`);
+      }
+      await writeSecret('4 rfc4106(gcm(aes)) not-a-key 128');
+      await until(
+        'a word on the Secret',
+        MINUTE,
+        () => country.cluster.output.includes('a key that is not hexadecimal') || undefined,
+      );
+      await beating('echoes with a wrong Secret');
+      expect(country.cluster.output).not.toContain('not-a-key');
+      expect(await broken()).toEqual([]);
+      say(`${rotations} rotations are done`);
+    },
+    6 * MINUTE,
+  );
+
+  test.runIf(encryption === 'wireguard')(
+    'a node that comes back with another key is reached again',
+    async () => {
+      const [pid] = country.cluster.agentPids();
+      rmSync(join(stateDirOf(name), 'nodes', nodes[2] as string, 'wireguard.key'));
+      for (const one of country.cluster.agentPids()) if (one !== pid) process.kill(one, 'SIGKILL');
+      await beating('echoes after a node has another key');
+      const questions = peerQuestions(country, { sizes: [1400], askers: ['a', 'c'] });
+      expect(await differences(country, questions)).toEqual([]);
+      say('the node with another key is reached');
+    },
+    6 * MINUTE,
+  );
+
+  test(
+    'whoever listened between the nodes has read nothing of what pods said',
+    async () => {
+      await Promise.all(pods.map((pod) => country.peer(pod).release()));
+      const seen = await (await capture).stop();
+      say(`seen: ${JSON.stringify({ ...seen, vnis: [...seen.vnis] })}`);
+      expect(seen.dropped, 'packets that the capture missed').toBe(0);
+      if (isEncrypted) {
+        expect(seen.readable).toEqual([]);
+        expect(seen.packets[encryption === 'ipsec' ? 'esp' : 'wireguard']).toBeGreaterThan(100);
+      } else {
+        expect(seen.packets[routing === 'geneve' ? 'geneve' : 'vxlan']).toBeGreaterThan(100);
+        expect(seen.packets.clear).toBe(0);
+        // Pods' identities, and the one of nodes: never a host's, which would say nothing on another node.
+        expect([...seen.vnis.keys()].filter((vni) => vni !== 6 && vni < 256 && vni !== 2)).toEqual([]);
+      }
+    },
+    2 * MINUTE,
+  );
+});
+
+async function writeSecret(line: string): Promise<void> {
+  const keys = Buffer.from(line).toString('base64');
+  const path = ['patch', 'secret', '--namespace', 'kube-system', 'cilium-ipsec-keys', '--type', 'merge'];
+  const { code, stderr } = await country.cluster.kubectl(...path, '--patch', JSON.stringify({ data: { keys } }));
+  if (code !== 0) throw new Error(stderr);
+}
