@@ -1,5 +1,5 @@
 /** The store keeps what it was told across a reopen, and never gives one endpoint id to two containers. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -27,6 +27,16 @@ describe('store', () => {
     const again = new Store(path);
     expect(again.rows()).toEqual([{ table: 'links', key: 'lxc1', value: { mtu: 1500 }, op: '{"action":"put"}' }]);
     again.close();
+  });
+
+  it('moves what was written into the database once nothing more is, not before', async () => {
+    const store = new Store(path);
+    const before = statSync(path).size;
+    for (let n = 0; n < 2_000; n++)
+      store.write([{ table: 'links', key: `lxc${n}`, json: `{"alias":"${'x'.repeat(500)}"}`, op: '' }]);
+    expect(statSync(path).size).toBe(before);
+    await expect.poll(() => statSync(path).size, { timeout: 10_000 }).toBeGreaterThan(before);
+    store.close();
   });
 
   it('refuses a file of a newer schema, naming both versions', () => {

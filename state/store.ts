@@ -3,6 +3,8 @@
  *
  * - A row is here if and only if an op on it was reported done, or a dump showed it.
  * - One event's changes are one transaction.
+ * - What the log has gathered is moved into the database (a checkpoint: some milliseconds, and the disk's) when nothing has been written
+ *   for a moment, not in the way of an event; the log's size is bounded all the same.
  */
 import Database from 'better-sqlite3';
 import { isTableName, type TableName } from './tables.ts';
@@ -30,6 +32,11 @@ const migrations: readonly string[] = [
 ];
 
 const ENDPOINT_ID_MAX = 65_535;
+/** Of 4 KiB: beyond it a write does the checkpoint itself. */
+const LOG_PAGES_MAX = 8_192;
+const REST_MS = 100;
+/** Rows written that are worth a checkpoint. */
+const WORTH_ROWS = 500;
 
 export class Store {
   readonly #db: Database.Database;
@@ -37,12 +44,15 @@ export class Store {
   readonly #forget: Database.Statement;
   readonly #write: (changes: readonly RowChange[]) => void;
   #lastId: number;
+  #rowsInLog = 0;
+  #rest: NodeJS.Timeout | undefined;
 
   /** `path` may be `:memory:`. Throws if the file was written by a newer version. */
   constructor(path: string) {
     this.#db = new Database(path);
     this.#db.pragma('journal_mode = WAL');
     this.#db.pragma('synchronous = NORMAL');
+    this.#db.pragma(`wal_autocheckpoint = ${LOG_PAGES_MAX}`);
     this.#migrate(path);
     this.#lastId = this.#db.prepare('SELECT COALESCE(MAX(id), 0) FROM endpoint_ids').pluck().get() as number;
     this.#put = this.#db.prepare('INSERT OR REPLACE INTO rows (tbl, key, value, op) VALUES (?, ?, ?, ?)');
@@ -81,7 +91,18 @@ export class Store {
   }
 
   write(changes: readonly RowChange[]): void {
-    if (changes.length > 0) this.#write(changes);
+    if (changes.length === 0) return;
+    this.#write(changes);
+    this.#rowsInLog += changes.length;
+    if (this.#rowsInLog < WORTH_ROWS) return;
+    this.#rest ??= setTimeout(() => this.#checkpoint(), REST_MS).unref();
+    this.#rest.refresh();
+  }
+
+  #checkpoint(): void {
+    this.#rest = undefined;
+    this.#rowsInLog = 0;
+    this.#db.pragma('wal_checkpoint(PASSIVE)');
   }
 
   /**
@@ -121,6 +142,7 @@ export class Store {
   }
 
   close(): void {
+    clearTimeout(this.#rest);
     this.#db.close();
   }
 }
