@@ -30,6 +30,7 @@ import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
 import { networkFacts } from '../network-config.ts';
 import { filterFlags, parseFilters } from '../observe/filters.ts';
+import { version } from '../version.ts';
 import { cniHandlers } from './cni-handlers.ts';
 import { nodeKeys } from './encryption.ts';
 import { agentHealth } from './health.ts';
@@ -37,10 +38,6 @@ import { agentHubble } from './hubble.ts';
 import { kubeEvents } from './kube-sources.ts';
 import { policyFacts, restored } from './policy.ts';
 import { nodeServices } from './services.ts';
-
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
 
 export interface Agent {
   stop(): Promise<void>;

@@ -10,9 +10,9 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
 import { redact } from '../../cluster/recording-redact.ts';
+import { HubbleClient } from '../../observe/hubble/client.ts';
 import type { StatusView } from '../../observe/status.ts';
 import { tableNames } from '../../state/tables.ts';
-import { getFlows } from '../observe/client.ts';
 import { flowJson } from '../observe/flow-text.ts';
 import type { DebugClient } from '../output/debug-client.ts';
 
@@ -84,7 +84,9 @@ async function flows(client: DebugClient): Promise<string> {
   const { hubble } = await client.get<StatusView>('/v1/status');
   if (!hubble) throw new Error('the agent has no flows');
   const lines: string[] = [];
-  for await (const response of getFlows(`unix://${hubble.socket}`, {})) lines.push(JSON.stringify(flowJson(response)));
+  const server = new HubbleClient(`unix://${hubble.socket}`);
+  for await (const response of server.flows({})) lines.push(JSON.stringify(flowJson(response)));
+  server.close();
   return lines.map((line) => `${line}\n`).join('');
 }
 

@@ -1,8 +1,8 @@
 /** `axoneme observe`: flows of a node or a relay, by the Hubble API. */
-import type { GetFlowsRequest, GetFlowsResponse } from '../../observe/hubble/observer.ts';
+import { HubbleClient } from '../../observe/hubble/client.ts';
+import type { GetFlowsRequest, GetFlowsResponse, NodeStatus } from '../../observe/hubble/observer.ts';
 import type { Flow } from '../../observe/hubble/types.ts';
 import type { StatusView } from '../../observe/status.ts';
-import { getFlows } from '../observe/client.ts';
 import { parseFilters } from '../observe/filters.ts';
 import { compact, dict, flowJson, policiesOf, TAB_HEADER, tab } from '../observe/flow-text.ts';
 import { parseTime } from '../observe/time.ts';
@@ -57,11 +57,20 @@ export async function run(args: string[]): Promise<number> {
   if (flags.until) request.until = parseTime('until', flags.until, Date.now());
   const server = flags.server ?? (await ownServer(flags));
   const show = printer(format);
-  for await (const response of getFlows(server, request)) {
+  const client = new HubbleClient(server);
+  for await (const response of client.flows(request)) {
+    if (response.node_status) warn(response.node_status);
     if (response.lost_events) process.stderr.write(`… ${response.lost_events.num_events_lost} flows were lost\n`);
     if (response.flow && (!flags.policy || decidedBy(response.flow as Flow, flags.policy))) show(response);
   }
+  client.close();
   return 0;
+}
+
+/** Nodes that a relay could not ask. */
+function warn({ state_change, node_names, message }: NodeStatus): void {
+  if (state_change === 'NODE_CONNECTED') return;
+  process.stderr.write(`${state_change} ${node_names.join(', ')}: ${message}\n`);
 }
 
 /** Which flows, when neither time nor number says so. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
 import { cgroup2Mount } from '../../datapath/cgroup2.ts';
 
-const AXONEME = new URL('../../cli/axoneme', import.meta.url).pathname;
+export const AXONEME = new URL('../../cli/axoneme', import.meta.url).pathname;
 const READY_TIMEOUT_MS = 90_000;
 const STOP_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
@@ -114,9 +114,9 @@ export class EmbeddedCluster {
     return run('kubectl', ['--kubeconfig', this.ready.kubeconfig, ...args]);
   }
 
-  /** GET on the first node's debug socket. */
-  debug<T>(path: string): Promise<T> {
-    const socketPath = this.ready.nodes[0]?.debugSocket ?? this.ready.debugSocket;
+  /** GET on the debug socket of a node, the first one by default. */
+  debug<T>(path: string, node = this.ready.nodes[0]?.name): Promise<T> {
+    const socketPath = this.ready.nodes.find(({ name }) => name === node)?.debugSocket ?? this.ready.debugSocket;
     return new Promise((resolve, reject) => {
       const call = request({ socketPath, path, timeout: 5_000 }, (response) => {
         const chunks: Buffer[] = [];
