@@ -15,7 +15,7 @@
  * - An orphan is deleted only after all sources of its table have synced.
  */
 import { Subject } from 'rxjs';
-import { type ClusterEvent, type LogEntry, type OpDone, type OpError, objectKey, topicsOf } from '../cluster/events.ts';
+import type { LogEntry, OpDone } from '../cluster/events.ts';
 import type { Op } from '../datapath/driver.ts';
 import type { Kind } from '../machines/machine.ts';
 import type { RowChange, StoredRow } from '../state/store.ts';
@@ -30,6 +30,7 @@ import type {
   RowView,
   Transition,
 } from './inspect.ts';
+import { finished, orphaned, subjectOf } from './op-records.ts';
 import { plan, type Step } from './plan.ts';
 import { type Machine, nameOf, Population, type RowKeeper } from './population.ts';
 import { decided, type RowEntry, RowIndex, settled, stateOf } from './rows.ts';
@@ -488,31 +489,4 @@ export class Engine implements Inspector, RowKeeper {
       sources: [...this.#sources],
     };
   }
-}
-
-/** One shape for all, not a spread: the last op of each row is kept. */
-function finished(op: OpRecord, doneAt: number, error: OpRecord['error']): OpRecord {
-  const { table, key, action, revision, value, before, owners, cause, reason, plannedAt } = op;
-  const record: OpRecord = { table, key, action, revision, value, before, owners, cause, reason, plannedAt, doneAt };
-  if (error) record.error = error;
-  return record;
-}
-
-const orphaned: OpError = {
-  kind: 'cancelled',
-  errno: 'ECANCELED',
-  message: 'another row could not be applied, and may still name this one',
-  retryable: true,
-};
-
-/** What an event is about, in the words of its first topic. */
-function subjectOf(event: ClusterEvent): string {
-  if (event.type === 'observed') return `${event.table} (${event.changes.length} rows)`;
-  if (event.type === 'ops.done')
-    return event.results.length === 1
-      ? `${event.results[0]?.table} ${event.results[0]?.key}`
-      : `${event.results.length} ops`;
-  if (event.type === 'kube.upserted' || event.type === 'kube.deleted')
-    return `${event.resource}/${objectKey(event.object)}`;
-  return topicsOf(event)[0]?.topic ?? event.type;
 }

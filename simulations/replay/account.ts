@@ -1,7 +1,8 @@
 /** What happened in one moment, as plain data: the event, the transitions and the ops that came of it. */
-import { type ClusterEvent, topicsOf } from '../../cluster/events.ts';
+import type { ClusterEvent } from '../../cluster/events.ts';
 import type { Engine } from '../../reconcilers/engine.ts';
 import type { Cause, Transition } from '../../reconcilers/inspect.ts';
+import { subjectOf as shortSubject } from '../../reconcilers/op-records.ts';
 import { isTableName } from '../../state/tables.ts';
 import type { Moment, Position } from './moment.ts';
 
@@ -21,13 +22,12 @@ export interface Account {
   ops: { action: string; table: string; key: string; value?: unknown; before?: unknown; owners: readonly string[] }[];
 }
 
+/** With how many of the ops failed. */
 export function subjectOf(event: ClusterEvent): string {
-  if (event.type === 'observed') return `${event.table} (${event.changes.length} rows)`;
-  if (event.type !== 'ops.done') return topicsOf(event)[0]?.topic ?? event.type;
-  const [first] = event.results;
+  const subject = shortSubject(event);
+  if (event.type !== 'ops.done') return subject;
   const failed = event.results.filter(({ error }) => error).length;
-  const what =
-    event.results.length === 1 ? `${first?.table} ${first?.key}` : `${event.results.length} ops on ${first?.table}`;
+  const what = event.results.length === 1 ? subject : `${subject} on ${event.results[0]?.table}`;
   return failed > 0 ? `${what}, ${failed} failed` : what;
 }
 
