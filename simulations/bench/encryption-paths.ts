@@ -107,7 +107,7 @@ function encryptWith(
       outputMarkMask: marks ? 0xffff0f00 : 0,
     },
   ];
-  const any = marks ? '0.0.0.0/0' : undefined;
+  const anywhere = marks ? '0.0.0.0/0' : undefined;
   const accept = { templateSrc: '', templateDst: '', spi: 0, reqid, optional: true, action: 'allow' } as const;
   const decrypted = { mark: marks ? 0xd00 : 0, markMask: marks ? 0xf00 : 0 };
   const policies: XfrmPolicyRow[] = [
@@ -115,14 +115,14 @@ function encryptWith(
       ...accept,
       ...decrypted,
       direction,
-      src: any ?? (subnets[other - 1] as string),
-      dst: any ?? (subnets[n - 1] as string),
+      src: anywhere ?? (subnets[other - 1] as string),
+      dst: anywhere ?? (subnets[n - 1] as string),
     })),
     {
       ...out,
       direction: 'out',
-      src: any ?? (subnets[n - 1] as string),
-      dst: any ?? (subnets[other - 1] as string),
+      src: anywhere ?? (subnets[n - 1] as string),
+      dst: anywhere ?? (subnets[other - 1] as string),
       action: 'allow',
       templateSrc: own,
       templateDst: far,

@@ -6,8 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
-import { fabricNetns, netnsPath, POD_RANGE } from '../../../cli/up/names.ts';
-import { formatAddress, parsePrefix } from '../../../datapath/address.ts';
+import { formatAddress, type Prefix, parsePrefix } from '../../../datapath/address.ts';
 
 /** `clear`: from pod to pod; `half`: between a pod and somebody who is none, such as a node. */
 export type Seen = 'wireguard' | 'esp' | 'vxlan' | 'geneve' | 'clear' | 'half' | 'other';
@@ -48,8 +47,8 @@ export class UnderlayCapture {
     });
   }
 
-  /** Resolves once packets are taken. */
-  static async start(cluster: string, file: string): Promise<UnderlayCapture> {
+  /** In the namespace at a path; resolves once packets are taken. */
+  static async start(netns: string, file: string): Promise<UnderlayCapture> {
     const tcpdump = [
       'tcpdump',
       '-n',
@@ -64,7 +63,7 @@ export class UnderlayCapture {
       file,
       'ip or ip6',
     ];
-    const child = spawn('nsenter', [`--net=${netnsPath(fabricNetns(cluster))}`, ...tcpdump], {
+    const child = spawn('nsenter', [`--net=${netns}`, ...tcpdump], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     const capture = new UnderlayCapture(child, file);
@@ -76,13 +75,13 @@ export class UnderlayCapture {
     return capture;
   }
 
-  async stop(ports: Ports = usualPorts): Promise<Underlay> {
+  async stop(podCidrs: readonly string[], ports: Ports = usualPorts): Promise<Underlay> {
     const closed = new Promise((done) => this.#child.once('close', done));
     this.#child.kill('SIGINT');
     await closed;
     const dropped = Number(/(\d+) packets dropped by kernel/.exec(this.#errors)?.[1] ?? 0);
     try {
-      return { ...sorted(readFileSync(this.#file), ports), dropped };
+      return { ...sorted(readFileSync(this.#file), podCidrs, ports), dropped };
     } finally {
       rmSync(this.#file, { force: true });
     }
@@ -90,7 +89,12 @@ export class UnderlayCapture {
 }
 
 /** Of a pcap file of Ethernet, as tcpdump writes it. */
-export function sorted(pcap: Buffer, ports: Ports = usualPorts): Omit<Underlay, 'dropped'> {
+export function sorted(
+  pcap: Buffer,
+  podCidrs: readonly string[],
+  ports: Ports = usualPorts,
+): Omit<Underlay, 'dropped'> {
+  const pods = podCidrs.map((cidr) => parsePrefix(cidr));
   const packets: Record<Seen, number> = { wireguard: 0, esp: 0, vxlan: 0, geneve: 0, clear: 0, half: 0, other: 0 };
   const vnis = new Map<number, number>();
   const readable: string[] = [];
@@ -100,11 +104,11 @@ export function sorted(pcap: Buffer, ports: Ports = usualPorts): Omit<Underlay, 
       packets.other++;
       continue;
     }
-    const inner = unwrap(outer, ports);
+    const inner = unwrap(outer, pods, ports);
     packets[inner.seen]++;
     if (inner.vni !== undefined) vnis.set(inner.vni, (vnis.get(inner.vni) ?? 0) + 1);
     const bare = inner.seen === 'clear' ? outer : inner.headers;
-    if (bare && podsIn(bare) === 2 && readable.length < READABLE_MAX) {
+    if (bare && podsIn(bare, pods) === 2 && readable.length < READABLE_MAX) {
       readable.push(`${inner.seen}: ${bare.src} > ${bare.dst} protocol ${bare.protocol}`);
     }
   }
@@ -142,7 +146,11 @@ function headers(from: Buffer): Headers | undefined {
   return { src, dst, protocol: ip[6] ?? 0, payload: ip.subarray(40) };
 }
 
-function unwrap(outer: Headers, ports: Ports): { seen: Seen; vni?: number; headers?: Headers | undefined } {
+function unwrap(
+  outer: Headers,
+  pods: readonly Prefix[],
+  ports: Ports,
+): { seen: Seen; vni?: number; headers?: Headers | undefined } {
   const { protocol, payload } = outer;
   if (protocol === ESP) return { seen: 'esp' };
   if (protocol === UDP && payload.length >= 16) {
@@ -157,16 +165,14 @@ function unwrap(outer: Headers, ports: Ports): { seen: Seen; vni?: number; heade
       return { seen: 'geneve', vni: tunnel.readUIntBE(4, 3), headers: headers(tunnel.subarray(8 + options + 12)) };
     }
   }
-  return { seen: (['other', 'half', 'clear'] as const)[podsIn(outer)] ?? 'other' };
+  return { seen: (['other', 'half', 'clear'] as const)[podsIn(outer, pods)] ?? 'other' };
 }
 
-const podRanges = Object.values(POD_RANGE).map((cidr) => parsePrefix(cidr));
-
 /** How many of the two ends are pods. */
-function podsIn({ src, dst }: Pick<Headers, 'src' | 'dst'>): number {
+function podsIn({ src, dst }: Pick<Headers, 'src' | 'dst'>, pods: readonly Prefix[]): number {
   return [src, dst].filter((address) => {
     const bytes = parsePrefix(`${address}/${address.includes(':') ? 128 : 32}`).bytes;
-    return podRanges.some(
+    return pods.some(
       (range) => range.bytes.length === bytes.length && startsWith(bytes, range.bytes, range.length / 8),
     );
   }).length;
