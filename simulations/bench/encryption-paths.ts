@@ -2,6 +2,7 @@
  * Two nodes on one wire with a pod each, in namespaces of their own (axb-…): ours with programs, rows and drivers, and the same by hand
  * with `ip` and forwarding alone.
  */
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,6 +30,8 @@ export interface EncryptedPath {
   server: string;
   /** IPv4, of the server's pod. */
   address: string;
+  /** Packets that the client's node has encrypted so far. */
+  encrypted(): number;
   close(): void;
 }
 
@@ -165,6 +168,15 @@ function orClose<T>(wire: Wire, work: () => T): T {
   }
 }
 
+function encryptedBy(kind: Kind, netns: string): number {
+  const args = kind === 'wireguard' ? ['-s', '-j', 'link', 'show', 'cilium_wg0'] : ['-s', 'xfrm', 'state'];
+  const text = execFileSync('nsenter', [`--net=${netns}`, 'ip', ...args], { encoding: 'utf8' });
+  if (kind === 'wireguard')
+    return (JSON.parse(text) as [{ stats64: { tx: { packets: number } } }])[0].stats64.tx.packets;
+  const counts = [...text.matchAll(/(\d+)\(packets\)/g)].map(([, count]) => Number(count));
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
 /** Its device `eth0` on each node. */
 function join2(one: string, two: string): void {
   ip(one, [`link add eth0 type veth peer name eth0 netns ${two}`]);
@@ -211,6 +223,7 @@ export function byHand(kind: Kind): EncryptedPath {
       client: `${one}-pod`,
       server: `${two}-pod`,
       address: '10.114.0.2',
+      encrypted: () => encryptedBy(kind, one),
       close: () => closeAll(wire),
     };
   });
@@ -233,6 +246,7 @@ export function ours(kind: Kind): EncryptedPath {
       client: one.pods[0]?.netns ?? '',
       server: two.pods[0]?.netns ?? '',
       address: two.pods[0]?.ipv4 ?? '',
+      encrypted: () => encryptedBy(kind, one.netns),
       close: () => closeAll(wire),
     };
   });
