@@ -37,6 +37,9 @@ import {
 
 /** Of policies; a lower number goes first, so that a block counts where nothing is allowed. */
 const priorities = { allow: OURS, block: OURS + 1 } as const;
+const MISSING_ERRNOS = ['ENOSYS', 'EPROTONOSUPPORT', 'EOPNOTSUPP'] as const;
+const MISSING =
+  'this kernel has no IPsec with AES-GCM (CONFIG_INET_ESP, CONFIG_INET6_ESP, CONFIG_CRYPTO_GCM); npm run test:lab shows it on kernels that have it';
 const SEQUENCE_HALF = 2 ** 31;
 /** Fingerprint of a key that is of no key of the Secret. */
 const FOREIGN = 'unknown';
@@ -57,7 +60,14 @@ export class XfrmDriver implements Driver {
       const socket = this.#open();
       try {
         return ops.map((op) =>
-          attempt(op, () => (op.table === 'xfrm.states' ? this.#applyState(socket, op) : applyPolicy(socket, op))),
+          attempt(op, () => {
+            try {
+              return op.table === 'xfrm.states' ? this.#applyState(socket, op) : applyPolicy(socket, op);
+            } catch (error) {
+              if (!isErrno(error, ...MISSING_ERRNOS)) throw error;
+              return kernelError(error.code, `${opName(op)}: ${MISSING}`, false);
+            }
+          }),
         );
       } finally {
         socket.close();
