@@ -37,27 +37,45 @@ export function isKubectlOutput(head: string): boolean {
 }
 
 export async function historyOf(paths: readonly string[], lenient = false): Promise<WatchHistory> {
-  const list: WatchedObject[] = [];
   const rests: Rest[] = [];
-  for (const path of paths) rests.push(await firstList(readKubectl(path, lenient), list));
-  return { list, changes: merged(rests) };
+  const lists: WatchedObject[][] = [];
+  for (const path of paths) {
+    const items = readKubectl(path, lenient);
+    const { list, head } = await firstList(items);
+    lists.push(list);
+    rests.push({ queue: head ? [head] : [], items });
+  }
+  // Where one resource had changed, what others have of a later version came later too.
+  const begun = Math.min(...rests.flatMap(({ queue }) => queue.map(versionOf)).filter((version) => version > 0));
+  const isLate = ({ object }: WatchedObject): boolean => versionOf({ object }) > begun;
+  lists.forEach((list, i) => void rests[i]?.queue.unshift(...list.filter(isLate)));
+  return { list: lists.flatMap((list) => list.filter((item) => !isLate(item))), changes: merged(rests) };
 }
 
 interface Rest {
-  head: WatchItem | undefined;
+  /** What was read already. */
+  queue: WatchItem[];
   items: AsyncGenerator<WatchItem>;
 }
 
-/** Up to the first object that is gone or comes again. */
-async function firstList(items: AsyncGenerator<WatchItem>, list: WatchedObject[]): Promise<Rest> {
-  const known = new Set<string>();
+/**
+ * Up to the first object that is gone, comes again, or is out of order: a list is sorted by namespace and name, and kubectl does not say
+ * where it ends.
+ */
+async function firstList(
+  items: AsyncGenerator<WatchItem>,
+): Promise<{ list: WatchedObject[]; head: WatchItem | undefined }> {
+  const list: WatchedObject[] = [];
+  const last = new Map<string, string>();
   for (;;) {
     const { value, done } = await items.next();
-    if (done) return { head: undefined, items };
-    if (value.type !== 'upserted') return { head: value, items };
-    const name = nameOf(value.object);
-    if (known.has(name)) return { head: value, items };
-    known.add(name);
+    if (done) return { list, head: undefined };
+    if (value.type !== 'upserted') return { list, head: value };
+    const { kind, metadata } = value.object;
+    const name = `${metadata.namespace ?? ''}/${metadata.name}`;
+    const before = last.get(kind);
+    if (before !== undefined && name <= before) return { list, head: value };
+    last.set(kind, name);
     list.push(value);
   }
 }
@@ -66,19 +84,21 @@ async function* merged(rests: readonly Rest[]): AsyncGenerator<WatchItem> {
   for (;;) {
     let next: Rest | undefined;
     for (const rest of rests) {
-      if (rest.head && (!next?.head || versionOf(rest.head) < versionOf(next.head))) next = rest;
+      const [head] = rest.queue;
+      if (head && (!next?.queue[0] || versionOf(head) < versionOf(next.queue[0]))) next = rest;
     }
-    if (!next?.head) return;
-    yield next.head;
+    const item = next?.queue.shift();
+    if (!next || !item) return;
+    yield item;
+    if (next.queue.length > 0) continue;
     const { value, done } = await next.items.next();
-    next.head = done ? undefined : value;
+    if (!done) next.queue.push(value);
   }
 }
 
-const nameOf = ({ kind, metadata }: KubeObject): string => `${kind}/${metadata.namespace ?? ''}/${metadata.name}`;
-
 /** Versions of one etcd are numbers in the order of all writes. What has none comes at once. */
-const versionOf = (item: WatchItem): number => ('object' in item && Number(item.object.metadata.resourceVersion)) || 0;
+const versionOf = (item: WatchItem | { object: KubeObject }): number =>
+  ('object' in item && Number(item.object.metadata.resourceVersion)) || 0;
 
 export async function* readKubectl(file: string, lenient = false): AsyncGenerator<WatchItem> {
   for await (const { text, line, isWhole } of documentsOf(file)) {

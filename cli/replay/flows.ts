@@ -5,8 +5,8 @@ import { print, printJson } from '../output/print.ts';
 import { parseFlows } from '../policy/flows.ts';
 import { UsageError } from '../usage.ts';
 import type { Asked } from '../verbs/replay.ts';
+import { flowsText } from './flow-text.ts';
 import { tell } from './tell.ts';
-import { flowsText } from './texts.ts';
 
 export async function answerFlows({ flags, isJson, until, played }: Asked): Promise<number> {
   const path = flags.flows ?? '';
@@ -20,7 +20,7 @@ export async function answerFlows({ flags, isJson, until, played }: Asked): Prom
       at: replayed.at,
       flows: watch.histories,
     });
-  else print(flowsText(watch.histories, flags.at !== undefined));
+  else print(flowsText(watch.histories, replayed.at, flags.at !== undefined));
   return tell(replayed, 3);
 }
 

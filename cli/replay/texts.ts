@@ -1,10 +1,9 @@
 /** What a replay found, for people. */
+import { basename } from 'node:path';
 
 import type { Account, EventBrief } from '../../simulations/replay/account.ts';
 import type { Checked } from '../../simulations/replay/check.ts';
 import { laws } from '../../simulations/replay/check.ts';
-import type { Because, FlowHistory } from '../../simulations/replay/flows.ts';
-import { textOfEnd } from '../../simulations/replay/flows.ts';
 import type { Followed } from '../../simulations/replay/follow.ts';
 import type { PlannedOp } from '../../simulations/replay/moment.ts';
 import type { Replayed } from '../../simulations/replay.ts';
@@ -16,7 +15,7 @@ import { type Cell, formatFacts, formatTable } from '../output/table.ts';
 const SHOWN = 20;
 const VALUE_SHOWN = 160;
 
-const shortly = (value: unknown): string => {
+export const shortly = (value: unknown): string => {
   const text = canonical(value) ?? '';
   return text.length > VALUE_SHOWN ? `${text.slice(0, VALUE_SHOWN)}…` : text;
 };
@@ -38,7 +37,7 @@ export const eventText = ({
   subject: string;
   file?: string;
   line?: number;
-}): string => `#${seq} ${timestamp(at)} ${type} ${subject}${file === undefined ? '' : ` (${file}:${line})`}`;
+}): string => `#${seq} ${timestamp(at)} ${type} ${subject}${file === undefined ? '' : ` (${basename(file)}:${line})`}`;
 
 export function followText({ seq, at, machine, from, to, on, because }: Followed): string {
   const change = from === '' ? `born → ${to}` : to === '' ? `${from} → gone` : `${from} → ${to}`;
@@ -108,66 +107,6 @@ export function summaryText(replayed: Replayed, isMoment: boolean): string {
   if (faultCount > 0) facts.splice(3, 0, ['Faults', `${faultCount} lines are not as they should be; see above`]);
   const tables = Object.entries(digest.tables).map(([table, { rows, sha256 }]) => [table, rows, sha256]);
   return `${formatFacts(facts)}\n${formatTable(['TABLE', 'ROWS', 'SHA256'], tables)}`;
-}
-
-const nameOfFlow = ({ flow: { id, from, to, protocol, port } }: FlowHistory): string =>
-  `flow ${id}: ${textOfEnd(from)} → ${textOfEnd(to)} ${port}/${protocol}`;
-
-export function flowsText(histories: readonly FlowHistory[], isBrief = false): string {
-  return histories
-    .map((history) => {
-      const { changes, count } = history;
-      const shown = isBrief ? changes.slice(-1) : changes.length > 2 * SHOWN ? changes.slice(-2 * SHOWN) : changes;
-      const rows = shown.map(({ run, seq, at, verdict, reason, because }): Cell[] => [
-        timestamp(at),
-        run > 1 ? `${run}:#${seq}` : `#${seq}`,
-        verdict.toUpperCase(),
-        [...(reason ? [reason] : []), ...becauseLines(because)],
-      ]);
-      const left = count > shown.length ? `  (the last ${shown.length} of ${count} changes)\n` : '';
-      const table = formatTable(['TIME', 'EVENT', 'VERDICT', 'WHY'], rows);
-      return `${nameOfFlow(history)}\n${left}${table.replaceAll(/^(?=.)/gm, '  ')}${verdictLine(history)}`;
-    })
-    .join('\n');
-}
-
-/** The answer to the question that one has at night. */
-function verdictLine({ changes }: FlowHistory): string {
-  const last = changes.at(-1);
-  const worked = changes.findLastIndex(({ verdict }) => verdict === 'allowed');
-  if (last?.verdict === 'allowed') {
-    const broke =
-      changes.length > 1 &&
-      changes.some(({ verdict }, i) => i > 0 && verdict !== 'allowed' && changes[i - 1]?.verdict === 'allowed');
-    return broke ? '  works at the end; it did not all the time\n' : '  works at the end\n';
-  }
-  if (worked < 0) return '  never worked in this recording\n';
-  const stop = changes[worked + 1];
-  return stop ? `  stopped working at ${timestamp(stop.at)} by ${eventText(stop.because.event)}\n` : '';
-}
-
-function becauseLines({ event, row, machine, transition, seen }: Because): string[] {
-  const lines = [`event    ${eventText(event)}`];
-  if (machine !== undefined) {
-    const change =
-      transition &&
-      (transition.from === transition.to
-        ? `in ${transition.to}`
-        : `${transition.from || 'born'} → ${transition.to || 'gone'}`);
-    lines.push(`machine  ${machine}${change ? `: ${change} (${transition?.on})` : ''}`);
-  }
-  if (row) {
-    const { table, key, value, before } = row;
-    const change =
-      value === undefined
-        ? `gone, was ${shortly(before)}`
-        : before === undefined
-          ? `new: ${shortly(value)}`
-          : `${shortly(before)} → ${shortly(value)}`;
-    lines.push(`row      ${table} ${key}: ${change}`);
-  }
-  if (seen.seq !== event.seq) lines.push(`seen     ${eventText(seen)}`);
-  return lines;
 }
 
 export function checkText({ violations, counts, plans, ops, prefixes, flows, dumps }: Checked, events: number): string {

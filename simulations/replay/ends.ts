@@ -21,6 +21,8 @@ export interface KnownEnd {
 
 export class Ends {
   readonly #local = new Map<string, { pod: string; addresses: string[] }>();
+  /** Pods that were ever on this node: their objects go after they do. */
+  readonly #here = new Set<string>();
   readonly #remote = new Map<string, string[]>();
   readonly #endpoints = new Map<string, EndpointRow>();
   readonly #netdevs = new Map<string, NetdevRow>();
@@ -55,7 +57,9 @@ export class Ends {
       case 'local.endpoints': {
         const { podNamespace, podName, ipv4, ipv6 } = (value ?? {}) as Partial<LocalEndpointRow>;
         if (value === undefined) this.#local.delete(key);
-        else this.#local.set(key, { pod: `${podNamespace}/${podName}`, addresses: [ipv4, ipv6].filter(isText) });
+        else this.#here.add(`${podNamespace}/${podName}`);
+        if (value !== undefined)
+          this.#local.set(key, { pod: `${podNamespace}/${podName}`, addresses: [ipv4, ipv6].filter(isText) });
         return true;
       }
       case 'bpf.endpoints':
@@ -74,13 +78,18 @@ export class Ends {
     if ('ip' in end) return { addresses: [end.ip], isHere: this.#endpoints.has(end.ip), isHost: this.#isHost(end.ip) };
     if ('pod' in end) {
       const name = end.pod.includes('/') ? end.pod : `default/${end.pod}`;
-      for (const { pod, addresses } of this.#local.values())
-        if (pod === name) return { addresses, isHere: true, isHost: false };
-      const addresses = this.#remote.get(name);
+      for (const { pod, addresses } of this.#local.values()) if (pod === name) return this.#endpointWith(addresses);
+      const addresses = this.#here.has(name) ? undefined : this.#remote.get(name);
       return addresses && { addresses, isHere: false, isHost: false };
     }
     const addresses = this.#ofEntity(end.entity);
     return addresses.length > 0 ? { addresses, isHere: false, isHost: end.entity === 'host' } : undefined;
+  }
+
+  /** A pod without an entry in the map of endpoints is not there yet, or not any more. */
+  #endpointWith(all: readonly string[]): KnownEnd | undefined {
+    const addresses = all.filter((address) => this.#endpoints.has(address));
+    return addresses.length > 0 ? { addresses, isHere: true, isHost: false } : undefined;
   }
 
   #ofEntity(entity: string): string[] {

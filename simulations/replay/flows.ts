@@ -60,9 +60,12 @@ export class FlowWatch implements Watcher {
   #tables = new ModelTables();
   #lagging = new ModelTables();
   #laggingEnds = this.#ends;
-  #values = new Map<string, unknown>();
+  readonly #values = new Map<string, unknown>();
   #config: ModelConfig = usualConfig;
   readonly #places = new Map<number, { file: string; line: number }>();
+  readonly #transitions = new Map<number, Transition[]>();
+  /** Ops whose results came in the present moment. */
+  readonly #done = new Map<string, OpRecord>();
 
   constructor(flows: readonly Flow[]) {
     this.histories = flows.map((flow) => ({ flow, changes: [], count: 0 }));
@@ -70,7 +73,16 @@ export class FlowWatch implements Watcher {
   }
 
   /** The kernel keeps what it has over a restart of the agent; a new engine learns of it by its first dumps. */
-  onRun(run: number, header: RecordingHeader, _engine: Engine): void {
+  onRun(run: number, header: RecordingHeader, engine: Engine): void {
+    engine.ops$.subscribe((op) => {
+      if (op.doneAt !== undefined) this.#done.set(`${op.table} ${op.key}`, op);
+    });
+    engine.transitions$.subscribe((transition) => {
+      const known = this.#transitions.get(transition.cause.seq);
+      if (known) known.push(transition);
+      else this.#transitions.set(transition.cause.seq, [transition]);
+    });
+    this.#transitions.clear();
     const { ipv4, ipv6, policy, services } = header.config;
     const allowLocalhost = policy?.allowLocalhost ?? true;
     this.#config = { ...usualConfig, ipv4, ipv6, allowLocalhost, services: (services?.mode ?? 'off') !== 'off' };
@@ -83,7 +95,8 @@ export class FlowWatch implements Watcher {
   onMoment(moment: Moment): undefined {
     const { seq, file, line, entry } = moment;
     this.#places.set(seq, { file, line });
-    if (this.#places.size > PLACES_KEPT) this.#places.delete(this.#places.keys().next().value as number);
+    for (const kept of [this.#places, this.#transitions])
+      if (kept.size > PLACES_KEPT) kept.delete(kept.keys().next().value as number);
     const changed = changedRows(moment);
     let isNews = this.#ends.hear(entry.event);
     for (const row of changed) {
@@ -95,8 +108,10 @@ export class FlowWatch implements Watcher {
     for (const row of changed) {
       put(this.#lagging, row);
       this.#laggingEnds.row(row);
-      this.#values.set(`${row.table} ${row.key}`, row.value);
+      if (row.value === undefined) this.#values.delete(`${row.table} ${row.key}`);
+      else this.#values.set(`${row.table} ${row.key}`, row.value);
     }
+    this.#done.clear();
   }
 
   #judgeAll(moment: Moment, changed: readonly ChangedRow[]): void {
@@ -104,7 +119,7 @@ export class FlowWatch implements Watcher {
     const verdicts = this.histories.map(({ flow }, i) => {
       const verdict = this.#judge(flow, this.#tables, this.#ends);
       const last = this.#last[i];
-      if (verdict.verdict !== last?.verdict || verdict.reason !== last.reason) different.push(i);
+      if (!isSame(verdict, last)) different.push(i);
       return verdict;
     });
     if (different.length === 0) return;
@@ -130,12 +145,8 @@ export class FlowWatch implements Watcher {
       put(this.#lagging, row);
       this.#laggingEnds.row(row);
       for (const i of flows) {
-        const { verdict, reason } = this.#judge(
-          (this.histories[i] as FlowHistory).flow,
-          this.#lagging,
-          this.#laggingEnds,
-        );
-        const isNow = verdict === verdicts[i]?.verdict && reason === verdicts[i]?.reason;
+        const now = this.#judge((this.histories[i] as FlowHistory).flow, this.#lagging, this.#laggingEnds);
+        const isNow = isSame(now, verdicts[i]);
         if (!isNow) found.delete(i);
         else if (!found.has(i)) found.set(i, row);
       }
@@ -148,10 +159,8 @@ export class FlowWatch implements Watcher {
     const { seq, at, type, subject, file, line } = seen;
     if (!row) return { event: { seq, at, type, subject, file, line }, seen };
     const before = this.#values.get(`${row.table} ${row.key}`);
-    const explained = moment.engine.explain(row.table, row.key);
-    const op: OpRecord | undefined = explained?.op;
-    const isByOp = moment.entry.event.type === 'ops.done' && op !== undefined;
-    const cause = isByOp ? op.cause : { seq, at, type, subject };
+    const op = this.#done.get(`${row.table} ${row.key}`);
+    const cause = op?.cause ?? { seq, at, type, subject };
     const event = {
       seq: cause.seq,
       at: cause.at,
@@ -159,14 +168,14 @@ export class FlowWatch implements Watcher {
       subject: cause.subject,
       ...this.#places.get(cause.seq),
     };
-    const machine = isByOp ? op.owners[0] : undefined;
-    const wanted = explained?.wanted ?? (machine !== undefined ? lastOf(moment.engine, machine, cause.seq) : undefined);
+    const machine = op?.owners[0];
+    const transition = this.#transitions.get(cause.seq)?.findLast((one) => one.machine === machine);
     return {
       event,
       seen,
       row: { ...row, ...(before !== undefined && { before }) },
       ...(machine !== undefined && { machine }),
-      ...(wanted && { transition: { from: wanted.from, to: wanted.to, on: wanted.on } }),
+      ...(transition && { transition: { from: transition.from, to: transition.to, on: transition.on } }),
     };
   }
 
@@ -231,10 +240,9 @@ function packetOf({ from, to }: { from: string; to: string }, protocol: string, 
 export const textOfEnd = (end: Flow['from']): string =>
   'pod' in end ? `pod ${end.pod}` : 'ip' in end ? end.ip : end.entity;
 
-/** The transition in which a machine answered to an event. */
-function lastOf(engine: Engine, machine: string, seq: number): Transition | undefined {
-  return engine.machine(machine)?.history.findLast(({ cause }) => cause.seq === seq);
-}
+/** Why something is absent may change as its ends come and go; that is no news. */
+const isSame = (a: FlowVerdict, b: FlowVerdict | undefined): boolean =>
+  a.verdict === b?.verdict && (a.reason === b.reason || a.verdict === 'absent');
 
 const MODEL = /^bpf\./;
 
