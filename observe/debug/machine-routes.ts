@@ -1,6 +1,7 @@
 /** Machines: all, one, their kinds, and their transitions and ops as they happen. */
 import { filter } from 'rxjs';
 import { graphOf } from '../kind-graph.ts';
+import { machineTitle } from '../machine-title.ts';
 import { mermaidOf } from '../mermaid.ts';
 import { nearest } from '../nearest.ts';
 import type { History } from './history.ts';
@@ -20,7 +21,7 @@ export function machineRoutes({ inspector }: DebugSources, history: History): Ro
         const all = inspector
           .machines()
           .filter((one) => (!kind || one.kind === kind) && (!state || one.state === state));
-        return json(all.map(({ context: _, ...view }) => view));
+        return json(all.map(({ context, ...view }) => ({ ...view, title: machineTitle({ ...view, context }) })));
       },
     },
     {

@@ -3,6 +3,7 @@ import { uptime } from 'node:os';
 import { map, type Observable } from 'rxjs';
 import { dropReasons } from '../../state/drop-reasons.ts';
 import type { TableName } from '../../state/tables.ts';
+import { clusterNodesOf } from '../cluster-nodes.ts';
 import { endpointForms, endpointMatcher, endpointsOf, identitiesOf } from '../endpoints.ts';
 import { keptLinkNames } from '../link-names.ts';
 import { describe, type MonitorRecord } from '../monitor.ts';
@@ -54,6 +55,11 @@ export function nodeRoutes(sources: DebugSources, names: Names, now: () => numbe
         if (!found) throw new Refusal(404, `no endpoint is ${rest}`, 'an endpoint from /v1/endpoints');
         return json({ ...found, policy: entriesOf(inspector, found.id), details: inspector.machine(found.machine) });
       },
+    },
+    {
+      pattern: '/v1/nodes',
+      doc: 'this node and the others: states, addresses, pod ranges, tunnels and keys',
+      answer: () => json(clusterNodesOf(inspector)),
     },
     {
       pattern: '/v1/identities',

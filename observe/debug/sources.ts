@@ -3,6 +3,7 @@ import type { Observable } from 'rxjs';
 import type { Datapath } from '../../datapath/datapath.ts';
 import type { Inspector } from '../../reconcilers/inspect.ts';
 import type { TableName } from '../../state/tables.ts';
+import type { ExporterStats } from '../export/exporter.ts';
 import type { GetFlowsRequest, GetFlowsResponse } from '../hubble/observer.ts';
 import type { Ring } from '../hubble/ring.ts';
 import type { ServerStatus } from '../hubble/source.ts';
@@ -21,6 +22,7 @@ export interface DebugSources {
   datapath?: DatapathView;
   agent: AgentView;
   hubble?: HubbleView;
+  exports?(): ExporterStats[];
   /** Prometheus' text. */
   metrics?(): Promise<string>;
 }

@@ -60,7 +60,7 @@ async function load(): Promise<Assets> {
     add(`/page/${name}`, SCRIPT, code);
   const imports = Object.entries(libraries).map(([name, file]) => [name, `/library/${file}`]);
   const importMap = JSON.stringify({ imports: Object.fromEntries(imports) });
-  const html = (await readFile(join(page, 'index.html'), 'utf8')).replace('IMPORT_MAP', importMap);
+  const html = (await readFile(join(page, 'index.html'), 'utf8')).replace('"importmap">{}', `"importmap">${importMap}`);
   add('/', 'text/html; charset=utf-8', html);
   for (const style of ['style.css', 'views.css'])
     add(`/page/${style}`, 'text/css; charset=utf-8', await readFile(join(page, style)));

@@ -1,0 +1,256 @@
+/**
+ * Where the cards of the map stand: layers from client to server inside each namespace, and namespaces in layers among each other; pure.
+ *
+ * - The same cards and lines always give the same places; its time is linear but for sorting, so 500 workloads take milliseconds.
+ */
+import type { Box } from './pan-zoom.ts';
+
+export interface Size {
+  id: string;
+  width: number;
+  height: number;
+}
+export type Link = readonly [from: string, to: string];
+
+export interface MapLayout {
+  cards: Map<string, Box>;
+  groups: Map<string, Box>;
+  box: Box;
+}
+
+export const CARD = { width: 164, height: 46 };
+const INNER = { across: 72, down: 18 };
+const OUTER = { across: 110, down: 44 };
+const GROUP = { side: 18, top: 38, bottom: 18 };
+const SWEEPS = 6;
+
+export function layOutMap(cards: readonly { id: string; group: string }[], links: readonly Link[]): MapLayout {
+  const groupOf = new Map(cards.map(({ id, group }) => [id, group]));
+  const members = Map.groupBy(cards, ({ group }) => group);
+  const inside = new Map<string, Link[]>();
+  const between: Link[] = [];
+  for (const [from, to] of links) {
+    const [a, b] = [groupOf.get(from), groupOf.get(to)];
+    if (a === undefined || b === undefined || from === to) continue;
+    if (a === b) inside.set(a, [...(inside.get(a) ?? []), [from, to]]);
+    else between.push([a, b]);
+  }
+  const inner = new Map(
+    [...members].map(([group, all]) => [
+      group,
+      layered(
+        all.map(({ id }) => ({ id, ...CARD })),
+        inside.get(group) ?? [],
+        INNER,
+      ),
+    ]),
+  );
+  const sizes = [...inner].map(([id, { box }]) => ({
+    id,
+    width: box.width + 2 * GROUP.side,
+    height: box.height + GROUP.top + GROUP.bottom,
+  }));
+  const outer = layered(sizes, between, OUTER);
+  const places = new Map<string, Box>();
+  for (const [group, { places: own }] of inner) {
+    const at = outer.places.get(group);
+    if (at)
+      for (const [id, box] of own)
+        places.set(id, { ...box, x: box.x + at.x + GROUP.side, y: box.y + at.y + GROUP.top });
+  }
+  return { cards: places, groups: outer.places, box: outer.box };
+}
+
+interface Placed {
+  places: Map<string, Box>;
+  box: Box;
+}
+
+/** Columns from left to right along the links; what has none stands in a grid below. */
+export function layered(items: readonly Size[], links: readonly Link[], gap: { across: number; down: number }): Placed {
+  const sorted = [...items].sort((a, b) => (a.id < b.id ? -1 : 1));
+  const { ranks, neighbours } = rank(sorted, links);
+  const linked = sorted.filter(({ id }) => (neighbours.get(id)?.size ?? 0) > 0);
+  const loose = sorted.filter(({ id }) => (neighbours.get(id)?.size ?? 0) === 0);
+  const area = sorted.reduce((sum, { width, height }) => sum + (width + gap.across) * (height + gap.down), 0);
+  const heightMax = Math.max(Math.sqrt(area) * 0.85, 240);
+  const columns = ordered(linked, ranks, neighbours).flatMap((column) => split(column, heightMax, gap.down));
+  const heights = columns.map((column) => column.reduce((sum, { height }) => sum + height + gap.down, -gap.down));
+  const tallest = Math.max(0, ...heights);
+  const places = new Map<string, Box>();
+  let x = 0;
+  columns.forEach((column, i) => {
+    const width = Math.max(...column.map((item) => item.width));
+    let y = (tallest - (heights[i] ?? 0)) / 2;
+    for (const item of column) {
+      places.set(item.id, { x: x + (width - item.width) / 2, y, width: item.width, height: item.height });
+      y += item.height + gap.down;
+    }
+    x += width + gap.across;
+  });
+  const widthOfColumns = Math.max(0, x - gap.across);
+  const grid = gridded(
+    loose,
+    Math.max(widthOfColumns, Math.sqrt(area) * 1.2),
+    tallest > 0 ? tallest + gap.down * 1.5 : 0,
+    gap,
+  );
+  for (const [id, box] of grid.places) places.set(id, box);
+  return {
+    places,
+    box: { x: 0, y: 0, width: Math.max(widthOfColumns, grid.width), height: Math.max(tallest, grid.bottom) },
+  };
+}
+
+/** Longest path from a beginning; ways that lead back are not counted. */
+function rank(
+  items: readonly Size[],
+  links: readonly Link[],
+): { ranks: Map<string, number>; neighbours: Map<string, Set<string>> } {
+  const known = new Set(items.map(({ id }) => id));
+  const next = new Map<string, Set<string>>();
+  const neighbours = new Map<string, Set<string>>();
+  const indegree = new Map<string, number>();
+  for (const [from, to] of links) {
+    if (from === to || !known.has(from) || !known.has(to)) continue;
+    for (const [map, a, b] of [
+      [next, from, to],
+      [neighbours, from, to],
+      [neighbours, to, from],
+    ] as const)
+      map.set(a, (map.get(a) ?? new Set()).add(b));
+  }
+  for (const [, targets] of next) for (const to of targets) indegree.set(to, (indegree.get(to) ?? 0) + 1);
+  const ranks = new Map<string, number>();
+  const done = new Set<string>();
+  const onPath = new Set<string>();
+  const order: string[] = [];
+  const back = new Set<string>();
+  /** Without recursion: chains may be long. */
+  const visit = (root: string): void => {
+    const stack: { id: string; rest: string[] }[] = [{ id: root, rest: [...(next.get(root) ?? [])].sort() }];
+    onPath.add(root);
+    for (let top = stack.at(-1); top; top = stack.at(-1)) {
+      const to = top.rest.pop();
+      if (to === undefined) {
+        stack.pop();
+        onPath.delete(top.id);
+        done.add(top.id);
+        order.push(top.id);
+      } else if (onPath.has(to)) back.add(`${top.id}→${to}`);
+      else if (!done.has(to)) {
+        onPath.add(to);
+        stack.push({ id: to, rest: [...(next.get(to) ?? [])].sort() });
+      }
+    }
+  };
+  const roots = [...items].sort(
+    (a, b) => (indegree.get(a.id) ?? 0) - (indegree.get(b.id) ?? 0) || (a.id < b.id ? -1 : 1),
+  );
+  for (const { id } of roots) if (!done.has(id)) visit(id);
+  for (const id of order.reverse()) {
+    const own = ranks.get(id) ?? 0;
+    ranks.set(id, own);
+    for (const to of next.get(id) ?? [])
+      if (!back.has(`${id}→${to}`)) ranks.set(to, Math.max(ranks.get(to) ?? 0, own + 1));
+  }
+  return { ranks, neighbours };
+}
+
+/** Columns by rank; inside a column by where the neighbours stand. */
+function ordered(
+  items: readonly Size[],
+  ranks: ReadonlyMap<string, number>,
+  neighbours: ReadonlyMap<string, Set<string>>,
+): Size[][] {
+  const columns: Size[][] = [];
+  for (const item of items) {
+    const at = ranks.get(item.id) ?? 0;
+    columns[at] = [...(columns[at] ?? []), item];
+  }
+  const full = columns.filter((column) => column !== undefined);
+  const place = new Map<string, number>();
+  const note = (column: readonly Size[]): void =>
+    column.forEach(({ id }, i) => place.set(id, (i + 0.5) / column.length));
+  full.forEach(note);
+  for (let sweep = 0; sweep < SWEEPS; sweep++) {
+    for (const column of sweep % 2 === 0 ? full : [...full].reverse()) {
+      const middle = new Map(
+        column.map(({ id }) => {
+          const all = [...(neighbours.get(id) ?? [])].map((other) => place.get(other) ?? 0.5);
+          return [id, all.reduce((sum, one) => sum + one, 0) / Math.max(1, all.length)];
+        }),
+      );
+      column.sort((a, b) => (middle.get(a.id) ?? 0) - (middle.get(b.id) ?? 0) || (a.id < b.id ? -1 : 1));
+      note(column);
+    }
+  }
+  return full;
+}
+
+/** A column that would be too high stands in several. */
+function split(column: readonly Size[], heightMax: number, gap: number): Size[][] {
+  const parts: Size[][] = [[]];
+  let height = 0;
+  const total = column.reduce((sum, item) => sum + item.height + gap, 0);
+  const each = total / Math.ceil(total / heightMax);
+  for (const item of column) {
+    if (height + item.height > each + 1 && height > 0) {
+      parts.push([]);
+      height = 0;
+    }
+    parts.at(-1)?.push(item);
+    height += item.height + gap;
+  }
+  return parts;
+}
+
+function gridded(
+  items: readonly Size[],
+  widthMax: number,
+  top: number,
+  gap: { across: number; down: number },
+): { places: Map<string, Box>; width: number; bottom: number } {
+  const places = new Map<string, Box>();
+  const across = Math.min(gap.across, 28);
+  let [x, y, height, width] = [0, top, 0, 0];
+  for (const item of items) {
+    if (x > 0 && x + item.width > widthMax) {
+      x = 0;
+      y += height + gap.down;
+      height = 0;
+    }
+    places.set(item.id, { x, y, width: item.width, height: item.height });
+    x += item.width + across;
+    width = Math.max(width, x - across);
+    height = Math.max(height, item.height);
+  }
+  return { places, width, bottom: items.length > 0 ? y + height : 0 };
+}
+
+/** From the right of one card to the left of another; `side` sets lines between the same cards apart. */
+export function lineBetween(from: Box, to: Box, side: number): { path: string; middle: { x: number; y: number } } {
+  const [y1, y2] = [from.y + from.height / 2 + side, to.y + to.height / 2 + side];
+  const tip = 5;
+  if (from === to) {
+    const [x, y] = [from.x + from.width, from.y + 12];
+    return {
+      path: `M${x} ${y} C${x + 34} ${y - 8} ${x + 34} ${y + 30} ${x + tip} ${y + 22}`,
+      middle: { x: x + 30, y: y + 11 },
+    };
+  }
+  const isForward = to.x >= from.x + from.width - 1;
+  const isBackward = to.x + to.width <= from.x + 1;
+  if (isForward || isBackward) {
+    const [x1, x2] = isForward ? [from.x + from.width, to.x - tip] : [from.x, to.x + to.width + tip];
+    const bend = Math.max(30, Math.abs(x2 - x1) * 0.45) * (isForward ? 1 : -1);
+    return {
+      path: `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
+      middle: { x: (x1 + x2) / 2, y: (y1 + y2) / 2 },
+    };
+  }
+  // One above the other: around the right.
+  const [x1, x2] = [from.x + from.width, to.x + to.width + tip];
+  const out = Math.max(x1, x2) + 36 + Math.abs(side);
+  return { path: `M${x1} ${y1} C${out} ${y1} ${out} ${y2} ${x2} ${y2}`, middle: { x: out - 10, y: (y1 + y2) / 2 } };
+}
