@@ -11,6 +11,7 @@ import { type Digest, digestOf } from '../state/digest.ts';
 import { tableNames, tables } from '../state/tables.ts';
 import type { DebugSources, HubbleView } from './debug/sources.ts';
 import { identitiesOf } from './endpoints.ts';
+import type { ExporterStats } from './export/exporter.ts';
 
 export interface PoolView {
   family: 'IPv4' | 'IPv6';
@@ -49,6 +50,8 @@ export interface StatusView {
   missingFeatures: readonly string[];
   /** Where flows are to be had; absent without a datapath. */
   hubble?: { socket: string; listen: string; flows: number; capacity: number; seen: number; flowsPerSecond: number };
+  /** Where flows go beside the ring. */
+  exports?: ExporterStats[];
   /** Of the actual rows after the event `engine.seq`. */
   digest: Digest;
 }
@@ -71,7 +74,7 @@ export interface HealthView {
 /** Addresses of a pod CIDR that no pod gets: network, gateway, broadcast. */
 const ADDRESSES_KEPT = 3;
 
-export function statusOf({ inspector, agent, datapath, hubble }: DebugSources, now: number): StatusView {
+export function statusOf({ inspector, agent, datapath, hubble, exports }: DebugSources, now: number): StatusView {
   const machines = inspector.machines();
   const facts = (inspector.machine(nodeKey)?.context as { agent?: AgentFacts } | undefined)?.agent;
   const sources = sourcesOf(inspector);
@@ -106,6 +109,7 @@ export function statusOf({ inspector, agent, datapath, hubble }: DebugSources, n
     mapPressure: datapath?.mapPressure() ?? [],
     missingFeatures: agent.features.missing,
     ...(hubble && { hubble: hubbleOf(hubble) }),
+    ...(exports && { exports: exports() }),
     digest: digestOfRows(inspector),
   };
 }

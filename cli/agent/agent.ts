@@ -143,12 +143,13 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     handlers: cniHandlers({ engine, loop, store, replies, kernelRows }),
     log,
   });
-  const hubble = await agentHubble(config, engine, datapath, version);
+  const hubble = await agentHubble(config, engine, datapath, version, log);
   const sources: DebugSources = {
     inspector: engine,
     kernelRows,
     datapath,
     agent: { nodeName: config.nodeName, version, build: datapath.build, startedAt, features: datapath.features },
+    exports: hubble.exports,
     hubble: {
       ...hubble,
       socket: config.hubble.socket,

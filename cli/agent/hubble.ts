@@ -2,6 +2,7 @@
 import { EMPTY, startWith } from 'rxjs';
 import type { Datapath } from '../../datapath/datapath.ts';
 import { monotonicNs } from '../../native/index.ts';
+import { type Exporters, startExporters } from '../../observe/export/start.ts';
 import { agentEvents, timeOf } from '../../observe/hubble/agent-events.ts';
 import { type Hubble, startHubble } from '../../observe/hubble/hubble.ts';
 import { Origins } from '../../observe/hubble/origins.ts';
@@ -18,7 +19,8 @@ export async function agentHubble(
   inspector: Inspector,
   datapath: Datapath,
   version: string,
-): Promise<Hubble> {
+  log: (line: string) => void,
+): Promise<Hubble & { exports: Exporters['stats'] }> {
   const names = new Names(inspector);
   const context = {
     names,
@@ -34,9 +36,12 @@ export async function agentHubble(
     startWith({ type: 'AGENT_STARTED' as const, agent_start: { time }, time }),
   );
   const started = await startHubble(hubble, datapath.flowEvents$, context, { agentEvents$, peers$: EMPTY });
+  const exporters = await startExporters(hubble.export, started.flows$, { nodeName, version, log });
   return {
     ...started,
+    exports: exporters.stats,
     close: async () => {
+      await exporters.close();
       await started.close();
       names.close();
     },

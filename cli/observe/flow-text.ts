@@ -1,5 +1,4 @@
-/** A flow for people (compact, dict, tab) and for programs (JSON as Hubble's client prints it). */
-import type { GetFlowsResponse } from '../../observe/hubble/observer.ts';
+/** A flow for people: compact, dict, tab. */
 import { type Flow, type FlowEndpoint, isoOf, type Timestamp } from '../../observe/hubble/types.ts';
 import type { Colours } from '../output/colours.ts';
 
@@ -97,25 +96,4 @@ export const TAB_HEADER = ['TIMESTAMP', 'SOURCE', 'DESTINATION', 'TYPE', 'VERDIC
 export function tab(flow: Flow): string[] {
   const { source, destination } = ends(flow);
   return [timeText(flow.time), source, destination, typeText(flow), flow.verdict, flow.Summary];
-}
-
-/** Proto3 JSON with the names of the protocol files; what is empty is left out. */
-export function flowJson(response: GetFlowsResponse): unknown {
-  return plain(response);
-}
-
-function plain(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(plain);
-  if (value === null || typeof value !== 'object') return value;
-  const object = value as Record<string, unknown>;
-  if ('seconds' in object && 'nanos' in object) return isoOf(object as unknown as Timestamp);
-  const entries = Object.entries(object).map(([name, inner]): [string, unknown] =>
-    name === 'is_reply' ? [name, (inner as { value?: boolean }).value === true] : [name, plain(inner)],
-  );
-  return Object.fromEntries(entries.filter(([name, inner]) => name === 'is_reply' || !isEmpty(inner)));
-}
-
-function isEmpty(value: unknown): boolean {
-  if (value === undefined || value === null || value === '' || value === 0 || value === false) return true;
-  return Array.isArray(value) && value.length === 0;
 }

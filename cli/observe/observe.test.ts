@@ -1,10 +1,12 @@
 /** Flags of `observe` as filters, times, and flows as lines. */
+
 import { describe, expect, it } from 'vitest';
+import { flowJson } from '../../observe/hubble/flow-json.ts';
 import type { Flow } from '../../observe/hubble/types.ts';
 import { coloursFor } from '../output/colours.ts';
 import { UsageError } from '../usage.ts';
 import { parseFilters } from './filters.ts';
-import { compact, dict, flowJson, tab } from './flow-text.ts';
+import { compact, dict, tab } from './flow-text.ts';
 import { parseTime } from './time.ts';
 
 describe('filters', () => {

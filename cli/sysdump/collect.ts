@@ -4,6 +4,7 @@
  * - A part that fails is a line in `errors.txt`, never the end of the dump.
  * - Everything passes through redaction, and is cut at FILE_BYTES_MAX: newest last, so the head is what goes.
  */
+
 import { execFile } from 'node:child_process';
 import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, readSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -11,9 +12,9 @@ import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
 import { redact } from '../../cluster/recording-redact.ts';
 import { HubbleClient } from '../../observe/hubble/client.ts';
+import { flowJson } from '../../observe/hubble/flow-json.ts';
 import type { StatusView } from '../../observe/status.ts';
 import { tableNames } from '../../state/tables.ts';
-import { flowJson } from '../observe/flow-text.ts';
 import type { DebugClient } from '../output/debug-client.ts';
 
 export const FILE_BYTES_MAX = 16 << 20;

@@ -1,10 +1,12 @@
 /** `axoneme observe`: flows of a node or a relay, by the Hubble API. */
+
 import { HubbleClient } from '../../observe/hubble/client.ts';
+import { flowJson } from '../../observe/hubble/flow-json.ts';
 import type { GetFlowsRequest, GetFlowsResponse, NodeStatus } from '../../observe/hubble/observer.ts';
 import type { Flow } from '../../observe/hubble/types.ts';
 import type { StatusView } from '../../observe/status.ts';
 import { parseFilters } from '../observe/filters.ts';
-import { compact, dict, flowJson, policiesOf, TAB_HEADER, tab } from '../observe/flow-text.ts';
+import { compact, dict, policiesOf, TAB_HEADER, tab } from '../observe/flow-text.ts';
 import { parseTime } from '../observe/time.ts';
 import { noPositionals } from '../output/arguments.ts';
 import { coloursFor } from '../output/colours.ts';

@@ -1,4 +1,5 @@
 /** `axoneme status`: the node at a glance. */
+import type { ExporterStats } from '../../observe/export/exporter.ts';
 import type { StatusView } from '../../observe/status.ts';
 import { noPositionals } from '../output/arguments.ts';
 import { type Colours, coloursFor } from '../output/colours.ts';
@@ -67,6 +68,7 @@ export function statusText(status: StatusView, colours: Colours): string {
     ['Drift', `${engine.driftRepaired} rows repaired`],
     ['Map pressure', pressureText(status)],
     ['Hubble', hubbleText(status)],
+    ...(status.exports ?? []).map((one): [string, string] => [`Export ${one.name}`, exportText(one)]),
     ['Missing features', missingFeatures.length > 0 ? missingFeatures : 'none'],
     ['Digest', `sha256:${status.digest.total} at event ${engine.seq}`],
   ];
@@ -98,6 +100,11 @@ const familyText = ({ ipv4, ipv6 }: StatusView['families']): string =>
 function engineText({ engine }: StatusView): string {
   const { events, transitions, machines, rows, pending, inFlight } = engine;
   return `${events} events, ${transitions} transitions, ${machines} machines, ${rows} rows, ${pending} unsettled, ${inFlight} ops under way`;
+}
+
+function exportText({ sent, dropped, queued, error }: ExporterStats): string {
+  const trouble = error ? `, fails: ${error}` : '';
+  return `${sent} flows sent, ${dropped} dropped, ${queued} wait${trouble}`;
 }
 
 function hubbleText({ hubble }: StatusView): string {

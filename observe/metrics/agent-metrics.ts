@@ -114,6 +114,21 @@ export function agentMetrics(registry: Registry, sources: DebugSources, now: () 
   gauge('axoneme_rows_unsettled', 'Rows that machines wait for', [], (set) => set({}, inspector.stats().pending));
   gauge('axoneme_ops_in_flight', 'Ops under way', [], (set) => set({}, inspector.stats().inFlight));
 
+  counter(
+    'axoneme_export_flows_total',
+    'Flows by exporter, sent or dropped for want of room',
+    ['exporter', 'result'],
+    (add) => {
+      for (const { name, sent, dropped } of sources.exports?.() ?? []) {
+        add({ exporter: name, result: 'sent' }, sent);
+        add({ exporter: name, result: 'dropped' }, dropped);
+      }
+    },
+  );
+  gauge('axoneme_export_queue', 'Flows that wait for an exporter', ['exporter'], (set) => {
+    for (const { name, queued } of sources.exports?.() ?? []) set({ exporter: name }, queued);
+  });
+
   const latency = new Histogram({
     name: 'axoneme_reconcile_duration_seconds',
     help: 'From the event that made an op necessary to its result',
