@@ -123,7 +123,11 @@ export function worldsOfNodes(agent: AgentFacts): Record<string, World> {
     'remote-node': {
       inputs: [{ name: 'n2' }, { name: 'n1' }],
       limit: 250,
-      prelude: [{ type: 'source.synced', at, source: 'kube/ciliumnodes' }, fact('underlay/local', underlay)],
+      prelude: [
+        { type: 'source.synced', at, source: 'kube/ciliumnodes' },
+        { type: 'source.synced', at, source: 'kube/ciliumendpoints' },
+        fact('underlay/local', underlay),
+      ],
       alphabet: [
         started({ ...direct, health }),
         upserted('ciliumnodes', there),

@@ -22,7 +22,7 @@ import { type WireguardFact, wireguardKey } from './wireguard.ts';
 
 // --- context
 
-interface Context {
+export interface NodeContext {
   agent: AgentFacts;
   object: KubeObject | undefined;
   pool: PoolFact | undefined;
@@ -34,6 +34,8 @@ interface Context {
   lostAtMs: number;
   backoff: Backoff;
 }
+
+type Context = NodeContext;
 
 export const nodeKey = 'node/local';
 
@@ -159,7 +161,7 @@ function gatewayRows(gateway: string, cidr: string): Row[] {
   ];
 }
 
-const keysOf = ({ wireguard, ipsec }: Context): OwnKeys => ({
+export const keysOf = ({ wireguard, ipsec }: Context): OwnKeys => ({
   wireguard: wireguard?.publicKey ?? '',
   ipsec: ipsec?.announced ?? 0,
 });

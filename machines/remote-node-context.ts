@@ -66,6 +66,8 @@ export interface RemoteNodeContext {
   gone: boolean;
   /** CiliumNodes have all been listed: before that, a Node is not taken for one without. */
   listed: boolean;
+  /** CiliumEndpoints have all been listed: before that, another one may have the better claim to an address. */
+  podsListed: boolean;
   /** What its objects say, by resource. */
   views: { ciliumnodes?: NodeView; nodes?: NodeView };
   standing: Standing | undefined;
@@ -102,6 +104,7 @@ export function initialContext(name: string): RemoteNodeContext {
     underlay: undefined,
     gone: false,
     listed: false,
+    podsListed: false,
     views: {},
     standing: undefined,
     peer: undefined,
@@ -130,6 +133,8 @@ export function hear(before: RemoteNodeContext, event: RemoteNodeEvent): RemoteN
     case 'agent.started':
       return considered(before, { ...before, agent: event.config });
     case 'source.synced':
+      if (event.source === 'kube/ciliumendpoints')
+        return { ...before, podsListed: true, touched: podsIn(before).addresses() };
       return considered(before, { ...before, listed: true });
     case 'fact':
       if (event.topic === underlayKey)

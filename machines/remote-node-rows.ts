@@ -15,8 +15,9 @@ import { encryptionOf, healthOf, overheadOf, routingOf } from './underlay.ts';
 
 /** One address of a pod. */
 export function podRows(context: RemoteNodeContext, address: string): Row[] {
-  const { agent, route } = context;
-  if (!agent || !route || route.addresses.includes(address) || route.internal.includes(address)) return [];
+  const { agent, route, podsListed } = context;
+  if (!agent || !route || !podsListed || route.addresses.includes(address) || route.internal.includes(address))
+    return [];
   if (!(familyOf(address) === 4 ? agent.ipv4 : agent.ipv6)) return [];
   if (route.refused.some((cidr) => contains(cidr, address))) return [];
   const pod = podsIn(context).podAt(address);

@@ -165,6 +165,7 @@ export const remoteNode: Kind = {
     return [
       'agent',
       'source/kube/ciliumnodes',
+      'source/kube/ciliumendpoints',
       `ciliumnodes/${name}`,
       `nodes/${name}`,
       underlayKey,

@@ -1,5 +1,6 @@
 /** What may happen to a simulated node, as data: generated from a seed, shrunk when it fails, replayed as written. */
 import { seeded } from './clock.ts';
+import { FAR_PODS, NEIGHBORS, type NeighborAction, neighborKinds } from './neighbors.ts';
 import { POLICIES, type PolicyAction, policyKinds } from './policies.ts';
 import { ENDPOINTS, SERVICES, type ServiceAction, SLICES, serviceKinds } from './services.ts';
 
@@ -25,7 +26,8 @@ export type Action =
   | { do: 'work'; ops: number }
   | { do: 'advance'; ms: number }
   | ServiceAction
-  | PolicyAction;
+  | PolicyAction
+  | NeighborAction;
 
 export const errnos = ['EBUSY', 'ENOMEM', 'EAGAIN', 'EPERM', 'E2BIG'] as const;
 
@@ -93,6 +95,25 @@ const choices: readonly (readonly [weight: number, make: (random: Random) => Act
       as: policyKinds[below(random, policyKinds.length)] ?? 'none',
     }),
   ],
+  [
+    8,
+    (random) => ({
+      do: 'neighbor',
+      node: below(random, NEIGHBORS),
+      as: neighborKinds[below(random, neighborKinds.length)] ?? 'none',
+    }),
+  ],
+  [
+    10,
+    (random) => ({
+      do: 'farPod',
+      pod: below(random, FAR_PODS),
+      node: below(random, NEIGHBORS),
+      as: (['none', 'there', 'changed'] as const)[below(random, 3)] ?? 'none',
+    }),
+  ],
+  [2, () => ({ do: 'rekey' })],
+  [2, (random) => ({ do: 'probe', node: below(random, NEIGHBORS), up: random() < 0.5 })],
   [16, (random) => ({ do: 'work', ops: 1 + below(random, 12) })],
   [14, (random) => ({ do: 'advance', ms: [100, 1_000, 5_000, 31_000][below(random, 4)] ?? 100 })],
 ];

@@ -24,7 +24,7 @@ import {
   type TableName,
   type TimerRow,
 } from '../../state/tables.ts';
-import type { SimulatedKernel } from '../kernel.ts';
+import { MemoryTables, type SimulatedKernel } from '../kernel.ts';
 import { HealthCheckPorts } from '../kernel-ports.ts';
 import { type KubeWatch, type SimulatedApi, SimulatedApiDriver, watched } from './api.ts';
 import type { VirtualClock } from './clock.ts';
@@ -37,6 +37,8 @@ export interface Surroundings {
   store: Store;
   facts: AgentFacts;
   links: () => LinkFacts[];
+  /** What the edge says of this node's keys. */
+  keys: () => ClusterEvent[];
   random: () => number;
   /** Waited for before each op of the kernel lane; resolves when the kernel gets around to it. */
   gate: () => Promise<void>;
@@ -109,6 +111,7 @@ export class SimulatedAgent {
           this.#replies,
           timers,
           new HealthCheckPorts(),
+          new MemoryTables(['health.probes'], 'edge'),
           new SimulatedApiDriver(world.api, world.random),
         ].map((driver) => this.#mortal(driver)),
       ],
@@ -134,13 +137,14 @@ export class SimulatedAgent {
   }
 
   async start(): Promise<void> {
-    const { store, facts, links, api, random } = this.#world;
+    const { store, facts, links, keys, api, random } = this.#world;
     const stored = store.rows();
     await this.#loop.takeStock(stored);
     if (this.#isDead) return;
     this.#push('agent', { type: 'agent.started', config: facts });
     this.#push('local', restored(stored));
     this.#push('local', { type: 'source.synced', source: 'local' });
+    for (const event of keys()) this.#push('keys', event);
     for (const link of links()) this.#push('links', { type: 'link.upserted', link });
     this.#push('links', { type: 'source.synced', source: 'links' });
     const order = [...watched].sort(() => random() - 0.5);
@@ -167,6 +171,14 @@ export class SimulatedAgent {
 
   link(event: ClusterEvent): void {
     this.#push('links', event);
+  }
+
+  key(event: ClusterEvent): void {
+    this.#push('keys', event);
+  }
+
+  probed(event: ClusterEvent): void {
+    this.#push('health', event);
   }
 
   idle(): Promise<void> {

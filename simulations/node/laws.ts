@@ -18,6 +18,7 @@ import { canonical, type LocalEndpointRow, tableNames } from '../../state/tables
 import { kernelTables, type SimulatedKernel } from '../kernel.ts';
 import { differences } from '../replay.ts';
 import { plannedLine } from './agent.ts';
+import { checkNeighbors, isFar } from './neighbors.ts';
 import { checkPolicies } from './policies.ts';
 import type { Answered, Sandbox } from './runtime.ts';
 import { checkServices } from './services.ts';
@@ -102,6 +103,7 @@ export async function checkSettled(world: World): Promise<string[]> {
   found.push(...checkPolicies(world.api, kernel, world.runtime.sandboxes, facts.clusterName));
   found.push(
     ...checkServices(world.api, kernel),
+    ...checkNeighbors(world.api, kernel, world.facts),
     ...checkPods(world),
     ...checkMemory(agent.engine),
     ...(await checkMinimal(world)),
@@ -122,7 +124,10 @@ function checkPods({ runtime, api, agent, store }: World): string[] {
   const ids = store.endpointIds();
   if (ids.size !== running)
     found.push(`leaked: ${ids.size} endpoint ids for ${running} pods: ${[...ids.keys()].join(', ')}`);
-  const announced = [...api.of('ciliumendpoints').keys()].sort().join();
+  const announced = [...api.of('ciliumendpoints').keys()]
+    .filter((key) => !isFar(key))
+    .sort()
+    .join();
   const pods = [...api.of('pods').keys()].sort().join();
   if (announced !== pods) found.push(`leaked: CiliumEndpoints are ${announced || 'none'}, pods are ${pods || 'none'}`);
   return found;

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Action, actionsFrom, errnos, shrink } from './actions.ts';
 import { checkSettled } from './laws.ts';
+import { FAR_PODS, NEIGHBORS, neighborKinds } from './neighbors.ts';
 import { POLICIES, policyKinds } from './policies.ts';
 import { runActions } from './run.ts';
 import { ENDPOINTS, SERVICES, SLICES, serviceKinds } from './services.ts';
@@ -43,6 +44,25 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       as: fc.constantFrom(...policyKinds),
     }),
   },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('neighbor' as const),
+      node: fc.nat(NEIGHBORS - 1),
+      as: fc.constantFrom(...neighborKinds),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('farPod' as const),
+      pod: fc.nat(FAR_PODS - 1),
+      node: fc.nat(NEIGHBORS - 1),
+      as: fc.constantFrom('none' as const, 'there' as const, 'changed' as const),
+    }),
+  },
+  fc.record({ do: fc.constant('rekey' as const) }),
+  fc.record({ do: fc.constant('probe' as const), node: fc.nat(NEIGHBORS - 1), up: fc.boolean() }),
   fc.record({ do: fc.constant('relabel' as const), pod, label: fc.integer({ min: 0, max: 2 }) }),
   fc.record({ do: fc.constant('loseNamespace' as const), pod }),
   fc.record({
@@ -215,6 +235,15 @@ describe('a simulated node', () => {
 
   /** Those that need the chances of one seed. */
   it.each<[string, number, Action[]]>([
+    [
+      'a restart with two pods of another node that claim one address',
+      126_838_081,
+      [
+        { do: 'farPod', pod: 2, node: 0, as: 'there' },
+        { do: 'neighbor', node: 0, as: 'there' },
+        { do: 'farPod', pod: 3, node: 0, as: 'changed' },
+      ],
+    ],
     [
       'a CIDR of before the start that a policy names only once there is a pod',
       117926915,

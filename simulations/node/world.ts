@@ -14,6 +14,7 @@ import { SimulatedAgent } from './agent.ts';
 import { claimIdentity, SimulatedApi } from './api.ts';
 import { seeded, VirtualClock } from './clock.ts';
 import { checkAnswer, checkOp, checkRemembered, rowsOfSandbox } from './laws.ts';
+import { actOnNeighbors, checkClear, deleteNeighbors, keyEvents, networkOf, probed } from './neighbors.ts';
 import { actOnPolicies, deletePolicies, policyFacts } from './policies.ts';
 import { SimulatedRuntime } from './runtime.ts';
 import { actOnServices, checkReferents, deleteServices, serviceFacts } from './services.ts';
@@ -58,6 +59,10 @@ export class World {
   /** Applied to the kernel, by any agent. */
   ops = 0;
   readonly #random: () => number;
+  /** Of this world's agents; the kind of network follows from the seed. */
+  readonly facts: AgentFacts;
+  /** Of this node's keys. */
+  #rotations = 0;
   #eth0: LinkFacts | undefined = linkFacts(2);
   #host = 2;
   /** Of the BPF object that the next agent comes with. */
@@ -72,6 +77,7 @@ export class World {
 
   constructor(seed: number) {
     this.#random = seeded(seed ^ 0x5eed);
+    this.facts = { ...facts, ...networkOf(seed) };
     this.kernel = new SimulatedKernel({ faults: (op) => this.#failureOf(op) });
     this.kernel.addLink('eth0');
     this.runtime = new SimulatedRuntime(
@@ -95,14 +101,17 @@ export class World {
       api: this.api,
       clock: this.clock,
       store: this.store,
-      facts: { ...facts, datapathBuild: `b${this.#build}` },
+      facts: { ...this.facts, datapathBuild: `b${this.#build}` },
       links: () => (this.#eth0 ? [this.#eth0] : []),
+      keys: () => keyEvents(this.facts, this.#rotations),
       random: this.#random,
       gate: () => (this.#isGateOpen ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve))),
       onOp: (op) => {
         this.ops++;
         const fault = checkOp(op, this.runtime.sandboxes, this.kernel);
         if (fault) this.violations.push(fault);
+        const clear = this.#isSpoiled ? undefined : checkClear(this.facts, op);
+        if (clear) this.violations.push(clear);
         this.violations.push(...checkRemembered(op, this.kernel, this.store));
         if (!this.#isSpoiled) this.violations.push(...checkReferents(op, this.kernel, agent.engine));
       },
@@ -194,6 +203,15 @@ export class World {
         return actOnServices(this.api, action);
       case 'policy':
         return actOnPolicies(this.api, action);
+      case 'neighbor':
+      case 'farPod':
+        return actOnNeighbors(this.api, action);
+      case 'rekey':
+        this.#rotations++;
+        for (const event of keyEvents(this.facts, this.#rotations)) this.agent?.key(event);
+        return;
+      case 'probe':
+        return this.agent?.probed(probed(action.node, action.up));
     }
   }
 
@@ -325,8 +343,9 @@ export class World {
     return this.runtime.sandboxes.flatMap(rowsOfSandbox);
   }
 
-  /** Pods, services with their endpoints, policies. */
+  /** Pods, services with their endpoints, policies, other nodes and their pods. */
   deleteAll(): void {
+    deleteNeighbors(this.api, facts.nodeName);
     deletePolicies(this.api);
     deleteServices(this.api);
     for (const key of [...this.api.of('pods').keys()]) this.api.delete('pods', key);
