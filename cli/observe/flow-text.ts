@@ -1,5 +1,5 @@
 /** A flow for people: compact, dict, tab. */
-import { type Flow, type FlowEndpoint, isoOf, type Timestamp } from '../../observe/hubble/types.ts';
+import type { Flow, FlowEndpoint, Timestamp } from '../../observe/hubble/types.ts';
 import type { Colours } from '../output/colours.ts';
 
 const RESERVED = /^reserved:/;
