@@ -4,6 +4,8 @@
  * - An allowed address has one peer at a time. A put takes it from whoever has it, in one step of the kernel: packets always find one of the two.
  * - The kernel's "replace allowed IPs" empties the peer first, so it is not used: what is new is added, and what is to go is moved to a
  *   peer without endpoint, which is removed in the same message.
+ * - A peer that takes addresses from another, as after a change of keys, is greeted at once: packets wait for a session, and the other end
+ *   would try again to begin one after 5 s only.
  * - A peer that was heard from of late may have moved: its endpoint is then the kernel's to know, and dumped as believed.
  */
 import { randomBytes } from 'node:crypto';
@@ -31,6 +33,8 @@ const SESSION_SECONDS = 180;
 /** An attribute has 64 KiB; an allowed IPv6 address takes 44 bytes. */
 const ADDRESSES_PER_MESSAGE = 1000;
 const KEY_BYTES = 32;
+/** Any: the kernel sends a keepalive when it is told to send them. */
+const GREETING_SECONDS = 25;
 
 export interface WireguardDevice {
   publicKey: string;
@@ -73,12 +77,17 @@ export class WireguardPeers {
     if (had && had.dev !== row.dev) this.#remove(socket, had.dev, key);
     const owners = this.#ownersOn(socket, row.dev);
     const isNew = had === undefined || had.dev !== row.dev || had.endpoint !== row.endpoint;
-    const whole = { publicKey, keepaliveSeconds: row.keepaliveSeconds, ...(isNew && endpoint && { endpoint }) };
+    const takesOver = row.allowedIps.some((cidr) => (owners.get(cidr) ?? key) !== key);
+    const keepaliveSeconds = takesOver ? row.keepaliveSeconds || GREETING_SECONDS : row.keepaliveSeconds;
+    const whole = { publicKey, keepaliveSeconds, ...(isNew && endpoint && { endpoint }) };
     const listed = new Set(row.allowedIps);
     const leaving = [...owners].filter(([cidr, owner]) => owner === key && !listed.has(cidr)).map(([cidr]) => cidr);
     try {
       for (const [at, allowedIps] of chunks(wanted))
         set(socket, row.dev, [{ ...(at === 0 ? whole : { publicKey }), allowedIps }]);
+      if (keepaliveSeconds !== row.keepaliveSeconds) {
+        set(socket, row.dev, [{ publicKey, keepaliveSeconds: row.keepaliveSeconds }]);
+      }
       for (const [, allowedIps] of chunks(leaving.map(allowedIpOf), 'none for none')) {
         const nobody = randomBytes(KEY_BYTES);
         set(socket, row.dev, [

@@ -132,6 +132,13 @@ function meet(near: End, far: End): void {
 const ping = ({ namespace }: End, count = 1, more: string[] = []) =>
   namespace.run('ping', '-c', String(count), '-W', '20', ...more, '10.0.2.1');
 
+async function until(isSo: () => boolean): Promise<void> {
+  for (const end = Date.now() + 30_000; !isSo(); ) {
+    if (Date.now() > end) throw new Error('not within 30 s');
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
 describe('WireGuard between two nodes', () => {
   let ends: ReturnType<typeof pair> | undefined;
   afterEach(() => {
@@ -215,14 +222,19 @@ describe('WireGuard between two nodes', () => {
     expect(report).toMatch(/600 packets transmitted, 600 received/);
   });
 
-  test('the key is replaced while packets flow: they wait for the new session', () => {
+  test('the key is replaced while packets flow: they wait for the new session', async () => {
     ends = pair();
     const { near, far } = ends;
     meet(near, far);
     ping(near);
     const key = near.keys.rotate();
-    expect(far.driver.apply([op('wireguard.peers', key, behind(1))])).toEqual([undefined]);
     expect(near.driver.apply([op('wireguard.devices', 'cilium_wg0', device(key))])).toEqual([undefined]);
+    const received = () => JSON.parse(near.namespace.ip('-s -j link show cilium_wg0'))[0].stats64.rx.bytes as number;
+    const before = received();
+    expect(far.driver.apply([op('wireguard.peers', key, behind(1))])).toEqual([undefined]);
+    // Nobody has anything to say, and still there is a session: the far node has greeted the new key.
+    await until(() => received() > before);
+    expect(far.driver.dump('wireguard.peers', new Map()).get(key)).toMatchObject({ keepaliveSeconds: 0 });
     expect(far.driver.apply([op('wireguard.peers', near.key, undefined, behind(1))])).toEqual([undefined]);
     expect(ping(near)).toContain(' 0% packet loss');
     expect(near.driver.dump('wireguard.devices', new Map()).get('cilium_wg0')).toEqual(device(key));
