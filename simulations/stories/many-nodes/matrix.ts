@@ -3,11 +3,24 @@
  * one packet and of several.
  */
 
-import { type Country, type End, ends, isPod, nodeOf, nodePorts, PORT, pods, SERVICE_PORT } from './country.ts';
+import {
+  type Asker,
+  type Country,
+  type End,
+  ends,
+  isPod,
+  localBackends,
+  nodeOf,
+  nodePorts,
+  OUTSIDE_END,
+  PORT,
+  pods,
+  SERVICE_PORT,
+} from './country.ts';
 import type { Answer, Probe } from './peer.ts';
 
 export interface Question {
-  from: End;
+  from: Asker;
   /** In words. */
   to: string;
   probe: Probe;
@@ -49,24 +62,54 @@ export function peerQuestions({ addresses }: Country, { sizes = SIZES, askers = 
 
 /** Everybody asks the service at its address and at its port of each node. */
 export function serviceQuestions({ addresses }: Country, { sizes = SIZES, askers = ends }: Choice = {}): Question[] {
-  const ask = (from: End, to: string, address: string, port: number, by: readonly string[]): Question[] =>
-    sizes.flatMap((bytes) =>
-      (['TCP', 'UDP'] as const).map((protocol) => ({ from, to, by, probe: { protocol, address, port, bytes } })),
-    );
   const local = (end: End): string[] => pods.filter((pod) => nodeOf(pod) === nodeOf(end));
   return askers.flatMap((from) => [
-    ...addresses.services.all.flatMap((address) => ask(from, 'the service', address, SERVICE_PORT, pods)),
+    ...addresses.services.all.flatMap((address) => ask(sizes, from, 'the service', address, SERVICE_PORT, pods)),
     ...addresses.services.inside.flatMap((address) =>
-      ask(from, 'the service of this node’s pods', address, SERVICE_PORT, local(from)),
+      ask(sizes, from, 'the service of this node’s pods', address, SERVICE_PORT, local(from)),
+    ),
+    ...addresses.services.close.flatMap((address) =>
+      ask(sizes, from, 'the service of this zone’s pods', address, SERVICE_PORT, local(from)),
     ),
     ...hostEnds.flatMap((host) =>
       addresses.of[host].flatMap((address) => [
-        ...ask(from, `the node port of ${nodeOf(host)}`, address, nodePorts.all, pods),
-        // From inside the cluster such a node port leads to all pods, at this node's own address and at others'.
-        ...ask(from, `the local node port of ${nodeOf(host)}`, address, nodePorts.local, pods),
+        ...ask(sizes, from, `the node port of ${nodeOf(host)}`, address, nodePorts.all, pods),
+        // A node's own pods and processes are led to all backends; to another node they are from outside.
+        ...ask(
+          ...([sizes, from, `the local node port of ${nodeOf(host)}`, address, nodePorts.local] as const),
+          nodeOf(from) === nodeOf(host) ? localBackends : backendsOn(host),
+        ),
       ]),
     ),
   ]);
+}
+
+const backendsOn = (end: End): End[] => localBackends.filter((pod) => nodeOf(pod) === nodeOf(end));
+
+/** From outside a node port leads to all backends; with `externalTrafficPolicy: Local` only to those of the node, if any. */
+export function outsideQuestions({ addresses }: Country, { sizes = SIZES }: Choice = {}): Question[] {
+  return hostEnds.flatMap((host) =>
+    addresses.of[host].flatMap((address) => [
+      ...ask(sizes, OUTSIDE_END, `the node port of ${nodeOf(host)}`, address, nodePorts.all, pods),
+      ...ask(
+        ...([sizes, OUTSIDE_END, `the local node port of ${nodeOf(host)}`, address, nodePorts.local] as const),
+        backendsOn(host),
+      ),
+    ]),
+  );
+}
+
+function ask(
+  sizes: readonly number[],
+  from: Asker,
+  to: string,
+  address: string,
+  port: number,
+  by: readonly string[],
+): Question[] {
+  return sizes.flatMap((bytes) =>
+    (['TCP', 'UDP'] as const).map((protocol) => ({ from, to, by, probe: { protocol, address, port, bytes } })),
+  );
 }
 
 export const questionText = ({ from, to, probe: { protocol, address, bytes } }: Question): string =>
