@@ -22,7 +22,7 @@ import type { Asked } from '../verbs/replay.ts';
 import { configFrom } from './options.ts';
 import { otherBuild } from './other-build.ts';
 import { tell } from './tell.ts';
-import { eventText } from './texts.ts';
+import { changeText, eventText } from './texts.ts';
 
 interface Compared {
   one: string;
@@ -155,14 +155,7 @@ function textOf({ one, other, first, rows }: Compared): string {
   ]);
   const text = formatFacts(facts);
   if (rows.length === 0) return text;
-  const lines = rows
-    .slice(0, SHOWN)
-    .map(({ table, key, ...values }): Cell[] => [
-      table,
-      key,
-      canonical(values.one) ?? 'none',
-      canonical(values.other) ?? 'none',
-    ]);
+  const lines = rows.slice(0, SHOWN).map(({ table, key, one: x, other: y }): Cell[] => [table, key, changeText(x, y)]);
   const more = rows.length > SHOWN ? `… and ${rows.length - SHOWN} more; -o json lists all\n` : '';
-  return `${text}\n${formatTable(['TABLE', 'KEY', 'ONE', 'OTHER'], lines)}${more}`;
+  return `${text}\n${formatTable(['TABLE', 'KEY', 'ONE → OTHER'], lines)}${more}`;
 }

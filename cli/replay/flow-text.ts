@@ -1,9 +1,8 @@
 /** Verdicts over time, for people: what changed when, by what, and which outages there were. */
 import { type Because, type FlowChange, type FlowHistory, textOfEnd } from '../../simulations/replay/flows.ts';
-import { canonical } from '../../state/tables.ts';
 import { duration, timestamp } from '../output/print.ts';
 import { formatTable } from '../output/table.ts';
-import { eventText, shortly } from './texts.ts';
+import { changeText, eventText } from './texts.ts';
 
 const SHOWN = 40;
 const OUTAGES_SHOWN = 10;
@@ -71,20 +70,9 @@ function becauseLines({ event, row, machine, transition, seen }: Because, at: nu
       transition &&
       (transition.from === transition.to
         ? `in ${transition.to}`
-        : `${transition.from || 'born'} → ${transition.to || 'gone'}`);
+        : `${transition.from || 'born'} → ${transition.to || 'ended'}`);
     lines.push(`machine  ${machine}${change ? `: ${change} (${transition?.on})` : ''}`);
   }
   if (row) lines.push(`row      ${row.table} ${row.key}: ${changeText(row.before, row.value)}`);
   return lines;
-}
-
-/** Of two rows only the fields in which they differ. */
-function changeText(before: unknown, after: unknown): string {
-  if (after === undefined) return `gone, was ${shortly(before)}`;
-  if (before === undefined) return `new: ${shortly(after)}`;
-  const [a, b] = [before as Record<string, unknown>, after as Record<string, unknown>];
-  const fields = [...new Set([...Object.keys(a), ...Object.keys(b)])].filter(
-    (field) => canonical(a[field]) !== canonical(b[field]),
-  );
-  return fields.map((field) => `${field} ${shortly(a[field])} → ${shortly(b[field])}`).join(', ');
 }

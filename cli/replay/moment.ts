@@ -12,8 +12,8 @@ import { stopper } from '../../simulations/replay/source.ts';
 import { differences, type Replayed, replayed } from '../../simulations/replay.ts';
 import type { TableName } from '../../state/tables.ts';
 import { print, printJson } from '../output/print.ts';
-import { UsageError } from '../usage.ts';
 import type { Asked } from '../verbs/replay.ts';
+import { Mistake } from './options.ts';
 import { Progress } from './progress.ts';
 import { tell } from './tell.ts';
 import { accountText, summaryText } from './texts.ts';
@@ -101,8 +101,8 @@ function machineIn({ engine }: Replayed, key: string): object {
 }
 
 function endpointIn({ engine }: Replayed, text: string): object {
-  const isMeant = endpointMatcher(text);
-  if (!isMeant) throw new UsageError(`flag --endpoint is ${text}, expected ${endpointForms.join(', ')}`);
+  const isMeant = endpointMatcher(/^[^:/]+\/[^:/]+$/.test(text) ? `pod-name:${text}` : text);
+  if (!isMeant) throw new Mistake(`flag --endpoint is ${text}, expected NAMESPACE/POD, ${endpointForms.join(', ')}`);
   const endpoints = endpointsOf(engine);
   const found = endpoints.find(isMeant);
   if (found) return { ...found, policy: entriesOf(engine, found.id), details: engine.machine(found.machine) };

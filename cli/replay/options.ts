@@ -30,6 +30,9 @@ export const spec = {
 } as const satisfies FlagSpec;
 export type Flags = Arguments<typeof spec>['flags'];
 
+/** A mistake in the value of a flag: told alone, since all of the usage would hide it. Exit code 2. */
+export class Mistake extends Error {}
+
 /** Each asks for another answer. */
 export const questions = [
   'digest',
@@ -63,7 +66,7 @@ export function questionOf(flags: Flags): Question {
   if (asked.length > 1)
     throw new UsageError(`flags ${asked.map((one) => `--${one}`).join(' and ')} exclude each other`);
   if (flags.table !== undefined && !isTableName(flags.table))
-    throw new UsageError(
+    throw new Mistake(
       `flag --table is ${flags.table}${meant(flags.table, tableNames)}; known are ${tableNames.join(', ')}`,
     );
   if (flags.at !== undefined && flags.until !== undefined)
@@ -96,13 +99,13 @@ export function configFrom(path: string): Partial<AgentFacts> {
   try {
     value = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    throw new UsageError(`flag --config ${path}: ${error instanceof Error ? error.message : error}`);
+    throw new Mistake(`flag --config ${path}: ${error instanceof Error ? error.message : error}`);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new UsageError(`flag --config ${path}: expected a JSON object like "config" in the header of a recording`);
+    throw new Mistake(`flag --config ${path}: expected a JSON object like "config" in the header of a recording`);
   const unknown = Object.keys(value).find((key) => !FACTS.includes(key));
   if (unknown !== undefined)
-    throw new UsageError(
+    throw new Mistake(
       `flag --config ${path}: there is no field ${unknown}${meant(unknown, FACTS)}; known are ${FACTS.join(', ')}`,
     );
   return value as Partial<AgentFacts>;
@@ -120,7 +123,7 @@ export async function untilFrom(flag: 'at' | 'until', text: string, source: Sour
   const time = Date.parse(text);
   if (/^\d{4}-/.test(text) && !Number.isNaN(time)) return { time };
   const clock = /^(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,3}))?Z?$/.exec(text);
-  if (!clock || source.isKubectl) throw new UsageError(`flag --${flag} is ${JSON.stringify(text)}, expected ${FORMS}`);
+  if (!clock || source.isKubectl) throw new Mistake(`flag --${flag} is ${JSON.stringify(text)}, expected ${FORMS}`);
   const begun = (await runsOf(source.paths[0] as string))[0]?.startedAt ?? 0;
   const [, hours, minutes, seconds, ms = ''] = clock;
   const ofDay = ((Number(hours) * 60 + Number(minutes)) * 60 + Number(seconds)) * 1_000 + Number(ms.padEnd(3, '0'));

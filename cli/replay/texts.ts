@@ -40,7 +40,7 @@ export const eventText = ({
 }): string => `#${seq} ${timestamp(at)} ${type} ${subject}${file === undefined ? '' : ` (${basename(file)}:${line})`}`;
 
 export function followText({ seq, at, machine, from, to, on, because }: Followed): string {
-  const change = from === '' ? `born → ${to}` : to === '' ? `${from} → gone` : `${from} → ${to}`;
+  const change = from === '' ? `born → ${to}` : to === '' ? `${from}, and ended` : `${from} → ${to}`;
   const root =
     because.seq === seq
       ? `#${because.seq} ${because.type} ${because.subject}`
@@ -48,22 +48,34 @@ export function followText({ seq, at, machine, from, to, on, because }: Followed
   return `#${seq} ${clock(at)} ${machine}: ${change} (${on}), because of ${root}\n`;
 }
 
-export function accountText({ event, transitions, ops }: Account, rows: readonly string[] = []): string {
+export function accountText({ event, transitions, ops, rows, root }: Account): string {
   const facts: [string, Cell][] = [['Event', eventText(event)]];
+  if (root) facts.push(['Because of', eventText(root)]);
   const change = ({ machine, from, to, on }: Account['transitions'][number]): string =>
-    `${machine}: ${from || 'born'} → ${to || 'gone'} (${on})`;
+    `${machine}: ${from || 'born'} → ${to || 'ended'} (${on})`;
+  const opText = ({ action, table, key, value, before }: Account['ops'][number]): string =>
+    `${action} ${table} ${key} ${action === 'put' ? changeText(before, value) : ''}`.trim();
   facts.push(['Transitions', listed(transitions.map(change))]);
-  facts.push([
-    'Planned',
-    listed(
-      ops.map(
-        ({ action, table, key, value }) =>
-          `${action} ${table} ${key}${value === undefined ? '' : ` ${shortly(value)}`}`,
+  if (rows.length > 0 || ops.length === 0)
+    facts.push([
+      'Done',
+      listed(
+        rows.map(({ table, key, value }) => `${table} ${key} ${value === undefined ? 'gone' : `= ${shortly(value)}`}`),
       ),
-    ),
-  ]);
-  if (rows.length > 0) facts.push(['Rows', listed(rows)]);
+    ]);
+  facts.push(['Planned', listed(ops.map(opText))]);
   return formatFacts(facts);
+}
+
+/** Of two rows only the fields in which they differ. */
+export function changeText(before: unknown, after: unknown): string {
+  if (after === undefined) return `gone, was ${shortly(before)}`;
+  if (before === undefined) return `new: ${shortly(after)}`;
+  const [a, b] = [before as Record<string, unknown>, after as Record<string, unknown>];
+  const fields = [...new Set([...Object.keys(a), ...Object.keys(b)])].filter(
+    (field) => canonical(a[field]) !== canonical(b[field]),
+  );
+  return fields.map((field) => `${field} ${shortly(a[field]) || 'none'} → ${shortly(b[field]) || 'none'}`).join(', ');
 }
 
 function listed(lines: readonly string[]): Cell {

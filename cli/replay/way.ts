@@ -6,8 +6,8 @@ import { ExpressionError } from '../../simulations/replay/expression.ts';
 import { Follow } from '../../simulations/replay/follow.ts';
 import { opWatcher } from '../../simulations/replay.ts';
 import { print, printJson } from '../output/print.ts';
-import { UsageError } from '../usage.ts';
 import type { Asked } from '../verbs/replay.ts';
+import { Mistake } from './options.ts';
 import { tell } from './tell.ts';
 import { accountText, followText, opLine } from './texts.ts';
 
@@ -61,7 +61,7 @@ function breakOnOf(text: string, transitions: TransitionLog): BreakOn {
   try {
     return new BreakOn(text, transitions);
   } catch (error) {
-    if (error instanceof ExpressionError) throw new UsageError(`flag --break-on: ${error.message}`);
+    if (error instanceof ExpressionError) throw new Mistake(`flag --break-on: ${error.message}`);
     throw error;
   }
 }

@@ -3,7 +3,16 @@ import { endpointForms } from '../../observe/endpoints.ts';
 import type { Watcher } from '../../simulations/replay/moment.ts';
 import { play, type Source, type Until } from '../../simulations/replay/source.ts';
 import { wantsJson } from '../output/print.ts';
-import { type Flags, type Question, questionOf, sourceFrom, spec, untilFrom, withServe } from '../replay/options.ts';
+import {
+  type Flags,
+  Mistake,
+  type Question,
+  questionOf,
+  sourceFrom,
+  spec,
+  untilFrom,
+  withServe,
+} from '../replay/options.ts';
 import { Progress } from '../replay/progress.ts';
 import { parseArguments } from '../usage.ts';
 
@@ -17,7 +26,7 @@ No root, no kernel and no network are needed.
 Questions (without one: a summary with the digest of each table)
   --table TABLE      the rows of a table, one JSON object a line
   --machine KEY      a machine: state, context, rows, latest transitions
-  --endpoint ENDPOINT  an endpoint: ${endpointForms.join(', ')}
+  --endpoint ENDPOINT  an endpoint with its policy: NAMESPACE/POD, ${endpointForms.join(', ')}
   --follow MACHINE   transitions of a machine with the event behind each; * stands for anything, as in 'endpoint/*'
   --break-on EXPR    the first event after which EXPR is true that was false before it (see below)
   --flows FLOWS.json when connections began to work and when they stopped, and by what; flows as \`policy verdict\` takes them
@@ -48,6 +57,16 @@ The exit code is 1 when this build plans differently from the one that recorded,
 difference, or when --break-on finds nothing.`;
 
 export async function run(args: string[]): Promise<number> {
+  try {
+    return await answered(args);
+  } catch (error) {
+    if (!(error instanceof Mistake)) throw error;
+    process.stderr.write(`axoneme replay: ${error.message}\n`);
+    return 2;
+  }
+}
+
+async function answered(args: string[]): Promise<number> {
   const { flags, positionals } = parseArguments(withServe(args), spec);
   const isJson = wantsJson(flags.output);
   const question = questionOf(flags);

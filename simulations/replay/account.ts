@@ -4,7 +4,7 @@ import type { Engine } from '../../reconcilers/engine.ts';
 import type { Cause, Transition } from '../../reconcilers/inspect.ts';
 import { subjectOf as shortSubject } from '../../reconcilers/op-records.ts';
 import { isTableName } from '../../state/tables.ts';
-import type { Moment, Position } from './moment.ts';
+import { type ChangedRow, changedRows, type Moment, type Position } from './moment.ts';
 
 export interface EventBrief extends Position {
   at: number;
@@ -20,6 +20,10 @@ export interface Account {
   event: EventBrief;
   transitions: Pick<Transition, 'machine' | 'from' | 'to' | 'on'>[];
   ops: { action: string; table: string; key: string; value?: unknown; before?: unknown; owners: readonly string[] }[];
+  /** That are actual since this event. */
+  rows: ChangedRow[];
+  /** Of results of ops: the event after which they were planned. */
+  root?: Pick<Cause, 'seq' | 'at' | 'type' | 'subject'>;
 }
 
 /** With how many of the ops failed. */
@@ -36,7 +40,16 @@ export const briefOf = ({ run, seq, entry, file, line }: Moment): EventBrief => 
   ...{ subject: subjectOf(entry.event), file, line },
 });
 
-export const accountOf = (moment: Moment, transitions: readonly Transition[]): Account => ({
+export function accountOf(moment: Moment, transitions: readonly Transition[]): Account {
+  const root = rootOf(moment);
+  return {
+    ...plansOf(moment, transitions),
+    rows: changedRows(moment),
+    ...(root && { root: { seq: root.seq, at: root.at, type: root.type, subject: root.subject } }),
+  };
+}
+
+const plansOf = (moment: Moment, transitions: readonly Transition[]): Omit<Account, 'rows' | 'root'> => ({
   event: briefOf(moment),
   transitions: transitions.map(({ machine, from, to, on }) => ({ machine, from, to, on })),
   ops: moment.steps.flatMap(({ ops }) =>

@@ -8,6 +8,8 @@
  * - A machine is its state, with fields those of its context; a row is its value. What is not there is `none`.
  * - `~` compares with a pattern in which `*` is anything. A value alone holds when it is not `none`, false or empty.
  */
+import { nearest } from '../../observe/nearest.ts';
+
 export interface Facts {
   /** States of machines whose keys match; of a machine with fields, its context. */
   machines(key: string): Iterable<{ state: string; context: () => unknown }>;
@@ -126,7 +128,7 @@ class Parser {
     if (kind === 'sign' || kind === 'end')
       this.#fail(
         column,
-        `${kind === 'end' ? 'the end' : text} is not expected here, but machine(KEY), row(TABLE KEY), count(TABLE), event.FIELD, "text", a number or a word`,
+        `machine(KEY), row(TABLE KEY), count(TABLE), event.FIELD, "text", a number or a word is expected here, not ${kind === 'end' ? 'the end' : text}`,
       );
     this.#token = this.#read();
     if (kind === 'number') return () => [Number(text)];
@@ -162,8 +164,12 @@ class Parser {
   }
 
   #table(name: string, column: number): void {
-    if (!this.#tables.includes(name))
-      this.#fail(column, `no table is named ${name || '(nothing)'}; known are ${this.#tables.join(', ')}`);
+    if (!this.#tables.includes(name)) this.#fail(column, `no table is named ${name || '(nothing)'}${this.#near(name)}`);
+  }
+
+  #near(name: string): string {
+    const near = nearest(name, this.#tables);
+    return near.length > 0 ? `, near it are ${near.join(', ')}` : `; known are ${this.#tables.join(', ')}`;
   }
 
   #is(word: string): boolean {
