@@ -68,10 +68,13 @@ function readPeer(reader: Reader, member: Member, value: unknown, path: string, 
       const entity = entities.find((known) => known === value);
       return entity ? { kind: 'entity', entity } : reader.bad(path, value, `must be one of ${entities.join(', ')}`);
     }
-    case 'Groups': {
-      const group = reader.fields(value, path, ['aws']);
-      return group && { kind: 'cloud-group', provider: 'aws', text: JSON.stringify(group.aws ?? {}) };
-    }
+    case 'Groups':
+      // To accept it and select nobody would let a denial pass what it names.
+      return reader.bad(
+        path,
+        value,
+        'groups of a cloud are not resolved here: name a CiliumCIDRGroup by cidrGroupRef instead',
+      );
     case 'Services':
       return readService(reader, value, path);
     case 'FQDNs': {

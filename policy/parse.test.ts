@@ -92,6 +92,11 @@ const bad: [string, Parsed, string][] = [
     withIngress({ fromCIDRSet: [{ cidr: '10.0.0.0/8', cidrGroupRef: 'g' }] }),
     'must have exactly one of cidr, cidrGroupRef',
   ],
+  [
+    'groups of a cloud',
+    withIngress({ fromGroups: [{ aws: { securityGroupsIds: ['sg-1'] } }] }),
+    'spec.ingress[0].fromGroups[0]: {"aws":{"securityGroupsIds":["sg-1"]}}: groups of a cloud are not resolved here',
+  ],
   ['a port number', withPort({ port: '65536' }), 'ports[0].port: "65536": must be at most 65535'],
   ['a port that is a number', withPort({ port: 80 }), 'ports[0].port: 80: must be a text'],
   ['a port name', withPort({ port: 'a_b' }), 'ports[0].port: "a_b": must be "0" to "65535", or a name'],

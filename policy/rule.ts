@@ -54,9 +54,7 @@ export type Peer =
   | { kind: 'service'; name: string; namespace: string }
   | { kind: 'services'; requirements: readonly Requirement[]; namespace: string }
   /** Waits for the next stage, and selects nobody until then. */
-  | { kind: 'fqdn'; matchName: string; matchPattern: string }
-  /** A cloud provider's security groups: the operator makes CIDR groups of them; selects nobody without one. */
-  | { kind: 'cloud-group'; provider: string; text: string };
+  | { kind: 'fqdn'; matchName: string; matchPattern: string };
 
 /** IP protocol numbers by the names that policies use. */
 export const protocolNumbers = {

@@ -150,7 +150,6 @@ export function selectorsOf(peer: Peer, names: Names): readonly Selector[] | 'an
     case 'services':
       return [...names.services].filter((service) => namesService(peer, service)).flatMap(ofService);
     case 'fqdn':
-    case 'cloud-group':
       return [];
   }
 }

@@ -161,8 +161,6 @@ export function peerText(peer: Peer): string {
       return `services ${peer.namespace || '*'} ${requirementsText(peer.requirements)}`;
     case 'fqdn':
       return `name ${peer.matchName || peer.matchPattern} (needs DNS)`;
-    case 'cloud-group':
-      return `${peer.provider} group ${peer.text}`;
   }
 }
 
