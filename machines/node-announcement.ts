@@ -3,7 +3,7 @@ import type { AgentFacts, KubeObject } from '../cluster/events.ts';
 import type { Row } from '../state/tables.ts';
 import type { PoolFact } from './ip-pool.ts';
 import { fnv1a } from './naming.ts';
-import { addressesOf } from './underlay.ts';
+import { addressesOf, healthOf } from './underlay.ts';
 
 /** Where Cilium has it. */
 export const WIREGUARD_KEY = 'network.cilium.io/wg-pub-key';
@@ -40,6 +40,10 @@ export function announcementOf(
       },
       spec: {
         addresses: [...addressesOf(object), ...gateways],
+        // A way to it is a way to its pods: asked there, it answers for both.
+        ...(healthOf(agent).enabled && {
+          health: { ...(pool.gateway4 && { ipv4: pool.gateway4 }), ...(pool.gateway6 && { ipv6: pool.gateway6 }) },
+        }),
         ipam: { podCIDRs: [pool.cidr4, pool.cidr6].filter(Boolean) },
         ...(key > 0 && { encryption: { key } }),
         ...(agent.bootId && { bootid: agent.bootId }),
