@@ -4,24 +4,10 @@
  * - Protocol and port are one prefix of 24 bits: 0 is any protocol, 8 any port, 9 to 23 ports that share their first bits, 24 one port.
  * - One text for each entry: a full prefix has no length, and bits beyond the prefix are zero.
  */
-import { policyEntryKey } from '../state/tables.ts';
+import { policyEntryKey, protocolNumbers } from '../state/tables.ts';
 import type { Codec, Fields } from './codec.ts';
 
-/** IANA numbers of the protocols that policies name; others are numbers in text too. */
-const numbers: Readonly<Record<string, number>> = {
-  ICMP: 1,
-  IGMP: 2,
-  IPIP: 4,
-  TCP: 6,
-  UDP: 17,
-  IPV6: 41,
-  GRE: 47,
-  ESP: 50,
-  AH: 51,
-  ICMPv6: 58,
-  VRRP: 112,
-  SCTP: 132,
-};
+const numbers: Readonly<Record<string, number>> = protocolNumbers;
 const names = new Map(Object.entries(numbers).map(([name, number]) => [number, name]));
 
 /** POLICY_PREFIX_BASE of bpf/lib/structs.h. */

@@ -80,7 +80,7 @@ function endpointView(machine: MachineView, inspector: Inspector): EndpointView 
     ipv6,
     ipv4,
     state: machine.state,
-    reason: context.backoff.attempt > 0 ? context.backoff.reason : '',
+    reason: (context.backoff.attempt > 0 && context.backoff.reason) || context.policyProblem || context.identityProblem,
     link,
     mac,
     netns,

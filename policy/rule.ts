@@ -7,6 +7,10 @@
  * - All members of an element are ANDed, all elements of all rules are united, and a denial beats every allowance.
  */
 
+import { type ProtocolName, protocolNumbers } from '../state/tables.ts';
+
+export { type ProtocolName, protocolNumbers };
+
 /** Where a label of a selector may come from; `any` is every source. */
 export interface Requirement {
   /** `any`, `k8s`, `reserved`, `cidr`, … */
@@ -56,22 +60,6 @@ export type Peer =
   /** Waits for the next stage, and selects nobody until then. */
   | { kind: 'fqdn'; matchName: string; matchPattern: string };
 
-/** IP protocol numbers by the names that policies use. */
-export const protocolNumbers = {
-  ICMP: 1,
-  IGMP: 2,
-  IPIP: 4,
-  TCP: 6,
-  UDP: 17,
-  IPV6: 41,
-  GRE: 47,
-  ESP: 50,
-  AH: 51,
-  ICMPv6: 58,
-  VRRP: 112,
-  SCTP: 132,
-} as const;
-export type ProtocolName = keyof typeof protocolNumbers;
 /** `ANY` in a rule is TCP, UDP and SCTP, not ICMP. */
 export type RuleProtocol = ProtocolName | 'ANY';
 

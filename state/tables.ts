@@ -44,6 +44,7 @@ import type {
 } from './rows.ts';
 
 export { canonical } from './canonical.ts';
+export { type ProtocolName, protocolNumbers } from './protocols.ts';
 export * from './rows.ts';
 
 export interface Tables {

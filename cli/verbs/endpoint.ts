@@ -11,6 +11,9 @@ export const summary = 'endpoints of a node';
 export const usage = `axoneme endpoint list [-o json|wide]
 axoneme endpoint get ENDPOINT [-o json|policy]
 
+ENFORCEMENT is "Disabled (Audit)" where denials are only logged: on the whole node (policy.audit of the agent's configuration), or of a pod
+with the annotation policy.axoneme.io/audit: "true"
+
 get is JSON; -o policy is a table of the entries of its policy map, with the policies behind each
 
 ENDPOINT is ${endpointForms.join(', ')}
