@@ -1,6 +1,6 @@
 /** One question to another node: an ICMP echo, or `GET /hello` over TCP, with how long the answer took. */
 import { randomInt } from 'node:crypto';
-import { dialTcp, EchoSocket } from '../native/index.ts';
+import { dialTcp, EchoSocket, isErrno } from '../native/index.ts';
 
 export interface Asked {
   /** Why there was no good answer; '': there was one. */
@@ -96,7 +96,10 @@ export function asker(netns?: string): Ask & { close(): void } {
         socket.destroy();
         return { error, latencyMs: error === '' ? since(startedAt) : 0 };
       } catch (error) {
-        return { error: textOf(error), latencyMs: 0 };
+        return {
+          error: isErrno(error, 'ETIMEDOUT') ? `no connection in ${timeoutMs} ms` : textOf(error),
+          latencyMs: 0,
+        };
       }
     },
 

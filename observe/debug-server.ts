@@ -8,6 +8,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { History } from './debug/history.ts';
 import { type Route, serve } from './debug/http.ts';
+import { healthRoutes } from './debug/health-routes.ts';
 import { machineRoutes } from './debug/machine-routes.ts';
 import { nodeRoutes } from './debug/node-routes.ts';
 import { policyRoutes } from './debug/policy-routes.ts';
@@ -44,6 +45,7 @@ export async function startDebugServer(
     ...more,
     ...serviceRoutes(sources),
     ...nodeRoutes(sources, names, Date.now),
+    ...healthRoutes(sources),
     ...policyRoutes(sources),
     ...machineRoutes(sources, history),
     ...tableRoutes(sources),

@@ -148,6 +148,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     inspector: engine,
     kernelRows,
     datapath,
+    health,
     agent: { nodeName: config.nodeName, version, build: datapath.build, startedAt, features: datapath.features },
     exports: hubble.exports,
     hubble: {

@@ -1,26 +1,35 @@
 /** `axoneme status`: the node at a glance. */
 import type { ExporterStats } from '../../observe/export/exporter.ts';
+import type { NodesView } from '../../observe/remote-nodes.ts';
 import type { StatusView } from '../../observe/status.ts';
 import { noPositionals } from '../output/arguments.ts';
 import { type Colours, coloursFor } from '../output/colours.ts';
 import { clientFor, targetFlags, targetUsage } from '../output/debug-target.ts';
 import { duration, print, printJson, wantsJson } from '../output/print.ts';
+import { nodesText } from '../output/remote-nodes.ts';
 import { type Cell, formatFacts } from '../output/table.ts';
 import { parseArguments } from '../usage.ts';
 
 export const summary = 'the state of a node';
-export const usage = `axoneme status [--socket PATH | --name CLUSTER --node NODE] [-o json]\n${targetUsage}`;
+export const usage = `axoneme status [--socket PATH | --name CLUSTER --node NODE] [--verbose] [-o json]
+${targetUsage}
+  --verbose         other nodes too, and what probes of them said`;
 
 /** Maps below this are not listed. */
 const PRESSURE_SHOWN = 0.1;
 
 export async function run(args: string[]): Promise<number> {
-  const { flags, positionals } = parseArguments(args, targetFlags);
+  const { flags, positionals } = parseArguments(args, { ...targetFlags, verbose: true });
   noPositionals(positionals);
   const isJson = wantsJson(flags.output);
-  const status = await (await clientFor(flags)).get<StatusView>('/v1/status');
-  if (isJson) printJson(status);
-  else print(statusText(status, coloursFor(process.stdout)));
+  const client = await clientFor(flags);
+  const status = await client.get<StatusView>('/v1/status');
+  const nodes = flags.verbose ? await client.get<NodesView>('/v1/health/nodes') : undefined;
+  if (isJson) printJson(nodes ? { ...status, nodes: nodes.nodes } : status);
+  else {
+    print(statusText(status, coloursFor(process.stdout)));
+    if (nodes) print(`\n${nodesText(nodes, coloursFor(process.stdout))}`);
+  }
   return status.health.status === 'ok' ? 0 : 1;
 }
 

@@ -1,6 +1,7 @@
 /** What the debug endpoint looks at: an engine, a kernel and, on a live node, the datapath. A replay offers the first two. */
 import type { Observable } from 'rxjs';
 import type { Datapath } from '../../datapath/datapath.ts';
+import type { ProbeState } from '../../reconcilers/drivers/health-probes.ts';
 import type { Inspector } from '../../reconcilers/inspect.ts';
 import type { TableName } from '../../state/tables.ts';
 import type { ExporterStats } from '../export/exporter.ts';
@@ -23,8 +24,16 @@ export interface DebugSources {
   agent: AgentView;
   hubble?: HubbleView;
   exports?(): ExporterStats[];
+  health?: ProbesView;
   /** Prometheus' text. */
   metrics?(): Promise<string>;
+}
+
+/** Probes of other nodes. */
+export interface ProbesView {
+  probes(): ProbeState[];
+  /** Hears each answer, as long as the agent runs. */
+  onAnswer(hear: (row: ProbeState['row'], latencyMs: number) => void): void;
 }
 
 export interface HubbleView {

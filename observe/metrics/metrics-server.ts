@@ -6,6 +6,7 @@ import type { Flow } from '../hubble/types.ts';
 import { listening } from '../listening.ts';
 import { agentMetrics } from './agent-metrics.ts';
 import { flowMetrics } from './flow-metrics.ts';
+import { healthMetrics } from './health-metrics.ts';
 
 export interface Metrics {
   /** Text of the exposition format. */
@@ -20,6 +21,7 @@ export async function startMetrics(listen: string, sources: DebugSources, now: (
   // Event-loop lag and memory among others, as every Node process calls them.
   collectDefaultMetrics({ register: registry });
   const stop = agentMetrics(registry, sources, now);
+  healthMetrics(registry, sources);
   const count = flowMetrics(registry);
   const text = (): Promise<string> => registry.metrics();
   const server = listen ? await serve(listen, registry) : undefined;

@@ -97,3 +97,11 @@ export async function keysOf({ cluster }: Country, table: string, node: string):
   const { rows } = await cluster.debug<{ rows: { key: string }[] }>(`/v1/tables/${table}?view=actual`, node);
   return rows.map(({ key }) => key);
 }
+
+/** As people ask for it: exit code, and the nodes that do not answer. */
+export async function healthOf({ cluster }: Country, node: string): Promise<{ code: number; unreachable: string[] }> {
+  const place = ['--name', cluster.name, '--node', node];
+  const { code, stdout } = await run(AXONEME, ['health', 'status', '-o', 'json', ...place]);
+  const { nodes } = JSON.parse(stdout) as { nodes: { name: string; state: string }[] };
+  return { code, unreachable: nodes.filter(({ state }) => state === 'unreachable').map(({ name }) => name) };
+}

@@ -7,7 +7,16 @@ import { fabricNetns, netnsPath, POD_RANGE } from '../../../cli/up/names.ts';
 import { PoliciesInForce } from '../connectivity/policies.ts';
 import { leftovers } from '../embedded.ts';
 import { Country, type End, isPod, nodeOf, pods } from './country.ts';
-import { brokenConnections, holdConnections, holding, keysOf, killAgents, thinks, underlay } from './events.ts';
+import {
+  brokenConnections,
+  healthOf,
+  holdConnections,
+  holding,
+  keysOf,
+  killAgents,
+  thinks,
+  underlay,
+} from './events.ts';
 import { differences, outsideQuestions, peerQuestions, type Question, serviceQuestions } from './matrix.ts';
 import { policyCases } from './policies.ts';
 import { UnderlayCapture } from './underlay-capture.ts';
@@ -133,11 +142,13 @@ export function manyNodes(title: string, options: StoryOptions): void {
       await underlay(country, 'partition', 'node-3');
       await thinks(country, 'node-1', 'node-3', 'unreachable');
       await thinks(country, 'node-3', 'node-1', 'unreachable');
+      expect(await healthOf(country, 'node-1')).toEqual({ code: 1, unreachable: ['node-3'] });
       const isNear = ({ from, to }: Question): boolean => ![from, to].some((end) => nodeOf(end as End) === 'node-3');
       expect(await wrong(peerQuestions(country, { sizes: [1_400] }).filter(isNear))).toEqual([]);
       await underlay(country, 'heal');
       await thinks(country, 'node-1', 'node-3', 'reachable');
       await thinks(country, 'node-3', 'node-1', 'reachable');
+      expect(await healthOf(country, 'node-1')).toEqual({ code: 0, unreachable: [] });
       expect(await brokenConnections(held)).toEqual([]);
       expect(await wrong(peerQuestions(country, { sizes: [1_400] }))).toEqual([]);
     },

@@ -1,0 +1,34 @@
+/** Other nodes as a table for people. */
+import type { NodesView, ProbeView } from '../../observe/remote-nodes.ts';
+import type { Colours } from './colours.ts';
+import { formatTable } from './table.ts';
+
+const columns = [
+  ['node', 'ICMP'],
+  ['node', 'TCP'],
+  ['endpoint', 'ICMP'],
+  ['endpoint', 'TCP'],
+] as const;
+
+export function nodesText({ nodes }: NodesView, { green, red, yellow }: Colours): string {
+  if (nodes.length === 0) return 'no other nodes\n';
+  const stateText = (state: string): string =>
+    state === 'reachable' ? green(state) : state === 'unreachable' || state === 'failing' ? red(state) : yellow(state);
+  const probeText = (probe: ProbeView | undefined): string => {
+    if (!probe) return '-';
+    if (probe.status === 'reachable') return `${green('ok')} ${(probe.latencyMs ?? 0).toFixed(2)} ms`;
+    return probe.status === 'unknown' ? yellow('not asked yet') : red(probe.error ?? 'no answer');
+  };
+  const rows = nodes.map(({ name, state, address, probes }) => [
+    ...[name, stateText(state), address || '-'],
+    ...columns.map(([target, protocol]) =>
+      probeText(probes.find((probe) => probe.target === target && probe.protocol === protocol)),
+    ),
+  ]);
+  const table = formatTable(
+    ['NODE', 'STATE', 'ADDRESS', 'NODE ICMP', 'NODE HTTP', 'ENDPOINT ICMP', 'ENDPOINT HTTP'],
+    rows,
+  );
+  const problems = nodes.flatMap(({ name, problems: its }) => its.map((problem) => `  ${name}: ${yellow(problem)}\n`));
+  return problems.length > 0 ? `${table}\nproblems\n${problems.join('')}` : table;
+}
