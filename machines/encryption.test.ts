@@ -193,6 +193,17 @@ describe('IPsec', () => {
     expect(nodes.stateOf('ipsec/local')).toBe('keyed');
   });
 
+  test('a clock that was put back holds no rotation up', () => {
+    const nodes = ipsec();
+    nodes.say({ type: 'ipsec.keyed', keys: [three] });
+    nodes.say({ type: 'ipsec.keyed', keys: [four] });
+    // Timers count what passes; the time of day is before they were due.
+    nodes.say({ type: 'timer.fired', key: 'ipsec/local/rotation' });
+    expect(announced(nodes).spec.encryption).toEqual({ key: 4 });
+    nodes.say({ type: 'timer.fired', key: 'ipsec/local/rotation' });
+    expect(nodes.stateOf('ipsec/local')).toBe('keyed');
+  });
+
   test('a node that is ahead of this one is sent what this one has', () => {
     const nodes = ipsec();
     nodes.say({ type: 'ipsec.keyed', keys: [three] });

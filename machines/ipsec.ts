@@ -25,6 +25,7 @@ interface Context {
 }
 
 export const ipsecKey = 'ipsec/local';
+const ROTATION = `${ipsecKey}/rotation`;
 
 /** Published on the machine's topic. */
 export interface IpsecFact {
@@ -73,7 +74,8 @@ const machine = setup({
       recipe<Context, Event>((draft, event) => {
         if (event.type === 'agent.started') draft.agent = event.config;
         if (event.type === 'ipsec.keyed') learnKeys(draft, event.keys, event.at);
-        if (event.type === 'timer.fired') wake(draft, event.at);
+        // It is due when it fires, whatever the clock says by now.
+        if (event.type === 'timer.fired' && event.key === ROTATION) wake(draft, Math.max(event.at, dueMs(draft)));
         // What was in the kernel before the start is accepted until the Secret has been read, and as old keys from then on.
         if (event.type === 'local.restored' && draft.keys.length === 0) {
           draft.keys = (event.ipsecKeys ?? []).map((key) => ({ ...key, untilMs: 0 }));

@@ -117,7 +117,7 @@ export function worldsOfNodes(agent: AgentFacts): Record<string, World> {
         { type: 'ipsec.keyed', at, keys: [] },
         settled,
         failed,
-        timer,
+        { type: 'timer.fired', at: at + 10_000, key: 'ipsec/local/rotation' },
       ],
     },
     'remote-node': {
