@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ipsecKeyLine } from '../../cli/up/ipsec-secret.ts';
-import { fabricNetns, netnsPath, POD_RANGE, stateDirOf } from '../../cli/up/names.ts';
+import { fabricNetns, netnsPath, stateDirOf } from '../../cli/up/names.ts';
 import { WireguardKeys } from '../../datapath/wireguard-keys.ts';
 import { leftovers, sleep, until } from '../stories/embedded.ts';
 import { Country, hosts, PORT, pods } from '../stories/many-nodes/country.ts';
@@ -181,7 +181,7 @@ describe(`${routing} routing, encryption ${encryption}`, () => {
     'whoever listened between the nodes has read nothing of what pods said',
     async () => {
       await Promise.all(pods.map((pod) => country.peer(pod).release()));
-      const seen = await (await capture).stop(Object.values(POD_RANGE));
+      const seen = await (await capture).stop(podCidrs);
       say(`seen: ${JSON.stringify({ ...seen, vnis: [...seen.vnis] })}`);
       expect(seen.dropped, 'packets that the capture missed').toBe(0);
       if (isEncrypted) {

@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
-import { formatAddress, type Prefix, parsePrefix } from '../../../datapath/address.ts';
+import { formatAddress, masked, type Prefix, parsePrefix } from '../../../datapath/address.ts';
 
 /** `clear`: from pod to pod; `half`: between a pod and somebody who is none, such as a node. */
 export type Seen = 'wireguard' | 'esp' | 'vxlan' | 'geneve' | 'clear' | 'half' | 'other';
@@ -172,11 +172,8 @@ function unwrap(
 function podsIn({ src, dst }: Pick<Headers, 'src' | 'dst'>, pods: readonly Prefix[]): number {
   return [src, dst].filter((address) => {
     const bytes = parsePrefix(`${address}/${address.includes(':') ? 128 : 32}`).bytes;
-    return pods.some(
-      (range) => range.bytes.length === bytes.length && startsWith(bytes, range.bytes, range.length / 8),
-    );
+    return pods.some((range) => range.bytes.length === bytes.length && startsWith(bytes, range.bytes, range.length));
   }).length;
 }
 
-const startsWith = (bytes: Buffer, prefix: Buffer, count: number): boolean =>
-  bytes.subarray(0, count).equals(prefix.subarray(0, count));
+const startsWith = (bytes: Buffer, prefix: Buffer, bits: number): boolean => masked(bytes, bits).equals(prefix);
