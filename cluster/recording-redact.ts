@@ -2,7 +2,8 @@
  * Takes secrets out of JSON before it is written down or shown.
  *
  * - By kind: `data` and `stringData` of a Secret. By name: strings under keys, environment variables and flags that are
- *   named like secrets. By look: private keys, tokens and passwords in URLs, wherever they stand.
+ *   named like secrets; in texts what stands so in YAML, JSON or an INI file. By look: private keys, tokens and passwords in URLs, and
+ *   keys of IPsec, wherever they stand.
  * - Labels are left alone: they are names for all to see, and identities are made of them.
  * - What holds no secret is returned as it is, not copied.
  */
@@ -10,7 +11,7 @@
 export const REDACTED = '[redacted]';
 
 const SECRET_NAME =
-  /(^|[^a-z])(pass(wd|word|phrase)?|pwd|secrets?|tokens?|credentials?|psk|auth(orization)?|cookie|(private|preshared|shared|api|access|secret|encryption|signing)[-_. ]?key)([^a-z]|$)/;
+  /(^|[^a-z])(pass(wd|word|phrase)?|pwd|secrets?|tokens?|credentials?|psk|auth(orization)?|cookie|(private|preshared|shared|api|access|secret|encryption|signing|client)[-_. ]?key([-_.]data)?)([^a-z]|$)/;
 /** Names that point at a secret or describe one, and hold none. */
 const REFERENCE = /(name|ref|path|file|seconds|type|mode|policy|namespace|class|url|enabled)$/;
 const LABELS = new Set(['labels', 'security-labels', 'matchLabels', 'selector', 'nodeSelector']);
@@ -23,12 +24,18 @@ const LOOKS: readonly RegExp[] = [
   /\b(gh[pousr]_|github_pat_|glpat-|xox[abpr]-|sk-)[\w-]{16,}/g,
   /(?<=\b(bearer|basic)\s+)[\w+/.~=-]{8,}/gi,
   /(?<=\b[a-z][a-z0-9+.-]*:\/\/[^\s/:@]*:)[^\s/@]+(?=@)/gi,
+  /(?<=\brfc\d{4}\([\w()-]+\)\s+)(0x)?[0-9a-f]{16,}/gi,
 ];
+/** `token: x`, `"token":"x"`, `PrivateKey = x`. Never `token=x` alone: labels are written so, and keys are made of them. */
+const IN_TEXT =
+  /(["']?)([A-Za-z][\w.-]*)\1([ \t]*:[ \t]+|[ \t]+=[ \t]+|(?<=["'])[ \t]*:[ \t]*)("[^"\\]*"|'[^'\\]*'|[^\s"',;{}[\]]+)/g;
 const FLAG = /^(--?[\w.-]+)=([\s\S]+)$/;
 const ASSIGNMENT = /^([A-Z][A-Z0-9_]*)=([\s\S]+)$/;
 
 /** Any of the above may only be where this is: most texts are done with after one look. */
-const SUSPECT = /-----BEGIN|eyJ|AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox|sk-|:\/\/|\b(?:bearer|basic)\s/i;
+const SUSPECT = /-----BEGIN|eyJ|AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox|sk-|:\/\/|rfc\d|\b(?:bearer|basic)\s/i;
+const ASSIGNS = /[:=]/;
+const NAMES_SECRET = /pass|pwd|secret|token|credential|psk|auth|cookie|key/i;
 
 /** Keys of JSON are few and come again and again. */
 const NAMES_KEPT = 10_000;
@@ -106,8 +113,13 @@ function redactText(text: string): string {
     const assigned = FLAG.exec(text) ?? ASSIGNMENT.exec(text);
     if (assigned?.[1] && isSecretName(assigned[1].replace(/^-+/, ''))) return `${assigned[1]}=${REDACTED}`;
   }
-  if (!SUSPECT.test(text)) return text;
   let clean = text;
-  for (const look of LOOKS) clean = clean.replace(look, REDACTED);
-  return clean;
+  if (SUSPECT.test(text)) for (const look of LOOKS) clean = clean.replace(look, REDACTED);
+  if (!ASSIGNS.test(clean) || !NAMES_SECRET.test(clean)) return clean;
+  return clean.replaceAll(IN_TEXT, (all, quote: string, name: string, sign: string, value: string) => {
+    if (!isSecretName(name) || value.length < 3 || value.includes(REDACTED) || /^(bearer|basic)$/i.test(value))
+      return all;
+    const mark = /^["']/.test(value) ? value[0] : '';
+    return `${quote}${name}${quote}${sign}${mark}${REDACTED}${mark}`;
+  });
 }

@@ -152,6 +152,22 @@ describe('secrets', () => {
     ['a header', { value: `Authorization: Bearer ${planted}abcdefgh` }],
     ['a JSON web token', { note: `x ${jwt} y` }],
     ['a private key', { config: `a\n${pem}\nb` }],
+    ['an annotation', { annotations: { note: `users: the token: ${planted}`, other: `{"apiToken": "${planted}"}` } }],
+    [
+      'a kubeconfig',
+      {
+        text: `users:\n- name: a\n  user:\n    token: ${planted}\n    client-key-data: ${planted}\n    password: "${planted}"`,
+      },
+    ],
+    [
+      'a kubeconfig in JSON',
+      { text: JSON.stringify({ users: [{ user: { token: planted, 'client-key-data': planted } }] }) },
+    ],
+    ['WireGuard’s configuration', { data: `[Interface]\nPrivateKey = ${planted}=\n[Peer]\nPresharedKey = ${planted}` }],
+    [
+      'a key of IPsec',
+      { keys: '3 rfc4106(gcm(aes)) PLANTED0 128'.replace('PLANTED0', `${'5'.repeat(8)}1ead1ead`.padEnd(40, 'b')) },
+    ],
     ['an access key', { env: [{ name: 'X', value: 'AKIAPLANTEDPLANTED00' }] }],
     [
       'what kubectl keeps',
@@ -172,7 +188,7 @@ describe('secrets', () => {
     recording.write(entry(1, pod(where, where)));
     recording.close();
     const text = readFileSync(partsOf(directory)[0] as string, 'utf8');
-    expect(text).not.toMatch(/PLANTED|UExBTlRFRA|c2lnbmF0dXJl/);
+    expect(text).not.toMatch(/PLANTED|UExBTlRFRA|c2lnbmF0dXJl|1ead1ead/);
     expect(text).toContain(REDACTED);
   });
 
@@ -194,6 +210,13 @@ describe('secrets', () => {
       }),
     );
     expect(redact(open)).toBe(open);
+    const texts = {
+      note: 'a token=ring; the key: value of it',
+      labels: ['k8s:token=ring'],
+      key: 'identity/k8s:token=ring;/retry',
+      age: 'tokens: 3',
+    };
+    expect(redact(texts)).toEqual(texts);
     const labels = {
       metadata: { labels: { 'password-manager': 'yes', token: 'ring' } },
       'security-labels': { 'k8s:token': 'ring' },
