@@ -181,6 +181,8 @@ describe(`${routing} routing, encryption ${encryption}`, () => {
     'whoever listened between the nodes has read nothing of what pods said',
     async () => {
       await Promise.all(pods.map((pod) => country.peer(pod).release()));
+      const addresses = pods.flatMap((pod) => country.addresses.of[pod]);
+      const podCidrs = addresses.map((address) => `${address}/${address.includes(':') ? 128 : 32}`);
       const seen = await (await capture).stop(podCidrs);
       say(`seen: ${JSON.stringify({ ...seen, vnis: [...seen.vnis] })}`);
       expect(seen.dropped, 'packets that the capture missed').toBe(0);
