@@ -5,8 +5,9 @@
  *   be held against it, policy be asked without a kernel, and every prefix of a plan be judged.
  * - Time stands still: what expires is taken away by whoever asks. Chance is passed in.
  */
-import type { EndpointRow } from '../state/tables.ts';
+import type { EndpointRow, NetdevRow } from '../state/tables.ts';
 import { isMulticast, isV6 } from './packet-model/address.ts';
+import { alone, Between, type BetweenConfig, type TunnelKey } from './packet-model/between.ts';
 import { type Connection, type ConnectionState, Connections } from './packet-model/conntrack.ts';
 import { type ChoosePort, Nat, natPorts } from './packet-model/nat.ts';
 import {
@@ -37,6 +38,7 @@ export interface ModelConfig extends ServiceConfig {
   allowLocalhost: boolean;
   allowFragmentationNeeded: boolean;
   services: boolean;
+  between: BetweenConfig;
 }
 
 export const usualConfig: ModelConfig = {
@@ -48,20 +50,31 @@ export const usualConfig: ModelConfig = {
   reject: true,
   externalClusterIP: false,
   loopback: { ipv4: '169.254.42.1', ipv6: '64:ff9b:1::a9fe:2a01' },
+  between: alone,
 };
 
 /** Where a packet is met: by a program at a link of the node. */
 export interface Place {
-  program: 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev';
+  program: 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev' | 'from_overlay' | 'from_host';
   link: string;
+  /** What the packet came wrapped with; at from_overlay. */
+  tunnel?: TunnelKey;
 }
 
 export type Outcome =
   | { verdict: 'drop'; reason: string }
-  /** Dropped, and the sender is told so in the name of where it went: reset, or port unreachable. */
-  | { verdict: 'refuse'; reason: string }
-  /** `to`: the stack decides, the pod behind a link, or a device as routes say. */
-  | { verdict: 'pass' | 'redirect'; to: 'stack' | 'host' | 'endpoint' | 'network'; link: string; packet: Packet };
+  /** Dropped, and the sender is told so in the name of where it went: reset, or port unreachable. `unheard`: why that does not leave either. */
+  | { verdict: 'refuse'; reason: string; unheard?: string }
+  /** `to`: the stack decides, the pod behind a link, a device as routes say, or another node by way of `tunnel` or WireGuard. */
+  | {
+      verdict: 'pass' | 'redirect';
+      to: 'stack' | 'host' | 'endpoint' | 'network' | 'node';
+      link: string;
+      packet: Packet;
+      tunnel?: TunnelKey;
+      /** skb->mark, where it says how the packet goes on; 0: nothing. */
+      mark?: number;
+    };
 
 const ENFORCE: Record<Direction, number> = { ingress: 1, egress: 2 };
 const AUDIT = 4;
@@ -74,6 +87,7 @@ export class PacketModel {
   readonly connections = new Connections();
   readonly #services: Services;
   readonly #nat: Nat;
+  readonly #between: Between;
   readonly #config: ModelConfig;
 
   constructor(
@@ -85,10 +99,11 @@ export class PacketModel {
     this.#nat = new Nat(choosePort);
     this.tables = tables;
     this.#config = config;
+    this.#between = new Between(tables, config.between, (address) => this.identityOf(address));
     this.#services = new Services(tables, this.connections, config, choose);
   }
 
-  process({ program, link }: Place, packet: Packet): Outcome {
+  process({ program, link, tunnel }: Place, packet: Packet): Outcome {
     switch (program) {
       case 'from_endpoint':
         return this.#fromEndpoint(link, packet);
@@ -98,6 +113,10 @@ export class PacketModel {
         return this.#fromNetdev(link, packet);
       case 'to_netdev':
         return this.#toNetdev(packet);
+      case 'from_overlay':
+        return this.#fromOverlay(link, packet, tunnel);
+      case 'from_host':
+        return this.#fromHost(packet);
     }
   }
 
@@ -129,7 +148,40 @@ export class PacketModel {
     if ('verdict' in passed) return passed;
     if (target) return deliver(target, passed);
     if (peer === identities.host) return { verdict: 'pass', to: 'host', link: '', packet: passed };
-    return onward(passed, 'network', '');
+    // A service's answer, which is the node's by now, is not the stack's to encrypt.
+    return this.#away(passed, source.identity, passed.from === packet.from);
+  }
+
+  /** To another node, or out of the cluster. */
+  #away(packet: Packet, source: number, isPods = false): Outcome {
+    if (packet.ttl <= 1) return onward(packet, 'network', '');
+    if (this.#between.endpointOf(packet.to)) {
+      if (this.#between.isTooLong(packet)) return { verdict: 'pass', to: 'stack', link: '', packet };
+      return this.#wrapped({ ...packet, ttl: packet.ttl - 1 }, source);
+    }
+    const mark = isPods ? this.#between.marked(packet) : 0;
+    if (typeof mark === 'object') return drop(mark.reason);
+    return mark ? { verdict: 'pass', to: 'stack', link: '', packet, mark } : onward(packet, 'network', '');
+  }
+
+  #wrapped(packet: Packet, source: number): Outcome {
+    const wrapped = this.#between.wrap(packet, source);
+    if ('reason' in wrapped) return drop(wrapped.reason);
+    return { verdict: 'redirect', to: 'node', link: '', packet, ...wrapped };
+  }
+
+  /** The stack's, for pods of other nodes. */
+  #fromHost(packet: Packet): Outcome {
+    if (isMulticast(packet.to)) return { verdict: 'pass', to: 'stack', link: '', packet };
+    if (!this.#between.endpointOf(packet.to)) return drop('NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT');
+    return this.#wrapped(packet, this.tables.endpoints.get(packet.from)?.identity ?? this.identityOf(packet.from));
+  }
+
+  #fromOverlay(link: string, packet: Packet, tunnel: TunnelKey | undefined): Outcome {
+    if (!tunnel) return drop('ERROR_RETRIEVING_TUNNEL_KEY');
+    const sender = this.#between.senderOf(packet, tunnel);
+    if (sender === undefined) return drop('INVALID_IDENTITY');
+    return this.#arrive(packet, sender, this.tables.netdevs.get(link), true);
   }
 
   #toEndpoint(link: string, packet: Packet): Outcome {
@@ -142,28 +194,38 @@ export class PacketModel {
   }
 
   #fromNetdev(link: string, packet: Packet): Outcome {
-    const untouched: Outcome = { verdict: 'pass', to: 'stack', link: '', packet };
     const netdev = this.tables.netdevs.get(link);
-    if (!netdev) return untouched;
-    const own = isV6(packet.from) ? netdev.ipv6 : netdev.ipv4;
+    if (!netdev) return { verdict: 'pass', to: 'stack', link: '', packet };
+    return this.#arrive(packet, this.identityOf(packet.from), netdev);
+  }
+
+  /** From elsewhere; `netdev` is of the device that it came by. */
+  #arrive(packet: Packet, peer: number, netdev: NetdevRow | undefined, isTunnelled = false): Outcome {
+    const untouched: Outcome = { verdict: 'pass', to: 'stack', link: '', packet };
+    const own = (isV6(packet.from) ? netdev?.ipv6 : netdev?.ipv4) ?? '';
     const back = packet.to === own ? this.#nat.incoming(packet) : undefined;
     const selection = back ? ({ kind: 'none' } as const) : this.#select(packet, true);
     if (selection.kind === 'drop') return drop(selection.reason);
-    if (selection.kind === 'refused') return { verdict: 'refuse', reason: selection.reason };
+    if (selection.kind === 'refused')
+      return { verdict: 'refuse', reason: selection.reason, ...(isTunnelled && this.#between.unheard(packet)) };
     const met = back ?? (selection.kind === 'to' ? selection.packet : packet);
     const flow = selection.kind === 'to' ? selection.flow : undefined;
     const target = this.tables.endpoints.get(met.to);
     if (!target && !back && !flow) return untouched;
-    const peer = this.identityOf(met.from);
     const passed = this.#admit(met, target ? [{ endpoint: target, direction: 'ingress', peer }] : [], flow);
     if ('verdict' in passed) return passed;
     if (target) return deliver(target, passed);
-    if (!flow || flow.isDsr) return onward(passed, 'network', '');
-    const sent = this.#nat.outgoing(passed, own);
-    return 'reason' in sent ? drop(sent.reason) : onward(sent, 'network', '');
+    // The node is a backend, or its own client.
+    if (this.identityOf(met.to) === identities.host) return { verdict: 'pass', to: 'host', link: '', packet: passed };
+    if (!flow || flow.isDsr) return this.#away(passed, peer);
+    const sent = this.#nat.outgoing(passed, this.#between.ownTowards(met.to, own));
+    return 'reason' in sent ? drop(sent.reason) : this.#away(sent, peer);
   }
 
   #toNetdev(packet: Packet): Outcome {
+    const how = this.#between.leaving(packet);
+    if (typeof how === 'object') return drop(how.reason);
+    if (how === 'wireguard') return { verdict: 'redirect', to: 'node', link: '', packet };
     return { verdict: 'pass', to: 'network', link: '', packet };
   }
 

@@ -95,6 +95,8 @@ noinline_fn int overlay_answer(struct __sk_buff *skb, struct packet *p)
 {
 	p->tuple.daddr = p->tuple.saddr;
 	look_up_destination(p);
+	if (!is_behind_tunnel(p))
+		return DROP(p, DROP_NO_TUNNEL_ENDPOINT);
 	p->src_identity = IDENTITY_HOST;
 	return overlay_send(skb, p, false);
 }

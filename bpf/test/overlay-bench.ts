@@ -80,7 +80,7 @@ export class OverlayBench extends Bench {
     super.close();
   }
 
-  /** A program on a packet of this node, and what it was wrapped with. */
+  /** A program on a packet, and what it was wrapped with. */
   send(...[program, link, packet, ctx = {}]: Parameters<Bench['run']>): Wrapped {
     const scratch = this.object.map('scratch');
     const index = Buffer.alloc(4);
@@ -109,7 +109,7 @@ export class OverlayBench extends Bench {
   }
 
   /** A packet that came through the tunnel with this key. */
-  receive(packet: Buffer, { vni, remote }: TunnelKey, program: Program = 'from_overlay'): Outcome {
+  receive(packet: Buffer, { vni, remote }: TunnelKey, program: Program = 'from_overlay'): Wrapped {
     const v6 = remote.includes(':');
     const given = Buffer.alloc(GIVEN_BYTES);
     given.writeUInt32LE(vni, 0);
@@ -122,6 +122,6 @@ export class OverlayBench extends Bench {
     const fd = Buffer.alloc(4);
     fd.writeUInt32LE(this.object.program(program).fd);
     this.#giver.map('next').put(Buffer.alloc(4), fd);
-    return this.run(this.#withKey, 'overlay', packet);
+    return this.send(this.#withKey, 'overlay', packet);
   }
 }

@@ -11,8 +11,8 @@ export const natPorts = { min: 32_768, max: 65_535 };
 /** Chance: a port for which `isFree` holds; undefined: none of the tries found one. */
 export type ChoosePort = (isFree: (port: number) => boolean) => number | undefined;
 
-const claimKey = (proto: number, remote: string, remotePort: number, port: number): string =>
-  `${proto} ${remote} ${remotePort} ${port}`;
+const claimKey = (node: string, proto: number, remote: string, remotePort: number, port: number): string =>
+  `${node} ${proto} ${remote} ${remotePort} ${port}`;
 const flowKey = ({ from, to, proto, sport, dport }: Tuple): string => `${proto} ${from} ${sport} ${to} ${dport}`;
 const inRange = (port: number): boolean => port >= natPorts.min && port <= natPorts.max;
 
@@ -32,7 +32,7 @@ export class Nat {
     if (!node) return { reason: 'NO_MAPPING_FOR_NAT_MASQUERADE' };
     const { proto, to, dport, sport } = packet;
     const isFree = (port: number): boolean => {
-      const owner = this.#claims.get(claimKey(proto, to, dport, port));
+      const owner = this.#claims.get(claimKey(node, proto, to, dport, port));
       return !owner || (owner.address === packet.from && owner.port === sport);
     };
     const isFixed = proto === protocols.sctp;
@@ -41,13 +41,13 @@ export class Nat {
     const port = keeps ? sport : this.#choosePort((one) => inRange(one) && isFree(one));
     if (port === undefined) return { reason: 'NO_MAPPING_FOR_NAT_MASQUERADE' };
     this.#ports.set(flowKey(packet), port);
-    this.#claims.set(claimKey(proto, to, dport, port), { address: packet.from, port: sport });
+    this.#claims.set(claimKey(node, proto, to, dport, port), { address: packet.from, port: sport });
     return { ...packet, from: node, sport: port };
   }
 
   /** A packet to the node's address; undefined: it is for nobody but the node. */
   incoming(packet: Packet): Packet | undefined {
-    const owner = this.#claims.get(claimKey(packet.proto, packet.from, packet.sport, packet.dport));
+    const owner = this.#claims.get(claimKey(packet.to, packet.proto, packet.from, packet.sport, packet.dport));
     return owner && { ...packet, to: owner.address, dport: owner.port };
   }
 }

@@ -19,6 +19,8 @@ export interface Packet extends Tuple {
   tcpFlags?: number;
   icmpType?: number;
   icmpCode?: number;
+  /** Bytes with the network header, of a datagram; absent: few. */
+  length?: number;
   /** Of an ICMP error: the packet that it is about. */
   inner?: Tuple;
 }

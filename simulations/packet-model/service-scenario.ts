@@ -44,7 +44,7 @@ export const frontendPlaces = (f: Family): FrontendPlace[] => {
 /** Where backends may be: pods of this node and of another. */
 const backendPlaces = (f: Family, { protocol }: FrontendPlace): BackendRow[] =>
   [f.a, f.b, f.remote, f.v6 ? 'fd00:1::3' : '10.0.1.3'].flatMap((address) =>
-    (protocol === 'TCP' ? [8080, 80] : protocol === 'UDP' ? [53, 5353] : [8080]).map((port) => ({
+    (protocol === 'TCP' ? [8080, 80] : protocol === 'UDP' ? [53, 5353] : [8080, 9090]).map((port) => ({
       address,
       port,
       protocol,

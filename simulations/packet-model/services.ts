@@ -171,9 +171,6 @@ export class Services {
   }
 
   #towards(packet: Packet, flow: ServiceFlow): Selection {
-    // SCTP's checksum covers its ports: they stay.
-    if (packet.proto === protocols.sctp && flow.port !== packet.dport)
-      return { kind: 'drop', reason: 'UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE' };
     return { kind: 'to', flow, packet: this.translated(packet, flow) };
   }
 

@@ -6,10 +6,12 @@
 import type {
   BackendRow,
   BackendSetRow,
+  DeviceRow,
   EndpointRow,
   FrontendRow,
   IpcacheRow,
   NetdevRow,
+  NodeRow,
   PolicyEntryRow,
   PolicyMapRow,
   SourceRangeRow,
@@ -37,6 +39,10 @@ export class ModelTables {
   readonly endpoints = new Map<string, EndpointRow>();
   readonly netdevs = new Map<string, NetdevRow>();
   readonly identities = new LongestPrefix<number>();
+  /** The whole rows of them. */
+  readonly addresses = new LongestPrefix<IpcacheRow>();
+  readonly nodes = new Map<string, NodeRow>();
+  readonly devices = new Map<string, DeviceRow>();
   readonly policyMaps = new Map<number, PolicyMapRow>();
   readonly backends = new Numbered<BackendRow>();
   readonly sets = new Numbered<BackendSetRow>();
@@ -60,6 +66,13 @@ export class ModelTables {
         break;
       case 'bpf.ipcache':
         this.identities.set(key, (value as IpcacheRow).identity);
+        this.addresses.set(key, value as IpcacheRow);
+        break;
+      case 'bpf.nodes':
+        this.nodes.set(key, value as NodeRow);
+        break;
+      case 'bpf.devices':
+        this.devices.set(key, value as DeviceRow);
         break;
       case 'bpf.policy-maps':
         this.policyMaps.set(Number(key), value as PolicyMapRow);
@@ -100,6 +113,13 @@ export class ModelTables {
         break;
       case 'bpf.ipcache':
         this.identities.delete(key);
+        this.addresses.delete(key);
+        break;
+      case 'bpf.nodes':
+        this.nodes.delete(key);
+        break;
+      case 'bpf.devices':
+        this.devices.delete(key);
         break;
       case 'bpf.policy-maps':
         this.#deletePolicyMap(Number(key));

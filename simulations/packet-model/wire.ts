@@ -4,6 +4,7 @@ import { isV6 } from './address.ts';
 import { isIcmpError, type Packet, protocols, type Tuple, tcpFlags } from './packet.ts';
 
 const ETHERNET_BYTES = 14;
+const UDP_HEADER_BYTES = 8;
 /** What an ICMP error carries of the packet behind its network header; no router need give more. */
 const CARRIED_BYTES = 8;
 
@@ -17,7 +18,7 @@ function transportOf(packet: Packet): Transport {
     case protocols.tcp:
       return tcp(sport, dport, packet.tcpFlags ?? tcpFlags.ack);
     case protocols.udp:
-      return udp(sport, dport);
+      return udp(sport, dport, payloadOf(packet));
     case protocols.sctp:
       return sctp(sport, dport, chunkOf(packet.tcpFlags ?? 0));
     case protocols.icmp:
@@ -26,6 +27,11 @@ function transportOf(packet: Packet): Transport {
     default:
       return raw(proto, Buffer.alloc(16));
   }
+}
+
+/** What makes it as long as it is said to be. */
+function payloadOf({ from, length }: Packet): Buffer<ArrayBuffer> | undefined {
+  return length === undefined ? undefined : Buffer.alloc(length - (isV6(from) ? 40 : 20) - UDP_HEADER_BYTES);
 }
 
 function icmpOf(packet: Packet): Transport {
