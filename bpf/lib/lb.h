@@ -3,7 +3,7 @@
  * Services in packets: to the backend on the way there, from the frontend on the way back.
  *
  * - The way back needs only the connection's entry in `service_flows`, never the service.
- * - SCTP keeps its port or is dropped: its CRC32c covers the port.
+ * - Fragments of SCTP keep their port or are dropped: its CRC32c covers the port, and all that is in the other fragments.
  */
 #pragma once
 
@@ -20,7 +20,7 @@ noinline_fn int service_rewrite(struct __sk_buff *skb, struct packet *p)
 	struct nat_entry to = { .addr = p->tuple.daddr, .port = p->tuple.dport };
 	int ret;
 
-	if (p->tuple.proto == IPPROTO_SCTP && to.port != p->orig_port)
+	if (p->tuple.proto == IPPROTO_SCTP && p->fragment && to.port != p->orig_port)
 		return DROP(p, DROP_NAT_UNSUPPORTED_PROTO);
 	service_untarget(p);
 	ret = nat_rewrite(skb, p, false, &to);
@@ -54,7 +54,7 @@ noinline_fn int service_reply(struct __sk_buff *skb, struct packet *p)
 	p->orig_addr = p->tuple.saddr;
 	p->orig_port = p->tuple.sport;
 	p->orig_end = ORIG_SOURCE;
-	if (p->tuple.proto == IPPROTO_SCTP && to.port != p->orig_port)
+	if (p->tuple.proto == IPPROTO_SCTP && p->fragment && to.port != p->orig_port)
 		return DROP(p, DROP_NAT_UNSUPPORTED_PROTO);
 	ret = nat_rewrite(skb, p, true, &to);
 	if (ret < 0 || !hairpin)

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "checksum.h"
+#include "crc32c.h"
 #include "icmp-inner.h"
 
 #undef SOURCE_FILE
@@ -21,6 +22,7 @@
 #define ICMP_CSUM_OFF 2
 #define ICMP_ID_OFF 4
 #define IPV4_CSUM_OFF 10
+#define SCTP_CSUM_OFF 8
 
 inline_fn __u32 ip_addr_off(const struct packet *p, bool source)
 {
@@ -63,6 +65,31 @@ inline_fn int store_addr(struct __sk_buff *skb, const struct packet *p, bool sou
 	return bpf_skb_store_bytes(skb, off, &new->w[3], 4, 0);
 }
 
+/* Bytes from the transport header to the packet's end, as the network header says. */
+inline_fn int l4_length(struct __sk_buff *skb, const struct packet *p)
+{
+	__be16 length;
+	__u32 off = p->ipv6 ? __builtin_offsetof(struct ipv6hdr, payload_len) : __builtin_offsetof(struct iphdr, tot_len);
+
+	if (bpf_skb_load_bytes(skb, L3_OFF + off, &length, sizeof(length)) < 0)
+		return -1;
+	return bpf_ntohs(length) + (p->ipv6 ? (int)sizeof(struct ipv6hdr) : 0) + L3_OFF - p->l4_off;
+}
+
+/* SCTP's sum covers its ports, and all that follows: not known in a fragment. Where the sum is left to a device, what is here is not looked at. */
+inline_fn int store_sctp_port(struct __sk_buff *skb, const struct packet *p, bool source, __be16 old, __be16 new)
+{
+	__u32 difference = (__u32)(old ^ new) << (source ? 0 : 16), check;
+	int length = l4_length(skb, p);
+
+	if (length < (int)sizeof(difference) || bpf_skb_load_bytes(skb, p->l4_off + SCTP_CSUM_OFF, &check, sizeof(check)) < 0)
+		return -1;
+	check ^= crc32c_difference(difference, length);
+	if (bpf_skb_store_bytes(skb, p->l4_off + SCTP_CSUM_OFF, &check, sizeof(check), 0) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l4_off + l4_port_off(IPPROTO_SCTP, source), &new, sizeof(new), 0);
+}
+
 /*
  * Puts another source or destination in the packet. A later fragment has no transport header; the sum in the first one covers
  * the whole datagram.
@@ -94,6 +121,8 @@ noinline_fn int nat_rewrite(struct __sk_buff *skb, struct packet *p, bool source
 				return DROP(p, DROP_WRITE_ERROR);
 		}
 	}
+	if (p->tuple.proto == IPPROTO_SCTP && *port != new_port && store_sctp_port(skb, p, source, *port, new_port) < 0)
+		return DROP(p, DROP_L4_CSUM);
 	*addr = new;
 	*port = new_port;
 	return 0;

@@ -18,7 +18,7 @@ export interface IpOptions {
   /** Bytes between network and transport header: IPv4 options, or IPv6 extension headers, the first of kind `firstExtension`. */
   between?: Buffer;
   firstExtension?: number;
-  fragment?: { id: number; offset: number; more: boolean };
+  fragment?: { id: number; offset: number; more: boolean; bytes?: number };
 }
 
 const isV6 = (address: Buffer): boolean => address.length === 16;
@@ -70,13 +70,31 @@ export function tcp(sport: number, dport: number, flags: number, payload = Buffe
   };
 }
 
-/** The checksum is a CRC that nobody here looks at. */
-export function sctp(sport: number, dport: number, chunk: number): Transport {
+/** CRC32c bit by bit, as RFC 9260 has it in its appendix. */
+function crc32c(bytes: Buffer): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0x82f63b78 : 0);
+  }
+  return ~crc >>> 0;
+}
+
+const SCTP_CHECK_AT = 8;
+function sctpCheck(bytes: Buffer): number {
+  const summed = Buffer.from(bytes);
+  summed.writeUInt32LE(0, SCTP_CHECK_AT);
+  return crc32c(summed);
+}
+
+/** One chunk, with what it carries. */
+export function sctp(sport: number, dport: number, chunk: number, value = Buffer.alloc(0)): Transport {
   return () => {
-    const bytes = Buffer.alloc(16);
+    const bytes = Buffer.concat([Buffer.alloc(16), value]);
     bytes.writeUInt16BE(sport, 0);
     bytes.writeUInt16BE(dport, 2);
     bytes.writeUInt8(chunk, 12);
+    bytes.writeUInt32LE(sctpCheck(bytes), SCTP_CHECK_AT);
     return { proto: protocols.sctp, bytes };
   };
 }
@@ -133,10 +151,11 @@ export function ip(options: IpOptions, transport: Transport): Buffer {
   return Buffer.concat([ethernet, header(options, from, to, proto, fragmentOf(options, bytes))]);
 }
 
-/** Cuts out what a fragment carries: offset in bytes, 8 bytes unless it is the last one. */
+/** Cuts out what a fragment carries: offset in bytes, and 8 bytes if not told, unless it is the last one. */
 function fragmentOf({ fragment }: IpOptions, bytes: Buffer): Buffer {
   if (!fragment) return bytes;
-  return fragment.more ? bytes.subarray(fragment.offset, fragment.offset + 8) : bytes.subarray(fragment.offset);
+  const { offset, more, bytes: carried = 8 } = fragment;
+  return bytes.subarray(offset, more ? offset + carried : undefined);
 }
 
 function ipv4Header(options: IpOptions, from: Buffer, to: Buffer, proto: number, payload: Buffer): Buffer {
@@ -234,13 +253,11 @@ function dissectIp(bytes: Buffer, partial: boolean): Omit<Dissected, 'ethSource'
     result.sport = l4.readUInt16BE(0);
     result.dport = l4.readUInt16BE(2);
     const optional = proto === protocols.udp && l4.readUInt16BE(6) === 0 && !v6;
-    if (
-      whole &&
-      proto !== protocols.sctp &&
-      !optional &&
-      fold(pseudoSum(fromRaw, toRaw, proto, length) + sum(l4)) !== 0
-    )
-      wrong.push('transport');
+    const isRight =
+      proto === protocols.sctp
+        ? l4.readUInt32LE(SCTP_CHECK_AT) === sctpCheck(l4)
+        : optional || fold(pseudoSum(fromRaw, toRaw, proto, length) + sum(l4)) === 0;
+    if (whole && !isRight) wrong.push('transport');
   } else if (proto === protocols.icmp || proto === protocols.icmpv6) {
     const type = l4.readUInt8(0);
     result.icmpType = type;

@@ -250,12 +250,26 @@ for (const f of families) {
       expect(send('a', f.vip, udp(4000, 53)).packet.to).toBe(f.b);
     });
 
-    test('SCTP to a backend with another port is dropped: nothing here makes a new CRC', () => {
+    test.each([0, 1, 5, 100, 1_400])(
+      'SCTP to a backend with another port, %i bytes carried, has a CRC that is right',
+      (bytes) => {
+        const value = Buffer.from(Array.from({ length: bytes }, (_, at) => (at * 31) & 255));
+        serve('sctp', 80, [f.b], 8080);
+        const there = send('a', f.vip, sctp(4000, 80, sctpInit, value));
+        expect(there.packet).toMatchObject({ to: f.b, sport: 4000, dport: 8080, checksums: 'ok' });
+        const back = send('b', f.a, sctp(8080, 4000, 2, value));
+        expect(back.packet).toMatchObject({ from: f.vip, sport: 80, dport: 4000, checksums: 'ok' });
+      },
+    );
+
+    test('a fragment of SCTP to a backend with another port is dropped: its sum covers the others', () => {
       serve('sctp', 80, [f.b], 8080);
-      expect(send('a', f.vip, sctp(4000, 80, sctpInit))).toMatchObject({
-        verdict: 'drop',
-        drops: ['UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE'],
-      });
+      const packet = ip(
+        { from: f.a, to: f.vip, fragment: { id: 7, offset: 0, more: true, bytes: 32 } },
+        sctp(4000, 80, sctpInit, Buffer.alloc(64)),
+      );
+      const { verdict, drops } = bench.run('from_endpoint', 'lxca', packet);
+      expect([verdict, drops]).toEqual(['drop', ['UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE']]);
     });
 
     test('source ranges and types are for clients from outside', () => {
