@@ -8,6 +8,8 @@ const plurals: Readonly<Record<string, string>> = {
   Service: 'services',
   EndpointSlice: 'endpointslices',
   Event: 'events',
+  NetworkPolicy: 'networkpolicies',
+  Pod: 'pods',
 };
 const CONNECTIONS = 8;
 
