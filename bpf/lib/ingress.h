@@ -26,6 +26,11 @@ inline_fn int admit(struct __sk_buff *skb, struct packet *p, const struct endpoi
 	ret = ct_lookup(skb, p, &entry);
 	if (ret < 0)
 		return ret;
+	if (config.host_firewall && p->src_identity == IDENTITY_HOST) {
+		ret = host_to_endpoint(skb, p, entry);
+		if (ret < 0)
+			return ret;
+	}
 	ret = policy_apply(skb, p, dst, DIRECTION_INGRESS, entry);
 	if (ret < 0)
 		return ret;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Policy of the node itself: who reaches its processes and whom they reach, and what is none of its business. */
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
@@ -79,6 +80,19 @@ for (const f of families) {
       expect(inward(udp(53, 5353)).verdict).toBe('pass');
     });
 
+    test("egress: what the node sends to its own pods is its egress, and the pod's ingress", () => {
+      const toPod = (transport: Transport) =>
+        bench.run('to_endpoint', 'lxca', ip({ from: f.node, to: f.a }, transport));
+      enforce(flags.enforceEgress, { direction: 'egress', identity: identities.a, proto: TCP, dport: 8080 });
+      expect([toPod(tcp(40_000, 8080, syn)).verdict, toPod(tcp(40_000, 8081, syn)).drops]).toEqual([
+        'pass',
+        ['POLICY_DENIED'],
+      ]);
+      // What a pod began is answered.
+      expect(fromPod(ssh).verdict).toBe('pass');
+      expect(toPod(tcp(22, 40_000, syn | ack)).verdict).toBe('pass');
+    });
+
     test('a connection is cut when it is no longer allowed', () => {
       enforce(flags.enforceIngress, { direction: 'ingress', proto: TCP, dport: 22 });
       expect(inward(ssh).verdict).toBe('pass');
@@ -132,6 +146,34 @@ for (const f of families) {
     });
   });
 }
+
+test('a UDP exchange that the node began before goes on, by a socket that is connected to its peer', async () => {
+  const netns = `/run/netns/axt-${process.pid}-host`;
+  const { node, world, worldPort } = { node: families[0]?.node ?? '', world: families[0]?.world ?? '', worldPort: 53 };
+  const script = `
+    const socket = require('node:dgram').createSocket('udp4');
+    socket.bind(0, '${node}', () => socket.connect(${worldPort}, '${world}', () => console.log(socket.address().port)));`;
+  const child = spawn('nsenter', [`--net=${netns}`, process.execPath, '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  try {
+    const [line] = (await once(child.stdout, 'data')) as [Buffer];
+    const own = Number(line.toString());
+    bench.clear('conntrack', 'policy');
+    bench.policy('host', []);
+    bench.host(flags.enforceIngress);
+    const inward = (sport: number, dport: number) =>
+      bench.run('from_netdev', 'eth0', ip({ from: world, to: node }, udp(sport, dport))).verdict;
+    expect([inward(worldPort, own), inward(worldPort + 1, own), inward(worldPort, own + 1)]).toEqual([
+      'pass',
+      'drop',
+      'drop',
+    ]);
+  } finally {
+    child.kill();
+    await once(child, 'exit');
+  }
+});
 
 test('IPv6: link-local addresses of the node are its own', () => {
   bench.clear('conntrack');
