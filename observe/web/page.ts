@@ -12,7 +12,7 @@ export interface PageNode {
 }
 
 export const nodesRoute = (nodes: readonly PageNode[]): Route => ({
-  pattern: '/v1/nodes',
+  pattern: '/v1/page/nodes',
   doc: 'nodes that the page shows, and where their paths begin',
   answer: () => json(nodes),
 });

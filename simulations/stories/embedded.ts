@@ -15,6 +15,7 @@ const POLL_MS = 50;
 interface ReadyFile {
   kubeconfig: string;
   debugSocket: string;
+  web: string;
   nodes: { name: string; netns: string; debugSocket?: string }[];
 }
 

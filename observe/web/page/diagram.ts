@@ -49,7 +49,7 @@ export function layOut({ states, edges, initial }: KindGraph): Diagram {
     ways.set(key, way);
   }
   const graph = new dagre.graphlib.Graph();
-  graph.setGraph({ rankdir: 'TB', nodesep: 34, edgesep: 16, ranksep: 30, marginx: 4, marginy: 4 });
+  graph.setGraph({ rankdir: 'TB', nodesep: 26, edgesep: 12, ranksep: 13, marginx: 4, marginy: 4 });
   graph.setDefaultEdgeLabel(() => ({}));
   const all = [...ways.values()].some(({ from }) => from === ANYWHERE)
     ? [...states.map(({ id }) => id), ANYWHERE]

@@ -62,7 +62,7 @@ export function explainChain(view: ExplainView, titleOf: (machine: string) => st
 }
 
 function step(kind: string, title: unknown, body: unknown, isOdd = false): TemplateResult {
-  return html`<li class="step ${kind} ${isOdd ? 'odd' : ''}"><span class="eyebrow">${kind}</span><strong>${title}</strong>${body}</li>`;
+  return html`<li class="step at-${kind} ${isOdd ? 'odd' : ''}"><span class="eyebrow">${kind}</span><strong>${title}</strong>${body}</li>`;
 }
 
 export function values(value: unknown): TemplateResult | typeof nothing {

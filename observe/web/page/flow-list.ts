@@ -79,7 +79,11 @@ export function rowOf(flow: Flow): FlowRow {
 
 function endOf({ namespace, pod_name, labels, identity }: FlowEndpoint, address: string, port: number): FlowEnd {
   const special = labels.find((label) => /^(reserved|cidr|fqdn):/.test(label));
-  const name = pod_name ? `${namespace}/${pod_name}` : special ? special.slice(special.indexOf(':') + 1) : address;
+  const name = pod_name
+    ? `${namespace}/${pod_name}`
+    : special
+      ? special.slice(special.indexOf(':') + 1).replace(/^world-ipv[46]$/, 'world')
+      : address;
   return { name: name || `identity ${identity}`, namespace, address, port };
 }
 

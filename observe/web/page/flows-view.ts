@@ -181,8 +181,10 @@ export class FlowsView implements View {
 
   #row(row: FlowRow, index: number, hasNode: boolean): TemplateResult {
     const { id, from, to, protocol, what, policies, isReply } = row;
-    const end = ({ name, address, port }: FlowRow['from']): TemplateResult =>
-      html`<span role="gridcell" class="clip" title="${name} ${placeText(address, port)}">${nameOf(name)}<span class="faint">${port > 0 ? `:${port}` : ''}</span></span>`;
+    const end = ({ name, namespace, address, port }: FlowRow['from']): TemplateResult =>
+      html`<span role="gridcell" class="clip" title="${name} ${placeText(address, port)}">${nameOf(name)}<span class="faint">${
+        namespace === '' && name !== address ? ` ${placeText(address, port)}` : port > 0 ? `:${port}` : ''
+      }</span></span>`;
     return html`<div class="row ${row.verdict === 'DROPPED' ? 'denied' : ''}" role="row" id="f-${id}" aria-rowindex=${index + 2}
         aria-selected=${id === this.#marked} @click=${() => this.#open(id)}>
       <time role="gridcell">${clock(row.ms)}</time>

@@ -1,5 +1,6 @@
 /** Nodes at a glance, and one of them in depth: problems, maps' fill, drops by reason, the engine, addresses, versions. */
 import { html, nothing, type SVGTemplateResult, svg, type TemplateResult } from 'lit-html';
+import type { ClusterNodeView } from '../../cluster-nodes.ts';
 import type { StatusView } from '../../status.ts';
 import type { PageNode } from '../page.ts';
 import { ApiError, type Asking, poll } from './api.ts';
@@ -25,6 +26,7 @@ class NodeHealth {
   status: StatusView | undefined;
   error: ApiError | undefined;
   counts: Counted[] = [];
+  seen: ClusterNodeView[] = [];
   /** By reason and direction, events of the engine and flows: one figure a turn. */
   readonly rates = new Map<string, number[]>();
   readonly #before = new Map<string, { value: number; at: number }>();
@@ -72,6 +74,15 @@ export class HealthView implements View {
               if (answer.hubble) health.note('flows', answer.hubble.seen, Date.now());
             }
             app.redraw();
+          },
+        ),
+      );
+      this.#asking.push(
+        poll<ClusterNodeView[]>(
+          () => `${node.base}/v1/nodes`,
+          STATUS_MS,
+          (answer) => {
+            if (!(answer instanceof ApiError)) health.seen = answer;
           },
         ),
       );
@@ -171,6 +182,7 @@ function detail(health: NodeHealth, status: StatusView): TemplateResult {
     <div class="panels">
       ${drops(health)}
       <section class="panel"><h2>Map fill</h2>${maps(status)}</section>
+      ${others(health)}
       <section class="panel"><h2>Addresses</h2>
         <ul class="bars">${status.ipam.map(({ family, cidr, used, total }) => bar(`${family} ${cidr}`, used, total))}</ul>
         ${status.ipam.length === 0 ? html`<p class="quiet">no pod CIDR yet</p>` : nothing}</section>
@@ -190,9 +202,22 @@ function detail(health: NodeHealth, status: StatusView): TemplateResult {
     </div>`;
 }
 
+function others({ seen }: NodeHealth): TemplateResult | typeof nothing {
+  const all = seen.filter(({ own }) => !own);
+  if (all.length === 0) return nothing;
+  return html`<section class="panel"><h2>Other nodes, as seen from here</h2><ul class="plain">${all.map(
+    ({ name, state, reasons, health, podAddresses, encryption }) => html`<li>
+      <strong>${name}</strong> <span class="badge ${state === 'reachable' ? 'good' : state === 'unreachable' ? 'bad' : ''}">${state}</span>
+      <span class="quiet">${plural(podAddresses, 'pod address', 'pod addresses')}${encryption.type === 'none' ? '' : `, ${encryption.type}`}</span>
+      ${[...reasons, ...health].map((line) => html`<p class="quiet">${line}</p>`)}</li>`,
+  )}</ul></section>`;
+}
+
 function drops(health: NodeHealth): TemplateResult {
   const all = health.counts.filter(({ reason }) => reason !== 0).sort((a, b) => b.packets - a.packets);
   const forwarded = health.counts.filter(({ reason }) => reason === 0);
+  if (health.counts.length === 0)
+    return html`<section class="panel"><h2>Packets</h2><p class="quiet">Nothing counted yet.</p></section>`;
   return html`<section class="panel wide"><h2>Packets</h2>
     <table><thead><tr><th>what</th><th>direction</th><th class="number">packets</th><th class="number">now</th><th>last two minutes</th></tr></thead>
     <tbody>${[...forwarded, ...all].map(({ reason, direction, packets, text }) => {
@@ -200,7 +225,7 @@ function drops(health: NodeHealth): TemplateResult {
       return html`<tr><td>${reason === 0 ? html`<span class="dot good"></span> forwarded` : html`<span class="dot bad"></span> ${text}`}</td><td class="quiet">${direction}</td>
         <td class="number">${count(packets)}</td><td class="number">${perSecond(health.rate(name))}</td><td>${spark(health.rates.get(name) ?? [], reason !== 0)}</td></tr>`;
     })}</tbody></table>
-    ${health.counts.length === 0 ? html`<p class="quiet">Nothing counted yet.</p>` : all.length === 0 ? html`<p class="quiet">Nothing was dropped.</p>` : nothing}
+    ${all.length === 0 ? html`<p class="quiet">Nothing was dropped.</p>` : nothing}
   </section>`;
 }
 

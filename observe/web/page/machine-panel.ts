@@ -64,12 +64,12 @@ function diagramFrame({ detail, diagram, zoom }: Panel): TemplateResult {
       <g transform=${zoom.transform}>${drawDiagram(diagram, detail.state, taken)}</g>
     </svg>
     ${zoomButtons(zoom)}
+  </div>
     ${
       heard.length > 0
         ? html`<p class="stays quiet" title="heard without leaving the state">stays ${nameOf(detail.state)} on ${[...new Set(heard.flatMap(([, lines]) => lines))].map((line) => html`<code>${line}</code> `)}</p>`
         : nothing
-    }
-  </div>`;
+    }`;
 }
 
 export function zoomButtons(zoom: PanZoom): TemplateResult {

@@ -14,11 +14,14 @@ import { PanZoom } from './pan-zoom.ts';
 const LIST_MS = 2_500;
 const DETAIL_MS = 1_500;
 const LISTED_MAX = 400;
+const TITLES_MAX = 50_000;
+
+type Listed = MachineLine & { node: string };
 
 export class MachinesView implements View {
   #app: App | undefined;
   #asking: Asking[] = [];
-  #machines: MachineLine[] = [];
+  readonly #listedBy = new Map<string, Listed[]>();
   #titles = new Map<string, string>();
   #detail: MachineDetail | ApiError | undefined;
   #row: { table: string; key: string } | undefined;
@@ -28,24 +31,15 @@ export class MachinesView implements View {
   #search = '';
   #kind = '';
   #isListed = false;
+  #opened = '';
   readonly #zoom = new PanZoom(() => this.#app?.redraw());
 
   enter(app: App): void {
     this.#app = app;
-    if (this.#asking.length === 0)
-      this.#asking = [
-        poll<MachineLine[]>(
-          () => `${this.#base()}/v1/machines`,
-          LIST_MS,
-          (answer) => this.#listed(answer),
-        ),
-        poll<MachineDetail>(
-          () => (this.#key ? `${this.#base()}/v1/machines/${segment(this.#key)}` : undefined),
-          DETAIL_MS,
-          (answer) => this.#heard(answer),
-        ),
-      ];
-    if (this.#detail && (this.#detail instanceof ApiError || this.#detail.key !== this.#key)) {
+    if (this.#asking.length === 0) this.#begin(app);
+    const shown = `${this.#at}|${this.#key}`;
+    if (shown !== this.#opened) {
+      this.#opened = shown;
       this.#detail = undefined;
       this.#row = undefined;
       this.#explained = undefined;
@@ -53,7 +47,26 @@ export class MachinesView implements View {
     }
     const [table, key] = [app.place.params.get('table'), app.place.params.get('row')];
     if (table && key) this.#row = { table, key };
-    this.#asking[1]?.now();
+    this.#asking[0]?.now();
+  }
+
+  #begin(app: App): void {
+    this.#listedBy.clear();
+    const nodes = app.node ? app.nodes.filter(({ name }) => name === app.node) : app.nodes;
+    this.#asking = [
+      poll<MachineDetail>(
+        () => (this.#key ? `${this.#base()}/v1/machines/${segment(this.#key)}` : undefined),
+        DETAIL_MS,
+        (answer) => this.#heard(answer),
+      ),
+      ...nodes.map(({ name, base }) =>
+        poll<MachineLine[]>(
+          () => `${base}/v1/machines`,
+          LIST_MS,
+          (answer) => this.#listed(name, answer),
+        ),
+      ),
+    ];
   }
 
   leave(): void {
@@ -61,26 +74,42 @@ export class MachinesView implements View {
     this.#asking = [];
   }
 
+  /** A moment of a replay is asked for at once; other nodes have lists of their own. */
   refresh(): void {
-    for (const asking of this.#asking) asking.now();
+    if (this.#app?.replay) for (const asking of this.#asking) asking.now();
+    else this.leave();
   }
 
   get #key(): string {
     return this.#app?.place.view === 'machines' ? this.#app.place.rest : '';
   }
 
-  #base(): string {
-    return this.#app?.oneNode()?.base ?? '';
+  /** Node of the machine that is shown. */
+  get #at(): string {
+    return this.#app?.place.params.get('at') ?? this.#app?.oneNode()?.name ?? '';
   }
 
-  #listed(answer: MachineLine[] | ApiError): void {
+  #base(): string {
+    return this.#app?.nodes.find(({ name }) => name === this.#at)?.base ?? '';
+  }
+
+  get #machines(): Listed[] {
+    return [...this.#listedBy.values()].flat();
+  }
+
+  #listed(node: string, answer: MachineLine[] | ApiError): void {
     this.#error = answer instanceof ApiError ? answer : undefined;
-    if (!(answer instanceof ApiError)) {
-      this.#machines = answer;
-      this.#titles = new Map(answer.map(({ key, kind, title }) => [key, `${kind} ${title}`]));
-      const first = answer.find(({ kind }) => kind === 'endpoint') ?? answer[0];
-      if (!this.#key && first && !this.#isListed) this.#select(first.key);
-      this.#isListed = true;
+    if (answer instanceof ApiError) this.#listedBy.delete(node);
+    else {
+      this.#listedBy.set(
+        node,
+        answer.map((line) => ({ ...line, node })),
+      );
+      for (const { key, kind, title } of answer) this.#titles.set(key, `${kind} ${title}`);
+      if (this.#titles.size > TITLES_MAX) this.#titles.clear();
+      this.#isListed = this.#listedBy.size >= this.#asking.length - 1;
+      const first = this.#machines.find(({ kind }) => kind === 'endpoint') ?? this.#machines[0];
+      if (!this.#key && first && (this.#isListed || first.kind === 'endpoint')) this.#select(first);
     }
     this.#app?.redraw();
   }
@@ -108,9 +137,8 @@ export class MachinesView implements View {
     this.#app?.redraw();
   }
 
-  #select(key: string): void {
-    const { node } = this.#app ?? {};
-    this.#app?.go('machines', key, node ? { node } : {});
+  #select({ key, node }: Listed): void {
+    this.#app?.go('machines', key, this.#app.nodes.length > 1 ? { at: node } : {});
   }
 
   draw(app: App): TemplateResult {
@@ -118,7 +146,6 @@ export class MachinesView implements View {
     for (const { kind } of this.#machines) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
     const shown = this.#shown();
     const detail = this.#detail;
-    const isMoot = app.nodes.length > 1 && app.node === '';
     return html`<div class="machines">
       <section class="list" aria-label="All machines">
         <label class="search"><span class="unseen">Search machines</span>
@@ -135,11 +162,10 @@ export class MachinesView implements View {
             <option value="">All kinds (${count(this.#machines.length)})</option>
             ${[...kinds].sort().map(([kind, number]) => html`<option value=${kind} ?selected=${this.#kind === kind}>${kind} (${count(number)})</option>`)}
           </select></label>
-        ${isMoot ? html`<p class="hint">of ${app.oneNode()?.name}; choose another node above</p>` : nothing}
         ${this.#error && this.#machines.length === 0 ? html`<div class="empty"><p class="bad">${this.#error.message}</p></div>` : nothing}
         <ul>${repeat(
           shown.slice(0, LISTED_MAX),
-          ({ key }) => key,
+          ({ key, node }) => `${node}|${key}`,
           (machine, i) => html`
           ${machine.kind !== shown[i - 1]?.kind ? html`<li class="eyebrow" role="presentation">${machine.kind}</li>` : nothing}
           ${this.#item(machine)}`,
@@ -166,26 +192,30 @@ export class MachinesView implements View {
     </div>`;
   }
 
-  #shown(): MachineLine[] {
+  #shown(): Listed[] {
     const wanted = this.#search.toLowerCase();
     return this.#machines
       .filter(
-        ({ kind, key, title, state }) =>
+        ({ kind, key, title, state, node }) =>
           (!this.#kind || kind === this.#kind) &&
-          (!wanted || `${title} ${state} ${key} ${kind}`.toLowerCase().includes(wanted)),
+          (!wanted || `${title} ${state} ${key} ${kind} ${node}`.toLowerCase().includes(wanted)),
       )
-      .sort((a, b) => (a.kind === b.kind ? (a.title < b.title ? -1 : 1) : a.kind < b.kind ? -1 : 1));
+      .sort((a, b) =>
+        a.kind === b.kind ? (`${a.title} ${a.node}` < `${b.title} ${b.node}` ? -1 : 1) : a.kind < b.kind ? -1 : 1,
+      );
   }
 
-  #item({ key, title, state, rows }: MachineLine): TemplateResult {
+  #item(machine: Listed): TemplateResult {
+    const { key, title, state, rows, node } = machine;
+    const isShown = key === this.#key && node === this.#at;
     const tone = rows.some((row) => row.state === 'failed')
       ? 'bad'
       : rows.some((row) => row.state !== 'in-sync')
         ? 'warn'
         : 'good';
-    return html`<li><button class="machine" aria-current=${key === this.#key ? 'true' : nothing} title=${key} @click=${() => this.#select(key)}>
+    return html`<li><button class="machine" aria-current=${isShown ? 'true' : nothing} title="${key} on ${node}" @click=${() => this.#select(machine)}>
       <span class="dot ${tone}" title=${tone === 'good' ? 'all rows as wanted' : tone === 'bad' ? 'a row failed' : 'rows are being changed'}></span>
-      <span class="clip">${title}</span><span class="quiet state-name">${state}</span></button></li>`;
+      <span class="clip">${title}${this.#listedBy.size > 1 ? html`<span class="faint"> ${node}</span>` : nothing}</span><span class="quiet state-name">${state}</span></button></li>`;
   }
 
   #choose(table: string, key: string): void {
@@ -203,9 +233,11 @@ export class MachinesView implements View {
     }
     if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
       const shown = this.#shown();
-      const at = shown.findIndex(({ key }) => key === this.#key) + (event.key === 'ArrowDown' ? 1 : -1);
+      const at =
+        shown.findIndex(({ key, node }) => key === this.#key && node === this.#at) +
+        (event.key === 'ArrowDown' ? 1 : -1);
       const next = shown[Math.max(0, Math.min(shown.length - 1, at))];
-      if (next) this.#select(next.key);
+      if (next) this.#select(next);
       requestAnimationFrame(() =>
         document.querySelector('.machine[aria-current]')?.scrollIntoView({ block: 'nearest' }),
       );

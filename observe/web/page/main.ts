@@ -143,7 +143,7 @@ function pressed(event: KeyboardEvent): void {
 async function start(): Promise<void> {
   useTheme(themeNow());
   app.redraw();
-  app.nodes = await getJson<PageNode[]>('/v1/nodes').catch(() => []);
+  app.nodes = await getJson<PageNode[]>('/v1/page/nodes').catch(() => []);
   app.replay = await openReplay(
     () => {
       shown[app.place.view].refresh?.();
@@ -157,7 +157,7 @@ async function start(): Promise<void> {
   addEventListener('resize', () => app.redraw());
   moved();
   poll<PageNode[]>(
-    () => '/v1/nodes',
+    () => '/v1/page/nodes',
     NODES_MS,
     (answer) => {
       isReachable = !(answer instanceof ApiError);

@@ -23,6 +23,8 @@ const INNER = { across: 72, down: 18 };
 const OUTER = { across: 110, down: 44 };
 const GROUP = { side: 18, top: 38, bottom: 18 };
 const SWEEPS = 6;
+/** A column up to this height stays one. */
+const COLUMN_PX = 560;
 
 export function layOutMap(cards: readonly { id: string; group: string }[], links: readonly Link[]): MapLayout {
   const groupOf = new Map(cards.map(({ id, group }) => [id, group]));
@@ -61,6 +63,11 @@ export function layOutMap(cards: readonly { id: string; group: string }[], links
   return { cards: places, groups: outer.places, box: outer.box };
 }
 
+interface Point {
+  x: number;
+  y: number;
+}
+
 interface Placed {
   places: Map<string, Box>;
   box: Box;
@@ -73,7 +80,7 @@ export function layered(items: readonly Size[], links: readonly Link[], gap: { a
   const linked = sorted.filter(({ id }) => (neighbours.get(id)?.size ?? 0) > 0);
   const loose = sorted.filter(({ id }) => (neighbours.get(id)?.size ?? 0) === 0);
   const area = sorted.reduce((sum, { width, height }) => sum + (width + gap.across) * (height + gap.down), 0);
-  const heightMax = Math.max(Math.sqrt(area) * 0.85, 240);
+  const heightMax = Math.max(Math.sqrt(area) * 0.85, COLUMN_PX);
   const columns = ordered(linked, ranks, neighbours).flatMap((column) => split(column, heightMax, gap.down));
   const heights = columns.map((column) => column.reduce((sum, { height }) => sum + height + gap.down, -gap.down));
   const tallest = Math.max(0, ...heights);
@@ -228,6 +235,18 @@ function gridded(
   return { places, width, bottom: items.length > 0 ? y + height : 0 };
 }
 
+/** Nearer to the end: lines that begin together are apart there. */
+const LABEL_AT = 0.64;
+
+function onCurve(from: Point, bend: number, to: Point): Point {
+  const t = LABEL_AT;
+  const [a, b, c, d] = [(1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t ** 2, t ** 3];
+  return {
+    x: a * from.x + b * (from.x + bend) + c * (to.x - bend) + d * to.x,
+    y: (a + b) * from.y + (c + d) * to.y,
+  };
+}
+
 /** From the right of one card to the left of another; `side` sets lines between the same cards apart. */
 export function lineBetween(from: Box, to: Box, side: number): { path: string; middle: { x: number; y: number } } {
   const [y1, y2] = [from.y + from.height / 2 + side, to.y + to.height / 2 + side];
@@ -246,7 +265,7 @@ export function lineBetween(from: Box, to: Box, side: number): { path: string; m
     const bend = Math.max(30, Math.abs(x2 - x1) * 0.45) * (isForward ? 1 : -1);
     return {
       path: `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
-      middle: { x: (x1 + x2) / 2, y: (y1 + y2) / 2 },
+      middle: onCurve({ x: x1, y: y1 }, bend, { x: x2, y: y2 }),
     };
   }
   // One above the other: around the right.

@@ -119,7 +119,7 @@ export class MapView implements View {
             @click=${() => {
               if (!this.#zoom.wasDragged) this.#choose('');
             }}>
-            <defs>${['forwarded', 'denied', 'audit'].map((verdict) => svg`<marker id="to-${verdict}" class=${verdict} viewBox="0 0 8 8" refX="4" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0.6 7 4 0 7.4Z"></path></marker>`)}</defs>
+            <defs>${['tip-of-edge'].map((id) => svg`<marker id=${id} viewBox="0 0 8 8" refX="4" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0.6 7 4 0 7.4Z"></path></marker>`)}</defs>
             <g transform=${this.#zoom.transform}>
               ${groups.map(({ id, title, isClosable }) => this.#group(id, title, isClosable))}
               ${lines.map((line) => this.#line(line, lines.length))}
@@ -206,7 +206,7 @@ export class MapView implements View {
         }}>
       <title>${plainName(line.from)} → ${plainName(line.to)}: ${line.label}, ${line.verdict}</title>
       <path class="hit" d=${path}></path>
-      <path class="drawn" d=${path} stroke-width=${width} marker-end="url(#to-${line.verdict})"></path>
+      <path class="drawn" d=${path} stroke-width=${width} marker-end="url(#tip-of-edge)"></path>
       ${number <= LABELS_MAX || isLit ? svg`<text x=${middle.x} y=${middle.y - 6} text-anchor="middle">${line.label}</text>` : nothing}
     </g>`;
   }

@@ -31,6 +31,8 @@ export interface Replay {
 
 /** Undefined: a live agent. `moved` is called when another moment is there, `changed` when only the bar looks otherwise. */
 export async function openReplay(moved: () => void, changed: () => void): Promise<Replay | undefined> {
+  const paths = await getJson<{ path: string }[]>('/v1').catch(() => []);
+  if (!paths.some(({ path }) => path === '/v1/replay')) return undefined;
   const recording = await getJson<Recording>('/v1/replay').catch(() => undefined);
   return recording && new ReplayBar(recording, moved, changed);
 }
