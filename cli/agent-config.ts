@@ -11,6 +11,7 @@ import {
   type RoutingConfig,
   routingDefaults,
 } from './network-config.ts';
+import { type RecordingConfig, recordingConfigDefaults, recordingTrouble } from './recording-config.ts';
 import {
   choices,
   type PolicyConfig,
@@ -43,6 +44,7 @@ export interface AgentConfig {
   resyncIntervalMs: number;
   /** Directory for recordings; empty: none. */
   record: string;
+  recording: RecordingConfig;
   /** Capacities by map name; absent: the defaults of `state/tables.ts` and `bpf/lib/maps.h`. */
   maps: Record<string, number>;
   services: ServicesConfig;
@@ -73,6 +75,7 @@ const defaults: AgentConfig = {
   mtu: 0,
   resyncIntervalMs: 30_000,
   record: '',
+  recording: recordingConfigDefaults,
   maps: {},
   services: servicesDefaults,
   policy: policyDefaults,
@@ -85,6 +88,7 @@ const defaults: AgentConfig = {
 /** Sections whose fields are checked one by one; the others are taken as they are. */
 const sections: ReadonlySet<string> = new Set([
   'services',
+  'recording',
   'policy',
   'routing',
   'encryption',
@@ -117,6 +121,7 @@ export function parseAgentConfig(raw: unknown, path: string): AgentConfig {
   config.hubble.socket ||= `${config.stateDir}/hubble.sock`;
   const trouble =
     servicesTrouble(config.services) ||
+    recordingTrouble(config.recording) ||
     networkTrouble(config) ||
     hubbleTrouble(config.hubble) ||
     listenTrouble('metrics.listen', config.metrics.listen);

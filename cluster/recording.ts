@@ -23,7 +23,7 @@ export interface RecordingLimits {
   totalBytesMax: number;
 }
 
-const defaults: RecordingLimits = {
+export const recordingDefaults: RecordingLimits = {
   partBytesMax: 64 << 20,
   partAgeMaxMs: 3_600_000,
   totalBytesMax: 4 * 1024 ** 3,
@@ -78,7 +78,7 @@ class RecordingWriter implements Recording {
     this.#packing = packing;
     this.#directory = directory;
     this.#header = { format: FORMAT, version: VERSION, ...redact(facts), startedAt, part: 0 };
-    this.#limits = { ...defaults, ...limits };
+    this.#limits = { ...recordingDefaults, ...limits };
     this.#onFailure = onFailure;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     // Of the lives before: what the last of them was still writing.

@@ -87,12 +87,17 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   );
   const agentFacts = facts(config, datapath.build, services.facts);
   const recording = config.record
-    ? openRecording(config.record, {
-        build: version,
-        node: config.nodeName,
-        config: agentFacts,
-        kernel: release(),
-      })
+    ? openRecording(
+        config.record,
+        {
+          build: version,
+          node: config.nodeName,
+          config: agentFacts,
+          kernel: release(),
+          features: datapath.features.has,
+        },
+        config.recording,
+      )
     : undefined;
 
   const engine = new Engine(kinds, store);
