@@ -216,6 +216,29 @@ describe('a node that changes', () => {
   });
 });
 
+test.each([null, 7, 'x', [null], [7], { addresses: [null, 7], ipam: { podCIDRs: [null, 7] }, health: 7 }])(
+  'objects that say %j break nothing',
+  (nonsense) => {
+    const nodes = world(vxlan);
+    for (const [resource, name] of [
+      ['ciliumnodes', 'node-2'],
+      ['nodes', 'node-3'],
+      ['ciliumendpoints', 'pod'],
+      ['ciliumendpointslices', 'slice'],
+    ] as const)
+      nodes.upsert(resource, {
+        ...{ apiVersion: 'v1', kind: 'X', metadata: { name } },
+        ...{ spec: nonsense, status: nonsense, endpoints: nonsense },
+      });
+    nodes.upsert('ciliumendpoints', {
+      ...{ apiVersion: 'v1', kind: 'X', metadata: { name: 'odd' } },
+      status: { networking: { node: '192.0.2.2', addressing: nonsense }, identity: nonsense },
+    });
+    nodes.upsert('ciliumnodes', ciliumNode(2));
+    expect(Object.keys(cached(nodes))).toEqual(['10.0.2.0/24', '192.0.2.2/32', '2001:db8::2/128', 'fd00:2::/64']);
+  },
+);
+
 describe('direct routes', () => {
   const direct: NetworkOptions = { routing: { autoDirectNodeRoutes: true } };
 

@@ -75,6 +75,7 @@ interface NodeStatus {
 export function addressesOf(object: KubeObject | undefined): { type: string; ip: string }[] {
   const { addresses } = (object?.status ?? {}) as NodeStatus;
   return (Array.isArray(addresses) ? addresses : [])
+    .filter((one) => one !== null && typeof one === 'object')
     .filter(({ type }) => type === 'InternalIP' || type === 'ExternalIP')
     .map(({ type, address }) => ({ type, ip: address }))
     .sort((a, b) => (a.type === b.type ? 0 : a.type === 'InternalIP' ? -1 : 1));

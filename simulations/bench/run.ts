@@ -11,7 +11,9 @@ const benchmarks = {
   policy: 'policy.ts',
   'policy-live': 'policy-live.ts',
   services: 'services.ts',
+  'many-nodes': 'many-nodes.ts',
   engine: 'engine.ts',
+  replay: 'replay.ts',
 } as const;
 type Name = keyof typeof benchmarks;
 
