@@ -312,6 +312,25 @@ Object.assign(worlds, {
   },
 });
 
+const apiServerSlice = (...addresses: string[]): KubeObject =>
+  ({
+    ...object('EndpointSlice', 'kubernetes', { 'kubernetes.io/service-name': 'kubernetes' }, 'default'),
+    addressType: 'IPv4',
+    endpoints: addresses.map((address) => ({ addresses: [address] })),
+    ports: [{ port: 6443 }],
+  }) as unknown as KubeObject;
+Object.assign(worlds, {
+  'api-server': {
+    inputs: [{ nodeName: agent.config.nodeName }],
+    alphabet: [
+      upserted('endpointslices', apiServerSlice('192.0.2.7')),
+      upserted('endpointslices', apiServerSlice('nonsense')),
+      { type: 'kube.deleted', at, resource: 'endpointslices', object: apiServerSlice() },
+      upserted('nodes', node),
+    ],
+  },
+});
+
 Object.assign(worlds, worldsOfNodes(agent.config));
 
 const text = (snapshot: AnyMachineSnapshot): string => canonical([snapshot.value, snapshot.context]);

@@ -1,4 +1,5 @@
 /** All kinds of machines, in the order in which they are born of one event. */
+import { apiServer } from './api-server.ts';
 import { device } from './device.ts';
 import { endpoint } from './endpoint.ts';
 import { hostPort } from './host-port.ts';
@@ -26,6 +27,7 @@ export const kinds: readonly Kind[] = [
   serviceNode,
   service,
   hostPort,
+  apiServer,
   policy,
   nodeDirectory,
   tunnel,

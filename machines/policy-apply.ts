@@ -6,14 +6,11 @@
  */
 import type { Change, Touched } from '../policy/change.ts';
 import { isExchange } from '../policy/intersection.ts';
+import { CIDR_NUMBERS, localIdentity } from '../policy/local-scope.ts';
 import { apply, cidrIdentityLabels, type PolicyState } from '../policy/resolver.ts';
 import { lengthened, objectsOf, type PolicyContext, revived, stateOf } from './policy-context.ts';
 import { type Applied, settle } from './policy-settle.ts';
 import { recordsOf } from './records.ts';
-
-/** Local scope; reference/identities-and-labels.md, section 1. */
-const CIDR_SCOPE = 1 << 24;
-const CIDR_NUMBERS = 1 << 24;
 
 export const cidrGroup = (cidr: string): string => `cidr/${cidr}`;
 export const statusGroup = (key: string): string => `status/${key}`;
@@ -159,7 +156,7 @@ const introduction = ({ agent, cidrs }: PolicyContext, cidr: string): Change => 
 
 /** The number to begin with where these identities have been given. */
 export const nextAfter = (identities: readonly number[]): number =>
-  (identities.reduce((last, one) => Math.max(last, one & (CIDR_NUMBERS - 1)), 0) % (CIDR_NUMBERS - 1)) + 1;
+  (identities.reduce((last, one) => Math.max(last, localIdentity.numberOf(one)), 0) % (CIDR_NUMBERS - 1)) + 1;
 
 /** Gives CIDRs numbers, those after the last that was given first: a number that is free again is not soon another's. */
 function number(context: PolicyContext, fresh: readonly string[]): PolicyContext {
@@ -169,9 +166,9 @@ function number(context: PolicyContext, fresh: readonly string[]): PolicyContext
   let { nextCidr } = context;
   for (const cidr of fresh) {
     if (cidrs.get(cidr) !== undefined) continue;
-    while (numbers.get(CIDR_SCOPE | nextCidr) !== undefined) nextCidr = (nextCidr % (CIDR_NUMBERS - 1)) + 1;
-    cidrs = cidrs.with(cidr, CIDR_SCOPE | nextCidr);
-    numbers = numbers.with(CIDR_SCOPE | nextCidr, cidr);
+    while (numbers.get(localIdentity.ofCidr(nextCidr)) !== undefined) nextCidr = (nextCidr % (CIDR_NUMBERS - 1)) + 1;
+    cidrs = cidrs.with(cidr, localIdentity.ofCidr(nextCidr));
+    numbers = numbers.with(localIdentity.ofCidr(nextCidr), cidr);
     nextCidr = (nextCidr % (CIDR_NUMBERS - 1)) + 1;
   }
   return { ...context, cidrs, numbers, nextCidr };

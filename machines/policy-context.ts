@@ -8,6 +8,7 @@ import type { Change, PolicyInputs } from '../policy/change.ts';
 import { emptyPolicyState, PolicyState, revive } from '../policy/resolver.ts';
 import type { Policy } from '../policy/rule.ts';
 import type { LocalPolicyRow } from '../state/tables.ts';
+import type { ApiServerFact } from './api-server.ts';
 import { type Backoff, calm } from './backoff.ts';
 import { reservedIdentities } from './identity.ts';
 import type { SubjectFact } from './policy-facts.ts';
@@ -97,6 +98,8 @@ export interface PolicyContext {
   slices: Recorded<Readonly<Record<string, readonly string[]>>>;
   serviceOfSlice: Recorded<string>;
   services: Recorded<{ labels: Record<string, string>; selector?: Record<string, string> }>;
+  /** Undefined: not heard of yet. */
+  apiServer: ApiServerFact | undefined;
   /** Groups of rows and facts that the last event changed. */
   touched: readonly string[];
   backoff: Backoff;
@@ -145,6 +148,7 @@ export function initialContext(agent: AgentFacts): PolicyContext {
     slices: Records.from({}),
     serviceOfSlice: Records.from({}),
     services: Records.from({}),
+    apiServer: undefined,
     touched: [],
     backoff: calm,
   };

@@ -1,7 +1,9 @@
 /** What the policy machine hears, as changes of the resolver's inputs. */
 import type { AgentFacts, KubeObject } from '../cluster/events.ts';
 import type { Change, CidrGroup, IdentityLabels, NamedPort, Subject } from '../policy/change.ts';
+import { cidrIdentityLabels } from '../policy/resolver.ts';
 import { canonical } from '../state/tables.ts';
+import { type ApiServerFact, apiServerKey } from './api-server.ts';
 import { canonicalCidr, hostCidr } from './cidr.ts';
 import type { Hears } from './machine.ts';
 import { change, nextAfter, statusGroup } from './policy-apply.ts';
@@ -63,6 +65,7 @@ export function hear(before: PolicyContext, event: PolicyEvent): PolicyContext {
     case 'kube.deleted':
       return hearObject(context, event);
     case 'fact':
+      if (event.topic === apiServerKey) return hearApiServer(context, event.value as ApiServerFact | undefined);
       return hearSubject(context, event.from, event.value as SubjectFact | undefined);
     default:
       return context;
@@ -192,6 +195,29 @@ function withBearer({ bearers }: PolicyContext, fact: SubjectFact | undefined, b
   const { [text]: count = 0, ...others } = records.get(identity) ?? {};
   const now = count + by > 0 ? { ...others, [text]: count + by } : others;
   return records.with(identity, Object.keys(now).length > 0 ? now : undefined);
+}
+
+const NO_API_SERVER: ApiServerFact = { outside: [], nodes: [], isHere: false };
+const API_SERVER = { 'reserved:kube-apiserver': '' };
+
+/** The node that it is on, and the addresses on no node that it has. */
+function hearApiServer(context: PolicyContext, now = NO_API_SERVER): PolicyContext {
+  const before = context.apiServer ?? NO_API_SERVER;
+  const has = (fact: ApiServerFact, identity: number, address: string): boolean =>
+    fact.outside.some((one) => one.identity === identity && one.address === address);
+  const changes: Change[] = [];
+  for (const { identity } of before.outside)
+    if (!now.outside.some((one) => one.identity === identity)) changes.push({ type: 'identity.removed', identity });
+  for (const { identity, address } of now.outside) {
+    if (has(before, identity, address)) continue;
+    const labels = { ...cidrIdentityLabels(hostCidr(address), context.agent), ...API_SERVER };
+    changes.push({ type: 'identity.upserted', identity: { identity, labels } });
+  }
+  if (now.isHere !== before.isHere) {
+    const labels = { 'reserved:host': '', ...(now.isHere && API_SERVER) };
+    changes.push({ type: 'identity.upserted', identity: { identity: HOST_IDENTITY, labels } });
+  }
+  return change({ ...context, apiServer: now }, changes);
 }
 
 // --- subjects

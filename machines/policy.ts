@@ -10,6 +10,7 @@
 import { type AnyMachineSnapshot, and, assign, type SnapshotFrom, setup } from 'xstate';
 import type { AgentFacts } from '../cluster/events.ts';
 import type { Row } from '../state/tables.ts';
+import { apiServerKey } from './api-server.ts';
 import { calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
 import { type Kind, speech } from './machine.ts';
 import { begin, proceed, retire } from './policy-apply.ts';
@@ -24,13 +25,15 @@ import { isRelabelling, open, relabel } from './policy-settle.ts';
 
 type Context = PolicyContext;
 
-/** Pods bring endpoints their labels and named ports, namespaces labels too. */
+/** Pods bring endpoints their labels and named ports, namespaces labels too; nodes and slices tell where the API server is. */
 export const policySources: readonly string[] = [
   'local',
   'kube/pods',
   'kube/namespaces',
   'kube/ciliumidentities',
   'kube/ciliumcidrgroups',
+  'kube/nodes',
+  'kube/endpointslices',
   ...policyResources.map((resource) => `kube/${resource}`),
 ];
 /** A CIDR whose identity does not get into the maps holds its policies back for so many attempts. */
@@ -155,6 +158,7 @@ const BASE_TOPICS = [
   'agent',
   'local',
   subjectsTopic,
+  apiServerKey,
   'every/ciliumidentities',
   'every/ciliumcidrgroups',
   ...policyResources.map((resource) => `every/${resource}`),

@@ -5,6 +5,7 @@
  */
 import type { AgentFacts } from '../cluster/events.ts';
 import { canonical } from '../state/tables.ts';
+import { type ApiServerFact, apiServerKey } from './api-server.ts';
 import { type Backoff, calm } from './backoff.ts';
 import { contains, familyOf } from './cidr.ts';
 import type { Hears } from './machine.ts';
@@ -72,6 +73,8 @@ export interface RemoteNodeContext {
   views: { ciliumnodes?: NodeView; nodes?: NodeView };
   standing: Standing | undefined;
   peer: PeerFact | undefined;
+  /** Addresses of nodes that the API server is on. */
+  apiServers: readonly string[];
   /** JSON makes a record of it, and it comes back from that. */
   pods: RemotePods | Parameters<typeof RemotePods.from>[0];
   /** By probe: why there was no answer; '': there was. */
@@ -108,6 +111,7 @@ export function initialContext(name: string): RemoteNodeContext {
     views: {},
     standing: undefined,
     peer: undefined,
+    apiServers: [],
     pods: RemotePods.none,
     probes: {},
     route: undefined,
@@ -140,6 +144,10 @@ export function hear(before: RemoteNodeContext, event: RemoteNodeEvent): RemoteN
       if (event.topic === underlayKey)
         return considered(before, { ...before, underlay: event.value as UnderlayFact | undefined });
       if (event.topic === standingTopic) return considered(before, { ...before, standing: event.value as Standing });
+      if (event.topic === apiServerKey) {
+        const { nodes = [] } = (event.value ?? {}) as Partial<ApiServerFact>;
+        return considered(before, { ...before, apiServers: nodes });
+      }
       return considered(before, { ...before, peer: event.value as PeerFact | undefined });
     case 'health.probed': {
       const results = event.results.map(({ probe, error = '' }) => [probe, error] as const);

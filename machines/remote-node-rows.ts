@@ -41,18 +41,19 @@ const ipcache = (key: string, identity: number, tunnelEndpoint: string, encryptK
   value: { identity, tunnelEndpoint, encryptKey, flags: 0 } satisfies IpcacheRow,
 });
 
-function addressRows({ agent }: RemoteNodeContext, route: Route): Row[] {
+function addressRows({ agent, apiServers }: RemoteNodeContext, route: Route): Row[] {
   const { type, nodeEncryption } = encryptionOf(agent as NonNullable<typeof agent>);
-  const remoteNode = reservedIdentities['remote-node'] ?? 0;
+  const identityOf = (address: string): number =>
+    reservedIdentities[apiServers.includes(address) ? 'kube-apiserver' : 'remote-node'] ?? 0;
   const nodeKey = type === 'wireguard' && nodeEncryption ? route.encryptKey : 0;
   const { addresses, internal, health, tunnelEndpoint, encryptKey } = route;
   const isNode = new Set([...addresses, ...internal]);
   return [
-    ...addresses.map((address) => ipcache(hostCidr(address), remoteNode, '', nodeKey)),
+    ...addresses.map((address) => ipcache(hostCidr(address), identityOf(address), '', nodeKey)),
     // Inside the pod CIDR: reached as pods are.
     ...internal
       .filter((address) => !addresses.includes(address))
-      .map((address) => ipcache(hostCidr(address), remoteNode, tunnelEndpoint, encryptKey)),
+      .map((address) => ipcache(hostCidr(address), identityOf(address), tunnelEndpoint, encryptKey)),
     ...health
       .filter((address) => !isNode.has(address))
       .map((address) => ipcache(hostCidr(address), reservedIdentities['health'] ?? 0, tunnelEndpoint, encryptKey)),

@@ -7,6 +7,7 @@
  */
 import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
 import type { ClusterEvent } from '../cluster/events.ts';
+import { apiServerKey } from './api-server.ts';
 import { calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
 import { hostCidr } from './cidr.ts';
 import type { Birth, Fact, Kind } from './machine.ts';
@@ -169,6 +170,7 @@ export const remoteNode: Kind = {
       `ciliumnodes/${name}`,
       `nodes/${name}`,
       underlayKey,
+      apiServerKey,
       `health/${name}`,
       timerTopic(remoteNodeKey(name), 'retry'),
       ...endpointNodes(context).map((node) => `endpoints-of/${node}`),

@@ -21,6 +21,9 @@ export interface RemotePod {
 /** By object, as `resource/name`; a slice tells of many. */
 type PodsBySource = Readonly<Record<string, readonly RemotePod[]>>;
 
+/** Sources that are about one pod, and bear its name. */
+const BY_POD = 'ciliumendpoints/';
+
 /** The pods of a node as a value that a change does not copy; as JSON it is a record. */
 export class RemotePods {
   readonly #bySource: PersistentMap<string, readonly RemotePod[]>;
@@ -64,10 +67,21 @@ export class RemotePods {
 
   /** Whose address it is. */
   podAt(address: string): RemotePod | undefined {
-    let found: RemotePod | undefined;
+    return this.#claimAt(address)?.pod;
+  }
+
+  /** `namespace/name` of the pod that has it; empty where a slice says so, which has no names. */
+  nameAt(address: string): string {
+    const source = this.#claimAt(address)?.source ?? '';
+    return source.startsWith(BY_POD) ? source.slice(BY_POD.length) : '';
+  }
+
+  #claimAt(address: string): { pod: RemotePod; source: string } | undefined {
+    let found: { pod: RemotePod; source: string } | undefined;
     for (const source of [...listed(this.#byAddress.get(address))].sort())
       for (const pod of this.of(source))
-        if (pod.addresses.includes(address) && (found === undefined || pod.created > found.created)) found = pod;
+        if (pod.addresses.includes(address) && (found === undefined || pod.created > found.pod.created))
+          found = { pod, source };
     return found;
   }
 

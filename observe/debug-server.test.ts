@@ -233,7 +233,7 @@ describe('the debug endpoint', () => {
     ['/v1/nothing', 404, /no such path/],
     ['/v1/machines/endpoint', 404, /no machine has the key endpoint/],
     ['/v1/machines?kind=moon', 400, /"expected":"one of ip-pool, /],
-    ['/v1/tables/routs', 404, /"nearest":\["routes"\]/],
+    ['/v1/tables/routs', 404, /"nearest":\["routes"/],
     ['/v1/tables/routes?view=moon', 400, /"expected":"one of all, desired, actual, kernel"/],
     ['/v1/explain/routes/10.0.1.1', 404, /"nearest":\["10\.0\.1\.\d+\/\d+"/],
     ['/v1/explain/routes', 400, /TABLE\/KEY/],

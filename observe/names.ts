@@ -5,17 +5,20 @@
  */
 import type { EndpointContext } from '../machines/endpoint-context.ts';
 import { reservedIdentities } from '../machines/identity.ts';
+import { type PolicyContext, stateOf } from '../machines/policy-context.ts';
+import { podsIn, type RemoteNodeContext, remoteNodeKey } from '../machines/remote-node-context.ts';
 import type { Inspector } from '../reconcilers/inspect.ts';
 import type { IpcacheRow } from '../state/tables.ts';
 
 export interface EndName {
-  /** `namespace/name`; '' when the address is no pod of this node. */
+  /** `namespace/name`; '' when the address is no pod's. */
   pod: string;
   identity: number;
   /** Sorted `source:key=value`. */
   labels: string[];
 }
 
+const REMOTE_NODE = remoteNodeKey('');
 const REFRESH_MS = 500;
 /** A pod that is not known yet is worth a look before that. */
 const MISS_REFRESH_MS = 20;
@@ -38,6 +41,8 @@ export class Names {
   #pods = new Map<string, EndName>();
   #endpointIds = new Map<string, number>();
   #labels = new Map<number, string[]>();
+  /** Addresses that are no pod's of this node. */
+  #others = new Map<string, { pod: string; identity: number }>();
   #isStale = true;
   #refreshedAt = Number.NEGATIVE_INFINITY;
   readonly #stop: () => void;
@@ -45,10 +50,16 @@ export class Names {
   constructor(inspector: Inspector, now: () => number = Date.now) {
     this.#inspector = inspector;
     this.#now = now;
-    const subscription = inspector.transitions$.subscribe(() => {
+    const transitions = inspector.transitions$.subscribe(() => {
       this.#isStale = true;
     });
-    this.#stop = () => subscription.unsubscribe();
+    const ops = inspector.ops$.subscribe(({ table, key }) => {
+      if (table === 'bpf.ipcache') this.#others.delete(key.slice(0, key.indexOf('/')));
+    });
+    this.#stop = () => {
+      transitions.unsubscribe();
+      ops.unsubscribe();
+    };
   }
 
   close(): void {
@@ -62,8 +73,9 @@ export class Names {
     const known = this.#pods.get(address);
     if (known)
       return hint > 0 && hint !== known.identity ? { ...known, identity: hint, labels: this.labelsOf(hint) } : known;
-    const identity = hint || this.#cached(address);
-    return { pod: '', identity, labels: this.labelsOf(identity) };
+    const other = this.#elsewhere(address);
+    const identity = hint || other.identity;
+    return { pod: other.pod, identity, labels: this.labelsOf(identity) };
   }
 
   /** 0: no endpoint of this node has the address. */
@@ -75,15 +87,34 @@ export class Names {
   labelsOf(identity: number): string[] {
     this.#refresh();
     const reserved = reservedNames.get(identity);
-    return reserved ? [`reserved:${reserved}`] : (this.#labels.get(identity) ?? []);
+    if (reserved) return [`reserved:${reserved}`];
+    const known = this.#labels.get(identity) ?? this.#labelsOfPeer(identity);
+    if (known.length > 0) this.#labels.set(identity, known);
+    return known;
   }
 
-  #cached(address: string): number {
-    if (address === '') return 0;
-    const row = this.#inspector.explain('bpf.ipcache', `${address}/${hostLength(address)}`)?.row.actual as
-      | IpcacheRow
-      | undefined;
-    return row?.identity ?? 0;
+  /** Of pods of other nodes, and of CIDRs. */
+  #labelsOfPeer(identity: number): string[] {
+    const [policy] = this.#inspector.contexts('policy') as PolicyContext[];
+    const labels = policy && stateOf(policy).tables.identities.get(identity)?.identity.labels;
+    return Object.entries(labels ?? {})
+      .map(([label, value]) => (value === '' && !label.startsWith('k8s:') ? label : `${label}=${value}`))
+      .sort();
+  }
+
+  /** What the ipcache says of an address, and whose machine it was that said so. */
+  #elsewhere(address: string): { pod: string; identity: number } {
+    const known = this.#others.get(address);
+    if (known) return known;
+    if (address === '') return { pod: '', identity: 0 };
+    const row = this.#inspector.explain('bpf.ipcache', `${address}/${hostLength(address)}`)?.row;
+    const { identity = 0 } = (row?.actual ?? {}) as Partial<IpcacheRow>;
+    const owner = row?.owners[0] ?? '';
+    const context = owner.startsWith(REMOTE_NODE) && this.#inspector.machine(owner)?.context;
+    const pod = context ? podsIn(context as RemoteNodeContext).nameAt(address) : '';
+    const found = { pod, identity };
+    this.#others.set(address, found);
+    return found;
   }
 
   #refresh(patienceMs = REFRESH_MS): void {
@@ -94,6 +125,7 @@ export class Names {
     this.#pods = new Map();
     this.#endpointIds = new Map();
     this.#labels = new Map();
+    this.#others = new Map();
     for (const context of this.#inspector.contexts('identity'))
       this.#learnIdentity(context as { text: string; numbers: number[] });
     for (const context of this.#inspector.contexts('endpoint')) {

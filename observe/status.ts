@@ -97,6 +97,8 @@ export function statusOf({ inspector, agent, datapath, hubble, exports }: DebugS
       devices: inspector
         .rows('bpf.netdevs')
         .map(({ key }) => key)
+        // Devices to other nodes are ours: what leaves through them keeps its address.
+        .filter((device) => !device.startsWith('cilium_'))
         .sort(),
     },
     families: { ipv4: facts?.ipv4 ?? false, ipv6: facts?.ipv6 ?? false },

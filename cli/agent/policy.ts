@@ -1,6 +1,7 @@
 /** What this node does of policy, and what it remembers of the agent before. */
 import type { IpsecKey, LocalRestored, PolicyFacts } from '../../cluster/events.ts';
 import { POLICY_ENTRIES } from '../../datapath/runtime-config.ts';
+import { localIdentity } from '../../policy/local-scope.ts';
 import { restoredPeers } from '../../reconcilers/restored-peers.ts';
 import type { StoredRow } from '../../state/store.ts';
 import {
@@ -19,14 +20,11 @@ export function policyFacts({ policy, maps }: AgentConfig): PolicyFacts {
   return { enforcement, audit, hostFirewall, allowLocalhost, entriesMax, labels };
 }
 
-/** reference/identities-and-labels.md, section 1: bits 24 and up are the scope; 1 is local. */
-const isLocal = (identity: number): boolean => identity >>> 24 === 1;
-
 /** Of what was stored. */
 export function restored(stored: readonly StoredRow[]): LocalRestored {
   const of = <V>(table: StoredRow['table']): [string, V][] =>
     stored.filter((row) => row.table === table).map(({ key, value }) => [key, value as V]);
-  const cidrs = of<IpcacheRow>('bpf.ipcache').filter(([, { identity }]) => isLocal(identity));
+  const cidrs = of<IpcacheRow>('bpf.ipcache').filter(([, { identity }]) => localIdentity.isCidr(identity));
   return {
     type: 'local.restored',
     endpoints: of<LocalEndpointRow>('local.endpoints').map(([, row]) => row),
