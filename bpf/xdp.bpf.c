@@ -248,6 +248,9 @@ int xdp_netdev(struct xdp_md *ctx)
 	/* Below medium aggregation every packet is told of. */
 	if (!netdev || !p || !config.services || config.trace_aggregation < TRACE_MEDIUM)
 		return XDP_PASS;
+	/* What leaves from here does not come by to_netdev, which encrypts. */
+	if (config.encryption != ENCRYPTION_NONE)
+		return XDP_PASS;
 	if (!xdp_parse(ctx, p) || p->ttl <= 1)
 		return XDP_PASS;
 	if (nat_port_in_range(p->tuple.dport) && addr_equal(&p->tuple.daddr, p->ipv6 ? &netdev->ipv6 : &netdev->ipv4))
