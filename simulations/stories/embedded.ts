@@ -112,7 +112,7 @@ export class EmbeddedCluster {
   }
 
   kubectl(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-    return run('kubectl', ['--kubeconfig', this.ready.kubeconfig, ...args]);
+    return run('kubectl', ['--kubeconfig', this.ready.kubeconfig, '--cache-dir', join(this.dir, 'kube'), ...args]);
   }
 
   /** GET on the debug socket of a node, the first one by default. */
