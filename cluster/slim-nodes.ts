@@ -1,7 +1,7 @@
 /**
  * Nodes, CiliumNodes and CiliumEndpoints without what no machine reads: every node keeps all of the cluster's in memory.
  *
- * - Names of nodes, which recur in each endpoint, are kept once.
+ * - Texts that recur in each endpoint, as names of nodes and namespaces, are kept once.
  */
 import type { KubeObject } from './events.ts';
 import { named } from './slim.ts';
@@ -43,10 +43,11 @@ export function slimCiliumNode({ apiVersion, kind, metadata, spec }: KubeObject)
 
 export function slimCiliumEndpoint({ apiVersion, kind, metadata, status }: KubeObject): KubeObject {
   const { identity, networking } = fields(status);
+  const { namespace } = metadata;
   return {
-    apiVersion,
-    kind,
-    metadata: named(metadata),
+    apiVersion: once(apiVersion),
+    kind: once(kind),
+    metadata: { ...named(metadata), ...(namespace !== undefined && { namespace: once(namespace) }) },
     status: {
       ...(identity !== undefined && { identity: only(fields(identity), 'id') }),
       ...(networking !== undefined && { networking: slimNetworking(networking) }),
@@ -76,14 +77,14 @@ function slimNetworking(networking: unknown): Fields {
   return { addressing, ...(typeof node === 'string' && { node: once(node) }) };
 }
 
-const nodes = new Map<string, string>();
-const NODES_MAX = 10_000;
+const texts = new Map<string, string>();
+const TEXTS_MAX = 20_000;
 
 /** The first text that was equal. */
 function once(text: string): string {
-  const first = nodes.get(text);
+  const first = texts.get(text);
   if (first !== undefined) return first;
-  if (nodes.size >= NODES_MAX) nodes.clear();
-  nodes.set(text, text);
+  if (texts.size >= TEXTS_MAX) texts.clear();
+  texts.set(text, text);
   return text;
 }

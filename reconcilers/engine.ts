@@ -138,8 +138,9 @@ export class Engine implements Inspector, RowKeeper {
   }
 
   rewriteGroup(machine: Machine, group: string, rows: readonly Row[], by: Transition): void {
-    const now = this.#reconsider(machine, machine.groups.get(group) ?? nothing, rows, by);
-    if (now.size > 0) machine.groups.set(group, now);
+    const before = machine.groups.get(group);
+    const now = this.#reconsider(machine, before ? new Set(before) : nothing, rows, by);
+    if (now.size > 0) machine.groups.set(group, [...now]);
     else machine.groups.delete(group);
   }
 

@@ -28,8 +28,8 @@ export interface Machine {
   /** Facts of `Kind.groups`, by group; a group without facts is not there. */
   groupFacts: Map<string, Map<string, string>>;
   rows: Set<RowEntry>;
-  /** Rows of `Kind.groups`, by group. */
-  groups: Map<string, Set<RowEntry>>;
+  /** Rows of `Kind.groups`, by group: lists, since most groups are small and a set takes ten times the memory. */
+  groups: Map<string, readonly RowEntry[]>;
   /** Rows that are wanted or given up, and not settled. */
   unsettled: Set<RowEntry>;
   /** Something happened since it was last told that it is settled. */

@@ -22,7 +22,7 @@ export interface SavedMachine {
   facts: Map<string, string>;
   groupFacts: Map<string, Map<string, string>>;
   rows: Set<RowEntry>;
-  groups: Map<string, Set<RowEntry>>;
+  groups: Map<string, readonly RowEntry[]>;
   unsettled: Set<RowEntry>;
   owedSettled: boolean;
   history: Transition[];
