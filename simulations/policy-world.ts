@@ -30,6 +30,7 @@ const usual: PolicyFacts = {
 
 /** Of policy; those of the node come before. */
 export const policySources = [
+  'kube/endpointslices',
   'kube/pods',
   'kube/namespaces',
   'kube/ciliumidentities',

@@ -113,8 +113,11 @@ const NODES = [...NODE, 'kube/ciliumnodes'] as const;
 const REMOTE_PODS = [...NODES, 'kube/ciliumendpoints', 'kube/ciliumendpointslices'] as const;
 const ENDPOINTS = ['local'] as const;
 const SERVICES = ['local', 'links', 'kube/services', 'kube/endpointslices', 'kube/nodes', 'kube/pods'] as const;
+/** All that the policy machine waits for: before, it wants nothing. */
 const POLICIES = [
   ...ENDPOINTS,
+  'kube/nodes',
+  'kube/endpointslices',
   'kube/pods',
   'kube/namespaces',
   'kube/ciliumidentities',

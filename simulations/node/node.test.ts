@@ -236,6 +236,15 @@ describe('a simulated node', () => {
   /** Those that need the chances of one seed. */
   it.each<[string, number, Action[]]>([
     [
+      'a restart on which EndpointSlices are listed last',
+      128_281_828,
+      [
+        { do: 'kill', afterOps: 0 },
+        { do: 'create', pod: 5 },
+        { do: 'create', pod: 1 },
+      ],
+    ],
+    [
       'a restart with two pods of another node that claim one address',
       126_838_081,
       [
