@@ -380,7 +380,7 @@ describe.each(kinds.map((kind) => [kind.name, kind] as const))('machine %s', (na
         expect(text(transition(kind.logic, revived, message)[0])).toBe(text(once));
       }
     }
-  });
+  }, 120_000);
 
   it('has rows, topics and facts that are functions of the snapshot, with one row for each key', () => {
     for (const snapshot of reached.values()) {
