@@ -33,6 +33,8 @@ export interface WatchRequest {
 export function serveWatch(storage: Storage, response: ServerResponse, request: WatchRequest): void {
   const { type, parameters, show } = request;
   const send = (kind: WatchType, object: unknown): void => {
+    // A client that does not read keeps the answer from closing long after its end.
+    if (response.writableEnded || response.destroyed) return;
     response.write(`${JSON.stringify({ type: kind, object })}\n`);
     if (response.writableLength > unreadBytesMax) response.destroy();
   };
@@ -57,15 +59,17 @@ export function serveWatch(storage: Storage, response: ServerResponse, request: 
   const timeout = setTimeout(
     () => {
       bookmark();
+      stop();
       response.end();
     },
     (parameters.timeoutSeconds ?? defaultTimeoutSeconds) * 1000,
   );
-  response.on('close', () => {
+  const stop = (): void => {
     unsubscribe();
     clearInterval(bookmarks);
     clearTimeout(timeout);
-  });
+  };
+  response.on('close', stop);
 }
 
 /** Sends the state to begin with, if it is asked for; returns the revision after which changes follow. */
