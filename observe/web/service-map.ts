@@ -91,21 +91,23 @@ export class ServiceMap {
 
   view(now: number): ServiceMapView {
     for (const [key, { last }] of this.#edges) if (last < now - IDLE_MS) this.#edges.delete(key);
-    const edges = [...this.#edges.values()];
-    const used = new Set(edges.flatMap(({ from, to }) => [from, to]));
-    for (const id of this.#nodes.keys()) if (!used.has(id)) this.#nodes.delete(id);
-    return {
-      nodes: [...this.#nodes.values()].map(({ seen, ...node }) => ({ ...node, pods: [...seen].sort() })),
-      edges,
-    };
+    const used = new Set([...this.#edges.values()].flatMap(({ from, to }) => [from, to]));
+    for (const key of this.#nodes.keys()) if (!used.has(key)) this.#nodes.delete(key);
+    const named = (key: string): string => this.#nodes.get(key)?.id ?? key;
+    const nodes = [...this.#nodes.values()].map(({ seen, ...node }) => ({ ...node, pods: [...seen].sort() }));
+    const edges = [...this.#edges.values()].map((edge) => ({ ...edge, from: named(edge.from), to: named(edge.to) }));
+    return merged([{ nodes, edges }]);
   }
 
   #node(end: FlowEndpoint): string {
     const node = nodeOf(end);
-    const known = this.#nodes.get(node.id) ?? { ...node, seen: new Set<string>() };
-    this.#nodes.set(node.id, known);
-    if (end.pod_name && known.seen.size < PODS_MAX) known.seen.add(end.pod_name);
-    return node.id;
+    // The labels of an identity may be known only after its first flows: what is no workload gets its name later.
+    const key = node.kind === 'workload' ? node.id : `#${end.identity}`;
+    const known = this.#nodes.get(key);
+    const seen = known?.seen ?? new Set<string>();
+    if (!known || known.id !== node.id) this.#nodes.set(key, { ...node, seen });
+    if (end.pod_name && seen.size < PODS_MAX) seen.add(end.pod_name);
+    return key;
   }
 }
 

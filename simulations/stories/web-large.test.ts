@@ -187,9 +187,9 @@ describe('500 workloads', () => {
     await page.keyboard.press('/');
     await page.keyboard.type('billing-4-');
     await page.keyboard.press('Escape');
-    await page.locator('.card.found').first().waitFor({ timeout: 10_000 });
-    expect(await page.locator('.card.found').count()).toBe(1);
-    await page.locator('.card.found').dispatchEvent('click');
+    await expect.poll(() => page.locator('.card.found').count(), { timeout: 10_000 }).toBe(1);
+    await page.keyboard.press('/');
+    await page.keyboard.press('Enter');
     await page.getByRole('complementary', { name: 'billing-4' }).waitFor();
     await page.locator('.short-flows li').first().waitFor();
     await page.screenshot({ path: join(shots, 'large-found-dark.png') });

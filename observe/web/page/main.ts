@@ -86,8 +86,8 @@ function chooser(): TemplateResult {
     else params.delete('node');
     location.hash = hashOf(app.place.view, '', params);
   };
-  return html`<label class="chooser"><span class="unseen">Node</span>
-    <select @change=${choose}>
+  return html`<label class="chooser">
+    <select aria-label="Node" @change=${choose}>
       <option value="" ?selected=${app.node === ''}>All ${app.nodes.length} nodes</option>
       ${app.nodes.map(({ name }) => html`<option value=${name} ?selected=${app.node === name}>${name}</option>`)}
     </select></label>`;

@@ -23,8 +23,16 @@ const INNER = { across: 72, down: 18 };
 const OUTER = { across: 110, down: 44 };
 const GROUP = { side: 18, top: 38, bottom: 18 };
 const SWEEPS = 6;
-/** A column up to this height stays one. */
+/** A column up to this height stays one, and a band up to this width. */
 const COLUMN_PX = 560;
+const BAND_PX = 1_000;
+/** Of the whole, as of a screen. */
+const ASPECT = 1.7;
+
+interface Gap {
+  across: number;
+  down: number;
+}
 
 export function layOutMap(cards: readonly { id: string; group: string }[], links: readonly Link[]): MapLayout {
   const groupOf = new Map(cards.map(({ id, group }) => [id, group]));
@@ -74,7 +82,7 @@ interface Placed {
 }
 
 /** Columns from left to right along the links; what has none stands in a grid below. */
-export function layered(items: readonly Size[], links: readonly Link[], gap: { across: number; down: number }): Placed {
+export function layered(items: readonly Size[], links: readonly Link[], gap: Gap): Placed {
   const sorted = [...items].sort((a, b) => (a.id < b.id ? -1 : 1));
   const { ranks, neighbours } = rank(sorted, links);
   const linked = sorted.filter(({ id }) => (neighbours.get(id)?.size ?? 0) > 0);
@@ -82,20 +90,7 @@ export function layered(items: readonly Size[], links: readonly Link[], gap: { a
   const area = sorted.reduce((sum, { width, height }) => sum + (width + gap.across) * (height + gap.down), 0);
   const heightMax = Math.max(Math.sqrt(area) * 0.85, COLUMN_PX);
   const columns = ordered(linked, ranks, neighbours).flatMap((column) => split(column, heightMax, gap.down));
-  const heights = columns.map((column) => column.reduce((sum, { height }) => sum + height + gap.down, -gap.down));
-  const tallest = Math.max(0, ...heights);
-  const places = new Map<string, Box>();
-  let x = 0;
-  columns.forEach((column, i) => {
-    const width = Math.max(...column.map((item) => item.width));
-    let y = (tallest - (heights[i] ?? 0)) / 2;
-    for (const item of column) {
-      places.set(item.id, { x: x + (width - item.width) / 2, y, width: item.width, height: item.height });
-      y += item.height + gap.down;
-    }
-    x += width + gap.across;
-  });
-  const widthOfColumns = Math.max(0, x - gap.across);
+  const { places, width: widthOfColumns, height: tallest } = banded(columns, Math.sqrt(area * ASPECT), gap);
   const grid = gridded(
     loose,
     Math.max(widthOfColumns, Math.sqrt(area) * 1.2),
@@ -195,6 +190,37 @@ function ordered(
   return full;
 }
 
+/** Columns side by side, and in another band below when they would be too wide: a long chain folds instead of shrinking. */
+function banded(
+  columns: readonly Size[][],
+  widthMax: number,
+  gap: Gap,
+): { places: Map<string, Box>; width: number; height: number } {
+  const places = new Map<string, Box>();
+  const widths = columns.map((column) => Math.max(...column.map((item) => item.width)));
+  const heights = columns.map((column) => column.reduce((sum, { height }) => sum + height + gap.down, -gap.down));
+  let [top, width] = [0, 0];
+  for (let first = 0; first < columns.length; ) {
+    let [last, across] = [first, 0];
+    do across += (widths[last++] ?? 0) + gap.across;
+    while (last < columns.length && across + (widths[last] ?? 0) <= Math.max(widthMax, BAND_PX));
+    const tallest = Math.max(...heights.slice(first, last));
+    let x = 0;
+    for (let at = first; at < last; at++) {
+      let y = top + (tallest - (heights[at] ?? 0)) / 2;
+      for (const item of columns[at] ?? []) {
+        places.set(item.id, { x: x + ((widths[at] ?? 0) - item.width) / 2, y, width: item.width, height: item.height });
+        y += item.height + gap.down;
+      }
+      x += (widths[at] ?? 0) + gap.across;
+    }
+    width = Math.max(width, x - gap.across);
+    top += tallest + gap.down * 1.5;
+    first = last;
+  }
+  return { places, width, height: Math.max(0, top - gap.down * 1.5) };
+}
+
 /** A column that would be too high stands in several. */
 function split(column: readonly Size[], heightMax: number, gap: number): Size[][] {
   const parts: Size[][] = [[]];
@@ -216,7 +242,7 @@ function gridded(
   items: readonly Size[],
   widthMax: number,
   top: number,
-  gap: { across: number; down: number },
+  gap: Gap,
 ): { places: Map<string, Box>; width: number; bottom: number } {
   const places = new Map<string, Box>();
   const across = Math.min(gap.across, 28);

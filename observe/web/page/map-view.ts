@@ -19,6 +19,8 @@ const FLOWS_MS = 2_000;
 const IDLE_MS = 60_000;
 /** Past this many lines only those of what is chosen bear a label. */
 const LABELS_MAX = 40;
+/** Past this many lines each is fainter. */
+const CROWDED = 120;
 const TITLE_MAX = 21;
 
 export class MapView implements View {
@@ -100,6 +102,7 @@ export class MapView implements View {
       <div class="bar">
         <label class="search"><span class="unseen">Search workloads</span>
           <input data-search type="search" spellcheck="false" placeholder="Find a workload (/)" .value=${live(this.#search)}
+            @keydown=${(event: KeyboardEvent) => event.key === 'Enter' && this.#find()}
             @input=${(event: Event) => {
               this.#search = (event.target as HTMLInputElement).value;
               app.redraw();
@@ -112,7 +115,7 @@ export class MapView implements View {
         <span class="legend" aria-hidden="true"><i class="line"></i>forwarded<i class="line denied"></i>denied<i class="line audit"></i>audit</span>
       </div>
       <div class="split">
-        <div class="map ${this.#zoom.scale < 0.5 ? 'far' : ''}">
+        <div class="map ${this.#zoom.scale < 0.5 ? 'far' : ''} ${lines.length > CROWDED ? 'crowded' : ''}">
           ${cards.length === 0 ? this.#empty(app) : nothing}
           <svg role="application" tabindex="0" aria-label="Service map: ${cards.length} workloads or namespaces, ${lines.length} lines. Arrow keys move, Enter opens."
             @wheel=${this.#zoom.wheel} @pointerdown=${this.#zoom.down} @pointermove=${this.#zoom.move} @pointerup=${this.#zoom.up}
@@ -172,9 +175,11 @@ export class MapView implements View {
     const box = this.#layout.groups.get(id);
     if (!box) return nothing;
     const isClosed = this.#closed.has(id);
+    // From afar the names of namespaces are what is left to read.
+    const size = Math.min(30, Math.max(12.5, 11 / this.#zoom.scale));
     return svg`<g class="group ${isClosable ? '' : 'outside'}" transform="translate(${box.x} ${box.y})">
       <rect width=${box.width} height=${box.height} rx="14"></rect>
-      <text x="18" y="24">${shortened(title, Math.floor(box.width / 9))}</text>
+      ${isClosed ? nothing : svg`<text x="18" y="25" font-size=${size}>${shortened(title, Math.floor(box.width / (size * 0.7)))}</text>`}
       ${
         isClosable
           ? svg`<g class="toggle" role="button" aria-label="${isClosed ? 'Open' : 'Close'} namespace ${title}" transform="translate(${box.width - 32} 9)" @click=${(
@@ -247,6 +252,22 @@ export class MapView implements View {
     </g>`;
   }
 
+  /** The first that matches, next to what is chosen already; a closed namespace opens for it. */
+  #find(): void {
+    const found = this.#drawn.cards.filter(({ isMatch }) => isMatch);
+    const card = found[(found.findIndex(({ id }) => id === this.#chosen) + 1) % Math.max(1, found.length)];
+    if (!card || this.#search.trim() === '') return;
+    if (card.kind === 'namespace' && !card.group.includes(this.#search.trim())) {
+      this.#closed.delete(card.group);
+      this.#app?.redraw();
+      requestAnimationFrame(() => requestAnimationFrame(() => this.#find()));
+      return;
+    }
+    if (card.id !== this.#chosen) this.#choose(card.id);
+    const box = this.#layout.cards.get(card.id);
+    if (box) this.#zoom.center(box);
+  }
+
   #toggle(group: string): void {
     if (this.#closed.has(group)) this.#closed.delete(group);
     else this.#closed.add(group);
@@ -290,7 +311,7 @@ export class MapView implements View {
     return true;
   }
 
-  /** To the nearest card in that direction; the first one when none is chosen. */
+  /** To the nearest card in that direction; to the leftmost one when none is chosen. */
   #step(dx: number, dy: number): void {
     const here = this.#layout.cards.get(this.#chosen);
     const boxes = [...this.#layout.cards];
@@ -304,7 +325,7 @@ export class MapView implements View {
           })
           .filter(([, far]) => far < Number.POSITIVE_INFINITY)
           .sort(([, a], [, b]) => a - b)[0]?.[0]
-      : boxes[0]?.[0];
+      : boxes.sort(([, a], [, b]) => a.x - b.x || a.y - b.y)[0]?.[0];
     if (next === undefined || next === this.#chosen) return;
     this.#choose(next);
     const box = this.#layout.cards.get(next);

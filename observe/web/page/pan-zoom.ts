@@ -15,6 +15,7 @@ const SCALE_MIN = 0.08;
 const SCALE_MAX = 2.5;
 /** Larger than life is not easier to read. */
 const FIT_MAX = 1.15;
+const READABLE = 0.8;
 const PADDING = 28;
 const DRAG_PX = 4;
 
@@ -66,6 +67,16 @@ export class PanZoom {
     const dx = left < PADDING ? PADDING - left : right > frame.width - PADDING ? frame.width - PADDING - right : 0;
     const dy = top < PADDING ? PADDING - top : bottom > frame.height - PADDING ? frame.height - PADDING - bottom : 0;
     if (dx !== 0 || dy !== 0) this.#move(dx, dy);
+  }
+
+  /** In the middle, large enough to be read. */
+  center({ x, y, width, height }: Box): void {
+    const frame = this.#frame();
+    this.#scale = Math.max(this.#scale, READABLE);
+    this.#x = frame.width / 2 - (x + width / 2) * this.#scale;
+    this.#y = frame.height / 2 - (y + height / 2) * this.#scale;
+    this.#isOwn = true;
+    this.#changed();
   }
 
   zoom(factor: number, at?: { x: number; y: number }): void {
