@@ -6,7 +6,7 @@
  */
 import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
 import type { AgentFacts, LinkFacts } from '../cluster/events.ts';
-import type { Row } from '../state/tables.ts';
+import type { Row, XdpAttachmentRow } from '../state/tables.ts';
 import { type Backoff, calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
 import { familyOf, hostCidr } from './cidr.ts';
 import { reservedIdentities } from './identity.ts';
@@ -111,6 +111,10 @@ function firstOf(link: LinkFacts, family: 4 | 6): string {
   return link.addresses.map(bare).find((address) => familyOf(address) === family) ?? '';
 }
 
+/** A veth takes XDP, but loses what is sent back where its other end has no NAPI, which nobody here can know. */
+const xdpMode = (mode: XdpAttachmentRow['mode'], { kind }: LinkFacts): XdpAttachmentRow['mode'] =>
+  mode === 'best-effort' && kind === 'veth' ? 'generic' : mode;
+
 function rows({ context, value }: Snapshot): Row[] {
   const { link, agent, key, backoff } = context;
   if (value === 'gone') return [];
@@ -138,7 +142,11 @@ function rows({ context, value }: Snapshot): Row[] {
     { table: 'attachments', key: `${dev}/egress`, value: { dev, direction: 'egress', program: 'to_netdev', build } },
   ];
   if (xdp !== 'off')
-    native.push({ table: 'xdp.attachments', key: dev, value: { dev, program: 'xdp_netdev', mode: xdp, build } });
+    native.push({
+      table: 'xdp.attachments',
+      key: dev,
+      value: { dev, program: 'xdp_netdev', mode: xdpMode(xdp, link), build },
+    });
   return value === 'failing' ? [...native, timerRow(key, 'retry', backoff.dueMs)] : native;
 }
 
