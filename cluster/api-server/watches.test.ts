@@ -11,7 +11,7 @@ const namespace = (name: string) =>
   ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }) as unknown as ApiObject;
 
 test('a watch that has ended hears of no change and sends no bookmark', async () => {
-  vi.useFakeTimers();
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
   const storage = new Storage(':memory:', 10);
   try {
     // Without a connection it never closes, as with a client that does not read.
