@@ -1,4 +1,5 @@
 /** What another node and its pods need here. */
+import type { AgentFacts } from '../cluster/events.ts';
 import {
   type HealthProbeRow,
   healthProbeKey,
@@ -82,21 +83,30 @@ function probeRows(context: RemoteNodeContext): Row[] {
   return probesOf(context).map((value): Row => ({ table: 'health.probes', key: healthProbeKey(value), value }));
 }
 
-/** ICMP and TCP, to the node and to its health endpoint; each node has its moment in the interval. */
+/**
+ * ICMP and TCP, to the node and, the way that its pods are reached, to its health endpoint; each node has its moment in the interval.
+ *
+ * - A node without a health endpoint has its own address inside its pod range asked, over each family.
+ */
 export function probesOf({ name, agent, route }: RemoteNodeContext): HealthProbeRow[] {
-  const health = agent && healthOf(agent);
-  if (!health?.enabled || !route) return [];
-  const { intervalMs, port } = health;
+  if (!agent || !route) return [];
+  const { enabled, intervalMs, port } = healthOf(agent);
+  if (!enabled) return [];
   const offsetMs = Number.parseInt(fnv1a(name).slice(-8), 16) % intervalMs;
-  const [endpoint] = route.health;
   const targets = [
     { target: 'node' as const, address: route.remote },
-    ...(endpoint === undefined ? [] : [{ target: 'endpoint' as const, address: endpoint }]),
+    ...endpointsOf(agent, route).map((address) => ({ target: 'endpoint' as const, address })),
   ];
   return targets.flatMap((target) => [
     { node: name, ...target, protocol: 'ICMP' as const, port: 0, intervalMs, offsetMs },
     { node: name, ...target, protocol: 'TCP' as const, port, intervalMs, offsetMs },
   ]);
+}
+
+function endpointsOf(agent: AgentFacts, { health, internal, addresses }: Route): string[] {
+  const isOn = (address: string): boolean => (familyOf(address) === 4 ? agent.ipv4 : agent.ipv6);
+  const inside = health.length > 0 ? health : internal;
+  return inside.filter((address) => isOn(address) && !addresses.includes(address));
 }
 
 /** What probes of the node itself say: one answer is enough. */

@@ -124,7 +124,7 @@ export interface DeviceRow {
 /** Another node is asked whether it is there; answers are events. Key: `node/target/protocol/address`. */
 export interface HealthProbeRow {
   node: string;
-  /** The node itself, or the health endpoint in its pod range. */
+  /** The node itself, or what it has in its pod range to be asked: a health endpoint, or an address of its own. */
   target: 'node' | 'endpoint';
   protocol: 'ICMP' | 'TCP';
   address: string;

@@ -36,7 +36,9 @@ describe('table', () => {
       ],
     };
     const text = nodesText(view, plain);
-    expect(text).toMatch(/^node-2 +unreachable +192\.0\.2\.2 +no reply in 5000 ms +not asked yet +- +-$/m);
+    expect(text).toMatch(
+      /^node-2 +unreachable +192\.0\.2\.2 +192\.0\.2\.2: no reply in 5000 ms +not asked yet +- +-$/m,
+    );
     expect(text).toMatch(/^node-3 +reachable +192\.0\.2\.3 +ok 0\.25 ms +- +- +-$/m);
     expect(text).toContain('  node-2: 10.0.2.0/24 is in use by node node-9\n');
     expect(nodesText({ node: 'node-1', nodes: [] }, plain)).toBe('no other nodes\n');

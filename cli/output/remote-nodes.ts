@@ -17,13 +17,13 @@ export function nodesText({ nodes }: NodesView, { green, red, yellow }: Colours)
   const probeText = (probe: ProbeView | undefined): string => {
     if (!probe) return '-';
     if (probe.status === 'reachable') return `${green('ok')} ${(probe.latencyMs ?? 0).toFixed(2)} ms`;
-    return probe.status === 'unknown' ? yellow('not asked yet') : red(probe.error ?? 'no answer');
+    return probe.status === 'unknown'
+      ? yellow('not asked yet')
+      : red(`${probe.address}: ${probe.error ?? 'no answer'}`);
   };
   const rows = nodes.map(({ name, state, address, probes }) => [
     ...[name, stateText(state), address || '-'],
-    ...columns.map(([target, protocol]) =>
-      probeText(probes.find((probe) => probe.target === target && probe.protocol === protocol)),
-    ),
+    ...columns.map(([target, protocol]) => probeText(worst(probes, target, protocol))),
   ]);
   const table = formatTable(
     ['NODE', 'STATE', 'ADDRESS', 'NODE ICMP', 'NODE HTTP', 'ENDPOINT ICMP', 'ENDPOINT HTTP'],
@@ -31,4 +31,16 @@ export function nodesText({ nodes }: NodesView, { green, red, yellow }: Colours)
   );
   const problems = nodes.flatMap(({ name, problems: its }) => its.map((problem) => `  ${name}: ${yellow(problem)}\n`));
   return problems.length > 0 ? `${table}\nproblems\n${problems.join('')}` : table;
+}
+
+/** Of both families the one that is in trouble. */
+function worst(
+  probes: readonly ProbeView[],
+  target: ProbeView['target'],
+  protocol: ProbeView['protocol'],
+): ProbeView | undefined {
+  const ours = probes.filter((probe) => probe.target === target && probe.protocol === protocol);
+  return (
+    ours.find(({ status }) => status === 'unreachable') ?? ours.find(({ status }) => status === 'unknown') ?? ours[0]
+  );
 }
