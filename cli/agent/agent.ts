@@ -25,6 +25,7 @@ import { LocalDriver } from '../../reconcilers/drivers/local.ts';
 import { TimersDriver } from '../../reconcilers/drivers/timers.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import { Loop } from '../../reconcilers/loop.ts';
+import { restored } from '../../reconcilers/restored.ts';
 import { Store } from '../../state/store.ts';
 import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
@@ -36,7 +37,7 @@ import { nodeKeys } from './encryption.ts';
 import { agentHealth } from './health.ts';
 import { agentHubble } from './hubble.ts';
 import { kubeEvents } from './kube-sources.ts';
-import { policyFacts, restored } from './policy.ts';
+import { policyFacts } from './policy.ts';
 import { nodeServices } from './services.ts';
 
 export interface Agent {

@@ -4,7 +4,7 @@
  * - It starts as `cli/agent/agent.ts` does, and dies between any two ops: what was done stays done, what was said is lost.
  * - Its log and its plans are kept, so that another engine can be asked to do the same.
  */
-import type { AgentFacts, ClusterEvent, LinkFacts, LocalRestored, LogEntry } from '../../cluster/events.ts';
+import type { AgentFacts, ClusterEvent, LinkFacts, LogEntry } from '../../cluster/events.ts';
 import type { Driver, Op, OpResult } from '../../datapath/driver.ts';
 import { CNI_EXISTS } from '../../machines/endpoint-context.ts';
 import { kinds } from '../../machines/kinds.ts';
@@ -13,17 +13,9 @@ import { LocalDriver } from '../../reconcilers/drivers/local.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import type { OpRecord } from '../../reconcilers/inspect.ts';
 import { Loop } from '../../reconcilers/loop.ts';
-import { restoredPeers } from '../../reconcilers/restored-peers.ts';
-import type { Store, StoredRow } from '../../state/store.ts';
-import {
-  type CniReplyRow,
-  canonical,
-  type IpcacheRow,
-  type LocalEndpointRow,
-  type LocalPolicyRow,
-  type TableName,
-  type TimerRow,
-} from '../../state/tables.ts';
+import { restored } from '../../reconcilers/restored.ts';
+import type { Store } from '../../state/store.ts';
+import { type CniReplyRow, canonical, type TimerRow } from '../../state/tables.ts';
 import { MemoryTables, type SimulatedKernel } from '../kernel.ts';
 import { HealthCheckPorts } from '../kernel-ports.ts';
 import { type KubeWatch, type SimulatedApi, SimulatedApiDriver, watched } from './api.ts';
@@ -63,20 +55,6 @@ const DEAD: CniReplyRow = { error: { code: 11, msg: 'connection reset: the agent
 /** What an engine plans, one line for each op. */
 export const plannedLine = ({ cause, action, table, key, revision, value }: OpRecord): string =>
   `${cause.seq} ${action} ${table} ${key} r${revision} ${canonical(value) ?? ''}`;
-
-/** As `cli/agent/policy.ts` does it. */
-function restored(stored: readonly StoredRow[]): LocalRestored {
-  const of = (table: TableName): StoredRow[] => stored.filter((row) => row.table === table);
-  const identities = of('bpf.ipcache').map(({ key, value }) => [key, (value as IpcacheRow).identity] as const);
-  return {
-    type: 'local.restored',
-    endpoints: of('local.endpoints').map(({ value }) => value as LocalEndpointRow),
-    cidrIdentities: Object.fromEntries(identities.filter(([, identity]) => identity >> CIDR_SCOPE_SHIFT === 1)),
-    policies: of('local.policies').map(({ value }) => value as LocalPolicyRow),
-    ...restoredPeers(stored),
-  };
-}
-const CIDR_SCOPE_SHIFT = 24;
 
 export class SimulatedAgent {
   readonly engine: Engine;
