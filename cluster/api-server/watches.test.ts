@@ -22,7 +22,7 @@ test('a watch that has ended hears of no change and sends no bookmark', async ()
       type: namespaces,
       namespace: '',
       filter: () => true,
-      parameters: { allowWatchBookmarks: true, timeoutSeconds: 60 } as WatchRequest['parameters'],
+      parameters: { resourceVersion: '0', allowWatchBookmarks: true, timeoutSeconds: 60 } as WatchRequest['parameters'],
       show: (object) => object,
       contentType: 'application/json',
     });
