@@ -6,7 +6,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AgentFacts, ClusterEvent, LogEntry } from './events.ts';
 import { openRecording } from './recording.ts';
 import { partsOf } from './recording-files.ts';
-import { type RecordingItem, readRecording } from './recording-reader.ts';
+import {
+  type ReadingPlace,
+  type RecordingBatch,
+  type RecordingItem,
+  readBatches,
+  readRecording,
+} from './recording-reader.ts';
 import { REDACTED, redact } from './recording-redact.ts';
 
 const config: AgentFacts = {
@@ -84,6 +90,35 @@ describe('recording', () => {
     expect(seqs(await read())).toEqual(['run', 1, 2, 'torn', 'run', 1]);
   });
 
+  it.each(['gzip', 'zstd'] as const)(
+    'packs files that are over as %s, those of the life before too, and reads them as before',
+    async (packing) => {
+      record(5, 1_000);
+      const recording = openRecording(directory, facts, { startedAt: 2_000, partBytesMax: 500, packing });
+      for (let seq = 1; seq <= 10; seq++) recording.write(entry(seq));
+      recording.close();
+      await recording.packed();
+      const parts = partsOf(directory);
+      expect(parts.filter((file) => file.endsWith('.ndjson'))).toEqual(parts.slice(-1));
+      for (const file of parts) expect(statSync(file).mode & 0o777).toBe(0o600);
+      expect(seqs(await read())).toEqual(['run', 1, 2, 3, 4, 5, 'run', 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+      // A packed file that is cut off gives what can be unpacked of it.
+      const [first = ''] = parts;
+      truncateSync(first, statSync(first).size - 20);
+      expect(seqs(await read(first))).not.toContain(6);
+    },
+  );
+
+  it('goes on from the place where a batch ended', async () => {
+    record(50, 1_000, { partBytesMax: 500 });
+    const batches: RecordingBatch[] = [];
+    for await (const batch of readBatches(directory)) batches.push(batch);
+    const from = batches[4]?.next as ReadingPlace;
+    const rest: RecordingItem[] = [];
+    for await (const { items } of readBatches(directory, { from })) rest.push(...items);
+    expect(rest).toEqual(batches.slice(5).flatMap(({ items }) => items));
+  });
+
   it('ends, and says so once, when it cannot write', () => {
     const failures: string[] = [];
     const recording = openRecording(directory, facts, {
@@ -128,6 +163,34 @@ describe('a broken recording names the file, the line and what was expected', ()
     writeFileSync(file, `${lines.join('\n')}\n`);
     await expect(read(file)).rejects.toThrow(message);
     await expect(read(file)).rejects.toThrow(file);
+  });
+
+  it('a lenient reader says each and goes on with what is good', async () => {
+    const file = join(directory, 'x.ndjson');
+    const lines = [
+      header,
+      JSON.stringify(entry(1)),
+      'hello',
+      JSON.stringify(entry(2)),
+      JSON.stringify(entry(5)),
+      JSON.stringify(entry(4)),
+    ];
+    const odd = JSON.stringify({ ...entry(6), event: { type: 'moon' } });
+    writeFileSync(file, `${[...lines, odd, JSON.stringify(entry(6))].join('\n')}\n{"seq":7`);
+    const items: RecordingItem[] = [];
+    for await (const item of readRecording(file, { lenient: true })) items.push(item);
+    const told = items.map((item) =>
+      item.kind === 'fault' ? `${item.line}` : item.kind === 'entry' ? item.entry.seq : item.kind,
+    );
+    expect(told).toEqual(['run', 1, '3', 2, '5', 5, '6', '7', 6, 'torn']);
+    expect(items.flatMap((item) => (item.kind === 'fault' ? [item.message] : []))[2]).toMatch(
+      /out of order, or there a second time/,
+    );
+    writeFileSync(file, `${header.replace('"version":1', '"version":9')}\n${JSON.stringify(entry(1))}\n`);
+    await expect(read(file)).rejects.toThrow(/written by a newer axoneme/);
+    const future: RecordingItem[] = [];
+    for await (const item of readRecording(file, { lenient: true })) future.push(item);
+    expect(seqs(future)).toEqual(['fault', 'run', 1]);
   });
 
   it('nothing there', async () => {

@@ -97,6 +97,52 @@ describe('kubectl’s output', () => {
     expect(await read(`${text}${text.slice(0, 40)}`)).toMatchObject([{ object: odd }, { type: 'torn', line: 1 }]);
   });
 
+  it('of several files is one history: first lists, then changes by their versions', async () => {
+    const versioned = (object: KubeObject, resourceVersion: string) => ({
+      ...object,
+      metadata: { ...object.metadata, resourceVersion },
+    });
+    const write = (...documents: object[]): string => {
+      const path = join(directory, `${++files}.json`);
+      writeFileSync(path, documents.map((one) => JSON.stringify(one, undefined, 1)).join('\n'));
+      return path;
+    };
+    const [a, b] = [pod('a', 'n', '10.0.1.5'), pod('b', 'n', '10.0.1.6')];
+    const pods = write(
+      { type: 'ADDED', object: versioned(a, '5') },
+      { type: 'ADDED', object: versioned(b, '3') },
+      { type: 'BOOKMARK', object: {} },
+      { type: 'MODIFIED', object: versioned(a, '12') },
+      { type: 'DELETED', object: versioned(b, '20') },
+    );
+    const services = write({ type: 'ADDED', object: versioned(service, '15') });
+    const { list, changes } = await historyOf([pods, services]);
+    expect(list.map(({ object }) => object.metadata.name)).toEqual(['a', 'b']);
+    const heard: string[] = [];
+    for await (const item of changes) if ('object' in item) heard.push(`${item.type} ${item.object.metadata.name}`);
+    expect(heard).toEqual(['upserted a', 'upserted web', 'deleted b']);
+  });
+
+  it('with an error or garbage in it is read on by a lenient reader, which says where', async () => {
+    const path = join(directory, `${++files}.json`);
+    const a = JSON.stringify(pod('a', 'n', '10.0.1.5'), undefined, 1);
+    writeFileSync(path, `${a}\nError from server\n{"type":"ERROR","object":{"code":410}}\n${a}`);
+    const items: WatchItem[] = [];
+    for await (const item of readKubectl(path, true)) items.push(item);
+    const lines = a.split('\n').length;
+    expect(items.map(({ type, line }) => [type, line])).toEqual([
+      ['upserted', 1],
+      ['fault', lines + 1],
+      ['fault', lines + 2],
+      ['upserted', lines + 3],
+    ]);
+    await expect(
+      readKubectl(path)
+        .next()
+        .then(() => read(`${a}\nError from server`)),
+    ).rejects.toThrow(/json:\d+: .*expected JSON/);
+  });
+
   it('is refused with its place when it is something else', async () => {
     await expect(read('{"kind":"Pod"}')).rejects.toThrow(/json:1: expected a Kubernetes object/);
     await expect(read('{"type":"CHANGED","object":{}}')).rejects.toThrow(/field type is "CHANGED"/);

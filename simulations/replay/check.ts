@@ -119,7 +119,9 @@ export class Check implements Watcher {
   }
 
   #prefixes(moment: Moment, ops: readonly Op[], flows: readonly Flow[]): void {
-    const fates = (): Fate[] => flows.map((flow) => fateOf(this.#tables, flow, this.#config));
+    const pods = new Set(ops.flatMap(({ table, key }) => (table === 'bpf.endpoints' ? [key] : [])));
+    const fateNow = (flow: Flow): Fate => this.#arrived(fateOf(this.#tables, flow, this.#config), pods);
+    const fates = (): Fate[] => flows.map(fateNow);
     this.result.flows += flows.length;
     const first = fates();
     for (const op of ops) applyTo(this.#tables, op);
@@ -132,7 +134,7 @@ export class Check implements Watcher {
       this.result.prefixes++;
       flows.forEach((flow, i) => {
         if (judged.has(i)) return;
-        const wrong = compare(first[i] as Fate, fateOf(this.#tables, flow, this.#config), last[i] as Fate);
+        const wrong = compare(first[i] as Fate, fateNow(flow), last[i] as Fate);
         if (!wrong) return;
         judged.add(i);
         this.#note(
@@ -143,6 +145,17 @@ export class Check implements Watcher {
       });
     });
     for (const op of ops.toReversed()) applyTo(this.#tables, undone(op));
+  }
+
+  /** What is sent on to a pod of this node that has no entry yet, or none any more, is dropped at that pod's link. */
+  #arrived(fate: Fate, pods: ReadonlySet<string>): Fate {
+    const isLost = (end: string): boolean => {
+      const address = end.slice(0, end.indexOf(' '));
+      return pods.has(address) && !this.#tables.endpoints.has(address);
+    };
+    if (![...fate.ends].some(isLost)) return fate;
+    const ends = new Set([...fate.ends].filter((end) => !isLost(end)));
+    return { ...fate, ends, stops: true, passes: ends.size > 0 };
   }
 
   #note({ run, seq }: Moment, law: Law, message: string): void {

@@ -75,13 +75,13 @@ export class Checkpoints {
   #isWritable = true;
 
   /** `directory` empty: none are kept. */
-  constructor(recording: string, directory: string, lenient = false) {
+  constructor(recording: string, directory: string, lenient = false, spacing = SPACING_MIN) {
     this.#directory = directory;
     const files = filesOf(recording).map((file) => [basename(file), statSync(file).size, statSync(file).mtimeMs]);
     const of = createHash('sha256')
       .update(JSON.stringify([files, lenient, buildFingerprint()]))
       .digest('hex');
-    this.#manifest = { of, spacing: SPACING_MIN, checkpoints: [] };
+    this.#manifest = { of, spacing, checkpoints: [] };
     if (directory === '') this.#isWritable = false;
     else this.#open();
   }
