@@ -2,7 +2,7 @@
 # Makes this checkout ready to run on Debian 12: tools, npm packages (Node 24 among them), the native addon, the BPF
 # objects and a mounted bpffs. Silent and well under a second when there is nothing to do.
 #
-#   deploy/bootstrap.sh [--lab]     --lab adds what the kernel lab needs (qemu)
+#   deploy/bootstrap.sh [--lab | --test]     --lab adds what the kernel lab needs (qemu), --test a browser
 #
 # - Idempotent; concurrent runs wait for each other (a lock on this very file, which is never written).
 # - Writes nothing outside the checkout but through apt and npm.
@@ -30,11 +30,42 @@ if command -v flock >/dev/null && ! flock --nonblock 9; then
   flock 9
 fi
 
-# --- 1. Debian packages -----------------------------------------------------------------------------------------------
+# --- 1. npm packages, and Node 24 as one of them, beside what follows: neither needs the other -------------------------
+command -v node >/dev/null && command -v npm >/dev/null || fail 'node (20 or later) and npm are needed: install them first.'
+
+# npm's own record of what is installed against our lockfile; a package of another platform is absent by right.
+packages_fresh() {
+  [ -f node_modules/.package-lock.json ] || return 1
+  [ ! package-lock.json -nt node_modules/.package-lock.json ] && return 0
+  node -e '
+    const read = (file) => JSON.parse(require("node:fs").readFileSync(file, "utf8")).packages;
+    const want = read("package-lock.json"), have = read("node_modules/.package-lock.json");
+    const stale = Object.keys(want).filter((path) => path && (have[path] ? have[path].version !== want[path].version : !want[path].optional));
+    process.exit(stale.length ? 1 : 0);' && touch node_modules/.package-lock.json
+}
+npm_packages() {
+  if ! packages_fresh; then
+    say 'installing npm packages …'
+    # No install scripts: the only one we need is that of `node` (below). better-sqlite3 brings its binary with it.
+    run 'npm ci' 'Is the npm registry reachable?' \
+      npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  fi
+  if ! [ -x node_modules/node/bin/node ] || ! [ -e node_modules/.bin/node ]; then
+    say 'fetching Node 24 …'
+    run 'npm rebuild node' 'It fetches the npm package with the node binary for this platform.' \
+      npm rebuild node --ignore-scripts=false --no-audit --no-fund --loglevel=error
+    [ -x node_modules/node/bin/node ] || fail 'npm rebuild node ran, but node_modules/node/bin/node is missing: are install scripts forbidden by an npmrc?'
+  fi
+}
+npm_packages &
+npm_job=$!
+
+# --- 2. Debian packages -----------------------------------------------------------------------------------------------
 packages='clang-19 libbpf-dev libelf-dev zlib1g-dev make g++ bpftool iproute2 nftables openssl iperf3 iputils-ping curl jq
   tcpdump netcat-openbsd procps util-linux ca-certificates'
 # Only where no kubectl is on PATH: other packages that bring one conflict with Debian's.
 command -v kubectl >/dev/null || packages="$packages kubernetes-client"
+[ "${1:-}" != --test ] || packages="$packages chromium-headless-shell"
 [ "${1:-}" != --lab ] || packages="$packages qemu-system-x86 qemu-system-common kmod xz-utils busybox-static"
 
 missing=
@@ -63,32 +94,7 @@ if [ -n "$missing" ]; then
   run 'apt-get install' 'Install the packages by hand, then run this again.' \
     apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 install $missing
 fi
-
-# --- 2. npm packages, and Node 24 as one of them ----------------------------------------------------------------------
-command -v node >/dev/null && command -v npm >/dev/null || fail 'node (20 or later) and npm are needed: install them first.'
-
-# npm's own record of what is installed against our lockfile; a package of another platform is absent by right.
-packages_fresh() {
-  [ -f node_modules/.package-lock.json ] || return 1
-  [ ! package-lock.json -nt node_modules/.package-lock.json ] && return 0
-  node -e '
-    const read = (file) => JSON.parse(require("node:fs").readFileSync(file, "utf8")).packages;
-    const want = read("package-lock.json"), have = read("node_modules/.package-lock.json");
-    const stale = Object.keys(want).filter((path) => path && (have[path] ? have[path].version !== want[path].version : !want[path].optional));
-    process.exit(stale.length ? 1 : 0);' && touch node_modules/.package-lock.json
-}
-if ! packages_fresh; then
-  say 'installing npm packages …'
-  # No install scripts: the only one we need is that of `node` (below). better-sqlite3 brings its binary with it.
-  run 'npm ci' 'Is the npm registry reachable?' \
-    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-fi
-if ! [ -x node_modules/node/bin/node ] || ! [ -e node_modules/.bin/node ]; then
-  say 'fetching Node 24 …'
-  run 'npm rebuild node' 'It fetches the npm package with the node binary for this platform.' \
-    npm rebuild node --ignore-scripts=false --no-audit --no-fund --loglevel=error
-  [ -x node_modules/node/bin/node ] || fail 'npm rebuild node ran, but node_modules/node/bin/node is missing: are install scripts forbidden by an npmrc?'
-fi
+wait "$npm_job" || exit 1
 
 # --- 3. Native addon and BPF objects ----------------------------------------------------------------------------------
 for part in native bpf; do
