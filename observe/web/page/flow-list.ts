@@ -79,11 +79,10 @@ export function rowOf(flow: Flow): FlowRow {
 
 function endOf({ namespace, pod_name, labels, identity }: FlowEndpoint, address: string, port: number): FlowEnd {
   const special = labels.find((label) => /^(reserved|cidr|fqdn):/.test(label));
-  const name = pod_name
-    ? `${namespace}/${pod_name}`
-    : special
-      ? special.slice(special.indexOf(':') + 1).replace(/^world-ipv[46]$/, 'world')
-      : address;
+  const named = special?.slice(special.indexOf(':') + 1).replace(/^world-ipv[46]$/, 'world');
+  // A range of one address says no more than the address.
+  const isItself = named === `${address}/32` || named === `${address}/128`;
+  const name = pod_name ? `${namespace}/${pod_name}` : named === undefined || isItself ? address : named;
   return { name: name || `identity ${identity}`, namespace, address, port };
 }
 

@@ -209,7 +209,7 @@ function others({ seen }: NodeHealth): TemplateResult | typeof nothing {
     ({ name, state, reasons, health, podAddresses, encryption }) => html`<li>
       <strong>${name}</strong> <span class="badge ${state === 'reachable' ? 'good' : state === 'unreachable' ? 'bad' : ''}">${state}</span>
       <span class="quiet">${plural(podAddresses, 'pod address', 'pod addresses')}${encryption.type === 'none' ? '' : `, ${encryption.type}`}</span>
-      ${[...reasons, ...health].map((line) => html`<p class="quiet">${line}</p>`)}</li>`,
+      ${reasons.map((line) => html`<p class="bad">${line}</p>`)}${health.length > 0 ? html`<p class="quiet">probed at ${health.join(', ')}</p>` : nothing}</li>`,
   )}</ul></section>`;
 }
 
