@@ -183,8 +183,10 @@ let fastest = Number.POSITIVE_INFINITY;
 for (let round = 1; round <= rounds; round++) {
   await quiet.wait();
   const beganAt = performance.now();
+  const usedBefore = process.cpuUsage();
   await all(joining());
   const tookMs = performance.now() - beganAt;
+  const { user, system } = process.cpuUsage(usedBefore);
   fastest = Math.min(fastest, tookMs);
   const rows = kernel.dump('bpf.ipcache').size - empty;
   if (!isThere(FIRST_NODE, FIRST_POD, 1_000 + FIRST_POD)) throw new Error('a pod has no rows');
@@ -194,7 +196,7 @@ for (let round = 1; round <= rounds; round++) {
   const after = memory();
   if (kernel.dump('bpf.ipcache').size !== empty) throw new Error('rows are left');
   print(
-    `round ${round}: ${rows} ipcache rows in ${(tookMs / 1000).toFixed(2)} s; a node ${kib(full.rss - before.rss)} of RSS, ${kib(full.heap - before.heap)} of heap; ` +
+    `round ${round}: ${rows} ipcache rows in ${(tookMs / 1000).toFixed(2)} s (${((user + system) / 1e6).toFixed(2)} s of processor, collector included); a node ${kib(full.rss - before.rss)} of RSS, ${kib(full.heap - before.heap)} of heap; ` +
       `a change p50 ${quantile(sorted, 0.5).toFixed(3)} ms, p99 ${quantile(sorted, 0.99).toFixed(3)} ms; ` +
       `after they left RSS +${((after.rss - before.rss) / mebibyte).toFixed(1)} MiB, heap +${((after.heap - before.heap) / mebibyte).toFixed(2)} MiB`,
   );
