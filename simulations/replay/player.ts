@@ -21,6 +21,9 @@ export const noStore = { forgets: true, rows: () => [], write: () => {} };
 /** As many are told; all are counted. */
 const DIVERGENCES_KEPT = 1_000;
 
+/** Tables whose rows are devices. */
+const DEVICES: readonly string[] = ['links', 'tunnels', 'wireguard.devices'];
+
 export interface Fault {
   file: string;
   line: number;
@@ -92,8 +95,12 @@ export class Player {
 
   static load(saved: SavedPlayer, watchers: readonly Watcher[]): Player {
     const player = new Player(watchers);
+    // A device of ours that something names before it is there would be taken for another's.
+    const isDevice = ({ table }: { table: KernelTable }): boolean => DEVICES.includes(table);
+    for (const { table, key, value } of saved.rows.filter(isDevice)) player.kernel.observe(table, key, value);
     for (const name of saved.links) player.#link(name);
-    for (const { table, key, value } of saved.rows) player.kernel.observe(table, key, value);
+    for (const { table, key, value } of saved.rows.filter((row) => !isDevice(row)))
+      player.kernel.observe(table, key, value);
     player.divergences.push(...saved.divergences);
     player.faults.push(...saved.faults);
     player.run = saved.run;
