@@ -110,6 +110,9 @@ inline_fn int from_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 		dst = src;
 		p->dst_identity = src->identity;
 	}
+	/* To a node's tunnel it would come as from anybody. */
+	if (!dst && is_tunnelled(p) && identity_is_node(p->dst_identity))
+		return DROP(p, DROP_ENCAP_PROHIBITED);
 	/* A pod that reaches itself through a service is not asked whether it may. */
 	if (dst != src) {
 		ret = policy_apply(skb, p, src, DIRECTION_EGRESS, entry);

@@ -141,6 +141,7 @@ export class PacketModel {
     const target = isLoopback ? source : this.tables.endpoints.get(sent.to);
     if (!target && isMulticast(sent.to)) return drop('UNKNOWN_L3_TARGET_ADDRESS');
     const peer = target?.identity ?? this.identityOf(sent.to);
+    if (!target && this.#between.isForged(sent, peer)) return drop('ENCAPSULATION_TRAFFIC_IS_PROHIBITED');
     const checks: Check[] = [{ endpoint: source, direction: 'egress', peer }];
     if (target) checks.push({ endpoint: target, direction: 'ingress', peer: source.identity });
     // A pod always reaches itself.
@@ -148,11 +149,10 @@ export class PacketModel {
     if ('verdict' in passed) return passed;
     if (target) return deliver(target, passed);
     if (peer === identities.host) return { verdict: 'pass', to: 'host', link: '', packet: passed };
-    // A service's answer, which is the node's by now, is not the stack's to encrypt.
     return this.#away(passed, source.identity, passed.from === packet.from);
   }
 
-  /** To another node, or out of the cluster. */
+  /** To another node, or out of the cluster. `isPods`: as a pod sent it, not a service's answer, which is the node's by now. */
   #away(packet: Packet, source: number, isPods = false): Outcome {
     if (packet.ttl <= 1) return onward(packet, 'network', '');
     if (this.#between.endpointOf(packet.to)) {

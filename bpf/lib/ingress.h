@@ -71,24 +71,30 @@ inline_fn int arrive(struct __sk_buff *skb, struct packet *p, const struct netde
 	return to_local_endpoint(skb, p, dst, true, due);
 }
 
-/* The tunnel's own packets are for the stack. */
-inline_fn bool is_for_tunnel(const struct packet *p, const struct netdev *netdev)
+/* The tunnel's own packets are for the stack, if they are of a node. 1: that it is, 0: it is something else, or DROPPED. */
+inline_fn int arrive_wrapped(struct packet *p, const struct netdev *netdev)
 {
-	return config.tunnel != TUNNEL_NONE && !config.host_firewall && p->tuple.proto == IPPROTO_UDP &&
-	       p->tuple.dport == bpf_htons(config.tunnel_port) &&
-	       addr_equal(&p->tuple.daddr, p->ipv6 ? &netdev->ipv6 : &netdev->ipv4);
+	if (!is_tunnelled(p) || !addr_equal(&p->tuple.daddr, p->ipv6 ? &netdev->ipv6 : &netdev->ipv4))
+		return 0;
+	if (!identity_is_node(identity_of(p, &p->tuple.saddr)))
+		return DROP(p, DROP_ENCAP_PROHIBITED);
+	return !config.host_firewall;
 }
 
 inline_fn int from_netdev_ip(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 ifindex = skb->ifindex;
 	const struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &ifindex);
+	int ret;
 
 	if (!netdev)
 		return TC_ACT_OK;
 	pull_headers(skb);
-	if (parse_ip(skb, p) < 0 || is_for_tunnel(p, netdev) || is_for_xfrm(skb, p))
+	if (parse_ip(skb, p) < 0 || is_for_xfrm(skb, p))
 		return TC_ACT_OK;
+	ret = arrive_wrapped(p, netdev);
+	if (ret)
+		return ret < 0 ? ret : TC_ACT_OK;
 	return arrive(skb, p, netdev, TRACE_FROM_NETWORK);
 }
 
@@ -128,11 +134,15 @@ inline_fn int from_wireguard_ip(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 ifindex = skb->ifindex;
 	const struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &ifindex);
+	int ret;
 
 	if (ethernet_push(skb) < 0)
 		return DROP(p, DROP_WRITE_ERROR);
 	pull_headers(skb);
-	if (parse_ip(skb, p) < 0 || (netdev && is_for_tunnel(p, netdev)))
+	if (parse_ip(skb, p) < 0)
 		return TC_ACT_OK;
+	ret = netdev ? arrive_wrapped(p, netdev) : 0;
+	if (ret)
+		return ret < 0 ? ret : TC_ACT_OK;
 	return arrive(skb, p, netdev, TRACE_FROM_CRYPTO);
 }

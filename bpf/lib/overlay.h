@@ -4,6 +4,7 @@
  *
  * - The VNI is the identity of the source. Numbers that mean something on one node only go as world, the node itself goes as remote-node.
  * - What a VNI must not say (nobody, the node itself) is dropped. World is what the address is here: a CIDR that this node knows, or world.
+ * - Only nodes speak to nodes by tunnel: who else sends to its port could say to be anybody (170).
  * - What is too long once wrapped goes to the stack unwrapped: it tells the sender, or cuts the packet, and its pieces come by from_host.
  */
 #pragma once
@@ -23,6 +24,12 @@ inline_fn __u32 vni_of(__u32 identity)
 	if (identity_is_world(identity) || identity >> IDENTITY_SCOPE_SHIFT)
 		return IDENTITY_WORLD;
 	return identity;
+}
+
+/* A datagram that the tunnel's device would take, if it is for a node. */
+inline_fn bool is_tunnelled(const struct packet *p)
+{
+	return config.tunnel != TUNNEL_NONE && p->tuple.proto == IPPROTO_UDP && p->tuple.dport == bpf_htons(config.tunnel_port);
 }
 
 /* Reads the key of a packet that came through the tunnel. 0 or DROPPED. */

@@ -11,7 +11,7 @@ for (const underlay of families)
   describe(`over ${underlay.name}`, () => {
     const bench = new OverlayBench(`overlay-${underlay.name}`, {
       underlay,
-      programs: ['from_endpoint', 'from_host', 'from_overlay'],
+      programs: ['from_endpoint', 'from_host', 'from_netdev', 'from_overlay'],
     });
     afterAll(() => bench.close());
     beforeEach(() => {
@@ -212,6 +212,31 @@ for (const underlay of families)
             expect(verdict).toBe('redirect');
             expect(events.at(-1)).toMatchObject({ subtype: trace.toEndpoint, ctState: 3 });
           });
+
+        test('a pod does not speak to a node’s tunnel itself, in fragments neither', () => {
+          for (const to of [f.node2, f.node, f.gateway]) {
+            const forged = (fragment?: { id: number; offset: number; more: boolean }) =>
+              bench.send(
+                'from_endpoint',
+                'lxca',
+                ip({ from: f.a, to, ...(fragment && { fragment }) }, udp(40_000, 8472)),
+              );
+            expect(forged()).toMatchObject({ verdict: 'drop', drops: ['ENCAPSULATION_TRAFFIC_IS_PROHIBITED'] });
+            expect(forged({ id: 5, offset: 0, more: true }).verdict).toBe('drop');
+            expect(forged({ id: 5, offset: 8, more: false }).verdict).toBe('drop');
+          }
+          expect(bench.runQuiet('from_endpoint', 'lxca', ip({ from: f.a, to: f.world }, udp(40_000, 8472)))).toBe(
+            'redirect',
+          );
+        });
+
+        test('from the network only nodes speak to the tunnel', () => {
+          const wrapped = (from: string) =>
+            bench.send('from_netdev', 'eth0', ip({ from, to: f.node }, udp(40_000, 8472)));
+          expect(wrapped(f.node2).verdict).toBe('pass');
+          for (const from of [f.world, f.remote, f.native])
+            expect(wrapped(from)).toMatchObject({ verdict: 'drop', drops: ['ENCAPSULATION_TRAFFIC_IS_PROHIBITED'] });
+        });
 
         test('broken, truncated and foreign packets in a tunnel are dropped', () => {
           const packet = ip({ from: f.remote, to: f.a }, tcp(4000, 80, tcpFlags.syn));

@@ -59,16 +59,23 @@ const policyNames: Record<number, string> = { 0: 'ANY', 6: 'TCP', 17: 'UDP' };
 
 /** Each is a load of the programs. */
 export const modes: { name: string; config: Record<string, unknown>; between: BetweenConfig }[] = [
-  { name: 'vxlan', config: {}, between: { ...alone, tunnel: true } },
+  { name: 'vxlan', config: {}, between: { ...alone, tunnel: true, tunnelPort: 8472 } },
   {
     name: 'vxlan-wg',
     config: { encryption: encryptions.wireguard, encryptionStrict: 1, ...podRanges },
-    between: { ...alone, tunnel: true, encryption: 'wireguard', strict: true, podRanges: Object.values(podRanges) },
+    between: {
+      ...alone,
+      tunnel: true,
+      tunnelPort: 8472,
+      encryption: 'wireguard',
+      strict: true,
+      podRanges: Object.values(podRanges),
+    },
   },
   {
     name: 'geneve-ipsec',
     config: { tunnel: tunnels.geneve, encryption: encryptions.ipsec },
-    between: { ...alone, tunnel: true, encryption: 'ipsec' },
+    between: { ...alone, tunnel: true, tunnelPort: 8472, encryption: 'ipsec' },
   },
   {
     name: 'native-wg',

@@ -37,7 +37,7 @@ const addressesOf = (f: Family): string[] => [
 
 function transport(f: Family): Omit<Packet, 'from' | 'to'> {
   const ttl = chance(0.04) ? 1 : 64;
-  const ports = { sport: pick([4000, 4001, 40_000]), dport: pick([53, 80, 8080, 7777]) };
+  const ports = { sport: pick([4000, 4001, 40_000]), dport: pick([53, 80, 8080, 7777, 8472]) };
   const proto = pick([protocols.tcp, protocols.tcp, protocols.udp, protocols.udp, protocols.sctp, f.icmp]);
   if (proto === f.icmp) return { proto, ttl, sport: 7, dport: 0, icmpType: f.v6 ? 128 : 8 };
   if (proto === protocols.udp && chance(0.2))

@@ -7,11 +7,13 @@
  */
 import type { NetdevRow } from '../../state/tables.ts';
 import { contains, isV6 } from './address.ts';
-import type { Packet } from './packet.ts';
+import { type Packet, protocols } from './packet.ts';
 import type { ModelTables } from './tables.ts';
 
 export interface BetweenConfig {
   tunnel: boolean;
+  /** UDP. */
+  tunnelPort: number;
   encryption: 'none' | 'wireguard' | 'ipsec';
   strict: boolean;
   nodeEncryption: boolean;
@@ -21,6 +23,7 @@ export interface BetweenConfig {
 
 export const alone: BetweenConfig = {
   tunnel: false,
+  tunnelPort: 0,
   encryption: 'none',
   strict: false,
   nodeEncryption: false,
@@ -84,6 +87,12 @@ export class Between {
     if (!overlay || own !== wrapping) return own;
     const native = [...this.#tables.netdevs].find(([link]) => link !== overlay);
     return of(native?.[1]);
+  }
+
+  /** Would it come to the tunnel of a node, as from anybody? Only nodes may send that. */
+  isForged({ proto, dport }: Packet, peer: number): boolean {
+    const { tunnel, tunnelPort } = this.#config;
+    return tunnel && proto === protocols.udp && dport === tunnelPort && isNode(peer);
   }
 
   /** Longer than what fits once it is wrapped. */
