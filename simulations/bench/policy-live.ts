@@ -115,10 +115,14 @@ function* lists(): Generator<ClusterEvent> {
 
 const quiet = new QuietMachine(30_000);
 const dir = mkdtempSync(join(tmpdir(), 'axb-policy-live-'));
-const node = wireNode(`axb-${process.pid}-live-`, 2);
-const datapath = attachDatapath(node, join(import.meta.dirname, '../../bpf/build/datapath.o'));
-const store = new Store(join(dir, 'state.db'));
+const undo = [() => rmSync(dir, { recursive: true, force: true })];
 try {
+  const node = wireNode(`axb-${process.pid}-live-`, 2);
+  undo.push(() => node.remove());
+  const datapath = attachDatapath(node, join(import.meta.dirname, '../../bpf/build/datapath.o'));
+  undo.push(() => datapath.close());
+  const store = new Store(join(dir, 'state.db'));
+  undo.push(() => store.close());
   const { object } = datapath;
   const maps = { policy: object.map('policy'), revision: object.map('policy_revision') };
   const driver = new Timed(new PolicyDriver({ ...maps, btf: object.btf() }));
@@ -186,8 +190,5 @@ try {
   if (quiet.disturbed) console.log('others used the processors meanwhile: these are no clean figures');
   await loop.stop();
 } finally {
-  store.close();
-  datapath.close();
-  node.remove();
-  rmSync(dir, { recursive: true, force: true });
+  for (const step of undo.reverse()) step();
 }
