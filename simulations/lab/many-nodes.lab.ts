@@ -19,7 +19,13 @@ describe('VXLAN over IPv4', () => {
 
 describe('VXLAN over IPv6', () => {
   const agentConfig = { routing: { underlay: 'ipv6' } };
-  manyNodes('vxlan6', { flags: ['--routing', 'vxlan'], agentConfig, onTheWire: 'vxlan', kills: 1 });
+  manyNodes('vxlan6', {
+    flags: ['--routing', 'vxlan'],
+    agentConfig,
+    onTheWire: 'vxlan',
+    farByPodsOnly: true,
+    kills: 1,
+  });
 });
 
 describe('VXLAN over a network that loses a packet in fifty', () => {

@@ -37,6 +37,8 @@ export const SIZES = [1_400, 9_000] as const;
 export interface Choice {
   sizes?: readonly number[];
   askers?: readonly End[];
+  /** Node ports of other nodes are asked by pods only. */
+  farByPodsOnly?: boolean;
 }
 
 const hostEnds = ends.filter((end) => !isPod(end));
@@ -61,7 +63,10 @@ export function peerQuestions({ addresses }: Country, { sizes = SIZES, askers = 
 }
 
 /** Everybody asks the service at its address and at its port of each node. */
-export function serviceQuestions({ addresses }: Country, { sizes = SIZES, askers = ends }: Choice = {}): Question[] {
+export function serviceQuestions(
+  { addresses }: Country,
+  { sizes = SIZES, askers = ends, farByPodsOnly = false }: Choice = {},
+): Question[] {
   const local = (end: End): string[] => pods.filter((pod) => nodeOf(pod) === nodeOf(end));
   return askers.flatMap((from) => [
     ...addresses.services.all.flatMap((address) => ask(sizes, from, 'the service', address, SERVICE_PORT, pods)),
@@ -71,16 +76,18 @@ export function serviceQuestions({ addresses }: Country, { sizes = SIZES, askers
     ...addresses.services.close.flatMap((address) =>
       ask(sizes, from, 'the service of this zone’s pods', address, SERVICE_PORT, local(from)),
     ),
-    ...hostEnds.flatMap((host) =>
-      addresses.of[host].flatMap((address) => [
-        ...ask(sizes, from, `the node port of ${nodeOf(host)}`, address, nodePorts.all, pods),
-        // A node's own pods and processes are led to all backends; to another node they are from outside.
-        ...ask(
-          ...([sizes, from, `the local node port of ${nodeOf(host)}`, address, nodePorts.local] as const),
-          nodeOf(from) === nodeOf(host) ? localBackends : backendsOn(host),
-        ),
-      ]),
-    ),
+    ...hostEnds
+      .filter((host) => isPod(from) || from === host || !farByPodsOnly)
+      .flatMap((host) =>
+        addresses.of[host].flatMap((address) => [
+          ...ask(sizes, from, `the node port of ${nodeOf(host)}`, address, nodePorts.all, pods),
+          // A node's own pods and processes are led to all backends; to another node they are from outside.
+          ...ask(
+            ...([sizes, from, `the local node port of ${nodeOf(host)}`, address, nodePorts.local] as const),
+            nodeOf(from) === nodeOf(host) ? localBackends : backendsOn(host),
+          ),
+        ]),
+      ),
   ]);
 }
 

@@ -31,6 +31,7 @@ const usualPorts: Ports = { wireguard: 51_871, vxlan: 8472, geneve: 6081 };
 const BRIDGE = 'br0';
 const SNAPLEN = 256;
 const READABLE_MAX = 20;
+const HANDED_OVER_MS = 1_200;
 const ESP = 50;
 const UDP = 17;
 
@@ -76,6 +77,8 @@ export class UnderlayCapture {
   }
 
   async stop(podCidrs: readonly string[], ports: Ports = usualPorts): Promise<Underlay> {
+    // The kernel hands packets over in blocks, at the latest after a second; what is not handed over at the end is lost.
+    await new Promise((done) => setTimeout(done, HANDED_OVER_MS));
     const closed = new Promise((done) => this.#child.once('close', done));
     this.#child.kill('SIGINT');
     await closed;
