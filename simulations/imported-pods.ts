@@ -12,6 +12,10 @@ export class ImportedPods {
   readonly #namespaces = new Map<string, KubeObject>();
   /** Container ids of endpoints by pod. */
   readonly #endpoints = new Map<string, string>();
+  /** Pods of other nodes that were told of. */
+  readonly #remote = new Set<string>();
+  /** The recording has CiliumEndpoints or slices of them. */
+  #told = false;
   #lastId = 0;
 
   constructor(clusterName: string, loop: ClosedLoop, mtu: number) {
@@ -24,6 +28,7 @@ export class ImportedPods {
   learn(object: KubeObject): void {
     if (object.kind === 'Namespace') this.#namespaces.set(object.metadata.name, object);
     if (object.kind === 'CiliumIdentity') this.#loop.learnIdentity(object);
+    if (object.kind === 'CiliumEndpoint' || object.kind === 'CiliumEndpointSlice') this.#told = true;
   }
 
   /** A pod with addresses is an endpoint, until it is deleted or over. */
@@ -48,10 +53,36 @@ export class ImportedPods {
     this.#loop.push('local', { type: 'local.restored', endpoints }, at, origin);
   }
 
+  /** Another node's pod, as that node's agent would tell of it; where there are real CiliumEndpoints, they tell. */
+  hearRemote(type: 'upserted' | 'deleted', pod: KubeObject, at: number, origin: Origin): void {
+    const { namespace = 'default', name, uid = '' } = pod.metadata;
+    const { phase, hostIP = '' } = (pod.status ?? {}) as { phase?: string; hostIP?: string };
+    const { hostNetwork } = (pod.spec ?? {}) as { hostNetwork?: boolean };
+    const ips = addressesOfPod(pod);
+    const key = `${namespace}/${name}`;
+    const isAlive =
+      type === 'upserted' && phase !== 'Succeeded' && phase !== 'Failed' && ips.length > 0 && !hostNetwork;
+    if (this.#told || (!isAlive && !this.#remote.delete(key))) return;
+    if (isAlive) this.#remote.add(key);
+    const metadata = { name, namespace, uid, creationTimestamp: pod.metadata.creationTimestamp ?? '' };
+    const pair = { ipv4: ips.find((ip) => !ip.includes(':')), ipv6: ips.find((ip) => ip.includes(':')) };
+    const status = isAlive && {
+      identity: { id: this.#identityOf(this.#labelsOf(pod), at, origin) },
+      networking: { addressing: [pair], node: hostIP },
+    };
+    const object = { apiVersion: 'cilium.io/v2', kind: 'CiliumEndpoint', metadata, ...(status && { status }) };
+    this.#loop.push('kube', { type: `kube.${type}`, resource: 'ciliumendpoints', object }, at, origin);
+  }
+
+  #labelsOf(pod: KubeObject): Record<string, string> {
+    const { namespace = 'default' } = pod.metadata;
+    const anonymous = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } };
+    return podIdentityLabels(pod, this.#namespaces.get(namespace) ?? anonymous, this.#clusterName);
+  }
+
   #row(pod: KubeObject, containerId: string, ips: readonly string[], at: number, origin: Origin): LocalEndpointRow {
     const { namespace = 'default', name, uid = '' } = pod.metadata;
-    const anonymous = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } };
-    const labels = podIdentityLabels(pod, this.#namespaces.get(namespace) ?? anonymous, this.#clusterName);
+    const labels = this.#labelsOf(pod);
     return {
       ...{ endpointId: ++this.#lastId, containerId, netns: `/run/netns/${containerId}`, ifname: 'eth0' },
       ...{ link: linkName(containerId, 'eth0'), mac: macFor(containerId) },

@@ -170,6 +170,18 @@ describe('the control plane of a node', () => {
     expect(engine.stats().inFlight).toBe(0);
   });
 
+  it('knows pods of other nodes by their labels, as policies see them', async () => {
+    const remote = pod('far', 'node-2', '10.0.2.5', { status: { podIPs: [{ ip: '10.0.2.5' }], hostIP: '192.0.2.8' } });
+    const other = { ...node('node-2'), status: { addresses: [{ type: 'InternalIP', address: '192.0.2.8' }] } };
+    const objects = [node('node-1'), other, pod('web', 'node-1', '10.0.1.5'), remote];
+    const { engine } = await replayObjects(await given(...objects.map(upserted)), { ...options, node: 'node-1' });
+    const identity = (engine.actual('bpf.ipcache').get('10.0.2.5/32') as { identity?: number } | undefined)?.identity;
+    expect(identity).toBeGreaterThanOrEqual(256);
+    const gone = await given(...objects.map(upserted), { type: 'DELETED', object: remote });
+    const after = await replayObjects(gone, { ...options, node: 'node-1' });
+    expect(after.engine.actual('bpf.ipcache').has('10.0.2.5/32')).toBe(false);
+  });
+
   it('follows what changes: a pod that goes leaves nothing, and ends are the same again and again', async () => {
     const web = pod('web', 'node-1', '10.0.1.5');
     const items = [upserted(node('node-1')), upserted(web), { type: 'DELETED', object: web }];

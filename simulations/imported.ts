@@ -2,7 +2,8 @@
  * What Kubernetes objects, recorded with plain kubectl on any cluster, make of a node: the real engine between those objects and a
  * simulated kernel that does what it is told.
  *
- * - Pods of the node are endpoints with the addresses that their status has; another CNI's stay what they are.
+ * - Pods of the node are endpoints with the addresses that their status has; another CNI's stay what they are. Pods of other nodes are told
+ *   of as Cilium tells of them.
  * - Identities are those of CiliumIdentity objects; label sets without one are numbered in the order of their coming.
  * - kubectl does not tell when it heard of something: the time of an event is the latest that its object, or one before it, names.
  */
@@ -49,7 +50,13 @@ export interface ImportOptions {
 
 export async function replayObjects({ list, changes }: WatchHistory, options: ImportOptions): Promise<Replayed> {
   const node = options.node || onlyNode(list.map(({ object }) => object));
-  const config: AgentFacts = { ...usualFacts, datapathBuild: 'imported', ...options.config, nodeName: node };
+  const config: AgentFacts = {
+    ...usualFacts,
+    datapathBuild: 'imported',
+    ...familiesOf(list),
+    ...options.config,
+    nodeName: node,
+  };
   const life = new ImportedLife(config, options);
   life.start(list);
   const faults: Fault[] = [];
@@ -76,6 +83,16 @@ function onlyNode(objects: readonly KubeObject[]): string {
   if (!only) throw new Error('no object names a node; choose one with --node');
   if (others.length > 0) throw new Error(`several nodes: ${[only, ...others].join(', ')}; choose one with --node`);
   return only;
+}
+
+/** What addresses pods of this cluster have: an agent that waits for a family that nobody has would wait for ever. */
+function familiesOf(list: readonly WatchedObject[]): Pick<AgentFacts, 'ipv4' | 'ipv6'> {
+  const texts = list.flatMap(({ object: { kind, spec, status } }) => {
+    if (kind === 'Node') return ((spec ?? {}) as { podCIDRs?: string[] }).podCIDRs ?? [];
+    return kind === 'Pod' ? (((status ?? {}) as { podIPs?: { ip: string }[] }).podIPs ?? []).map(({ ip }) => ip) : [];
+  });
+  const ipv6 = texts.some((text) => text.includes(':'));
+  return { ipv6, ipv4: !ipv6 || texts.some((text) => !text.includes(':')) };
 }
 
 class ImportedLife {
@@ -124,9 +141,12 @@ class ImportedLife {
     if (!resource) return;
     this.#at = Math.max(this.#at, timeOf(object));
     this.#pods.learn(object);
-    // As the agent's own watches have it: the pods on its node.
-    if (object.kind === 'Pod' && !this.#isHere(object)) return;
     const origin = { file, line };
+    // As the agent's own watches have it: the pods on its node.
+    if (object.kind === 'Pod' && !this.#isHere(object)) {
+      this.#pods.hearRemote(type, object, this.#at, origin);
+      return;
+    }
     this.#loop.push('kube', { type: `kube.${type}`, resource, object }, this.#at, origin);
     if (object.kind === 'Pod') this.#pods.hear(type, object, this.#at, origin);
   }
