@@ -102,6 +102,12 @@ class Reader {
       value = JSON.parse(text);
     } catch (error) {
       if (!whole) this.#items.push({ kind: 'torn', file: this.#file, line });
+      else if (!this.#isBegun)
+        throw new RecordingError(
+          this.#file,
+          line,
+          `this is neither a recording, whose first line is {"format":"axoneme-recording",…}, nor what kubectl -o json writes: ${text.slice(0, 40)}`,
+        );
       else this.#fault(line, `expected a line of JSON: ${error instanceof Error ? error.message : error}`);
       return;
     }
