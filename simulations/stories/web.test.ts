@@ -1,4 +1,5 @@
 /** The page over an embedded cluster of two nodes with the demo's traffic and a policy that denies some of it. */
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ import { EmbeddedCluster, until } from './embedded.ts';
 import { openBrowser, openPage } from './web-fixtures.ts';
 
 const name = `axt-${process.pid}-web`;
+const axoneme = new URL('../../cli/axoneme', import.meta.url).pathname;
 const demo = new URL('../../deploy/demo/', import.meta.url).pathname;
 const directory = mkdtempSync(join(tmpdir(), `${name}-shots-`));
 const shots = process.env['WEB_SHOTS'] ?? directory;
@@ -39,7 +41,14 @@ const api = async <T>(path: string): Promise<T> => (await (await context.request
 beforeAll(async () => {
   const manifests = readdirSync(demo).map((file) => readFileSync(join(demo, file), 'utf8'));
   const opened = openBrowser();
-  cluster = await EmbeddedCluster.up(name, [...manifests, policy].join('\n---\n'), ['--web', '0', '--nodes', '2']);
+  cluster = await EmbeddedCluster.up(name, [...manifests, policy].join('\n---\n'), [
+    '--web',
+    '0',
+    '--nodes',
+    '2',
+    '--record',
+    join(directory, 'recording'),
+  ]);
   browser = await opened;
   url = cluster.ready.web.replace(/\/$/, '');
   context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: 'light' });
@@ -189,6 +198,41 @@ describe('the machine explorer', () => {
     await chain.getByText('has the same').waitFor();
     expect(await chain.textContent()).toMatch(/endpoint shop\/web-0/);
     await page.screenshot({ path: join(shots, 'machines-light.png') });
+  });
+});
+
+describe('over a recording', () => {
+  const port = 20_000 + (process.pid % 20_000);
+  let replaying: ChildProcess;
+  afterAll(() => replaying?.kill('SIGTERM'));
+
+  test('a slider goes through time, and the machines go with it', async () => {
+    const recording = join(directory, 'recording', 'node-1');
+    replaying = spawn(axoneme, ['replay', recording, '--serve', String(port)], { stdio: 'ignore' });
+    await until('the replay to be served', 25_000, () =>
+      fetch(`http://127.0.0.1:${port}/v1/replay`).then(
+        () => true,
+        () => undefined,
+      ),
+    );
+    const replay = await openPage(context, `http://127.0.0.1:${port}/`);
+    const slider = replay.page.getByRole('slider', { name: 'Moment of the recording' });
+    await slider.waitFor();
+    const ready = () => replay.page.locator('.machine').count();
+    await expect.poll(ready, { timeout: 10_000 }).toBeGreaterThan(5);
+    await replay.page.screenshot({ path: join(shots, 'replay-light.png') });
+    await slider.focus();
+    await replay.page.keyboard.press('Home');
+    await expect.poll(ready, { timeout: 10_000 }).toBe(0);
+    await replay.page.keyboard.press('End');
+    await expect.poll(ready, { timeout: 10_000 }).toBeGreaterThan(5);
+    for (const view of ['map', 'flows']) {
+      await replay.page.goto(`http://127.0.0.1:${port}/#/${view}`);
+      await replay.page.getByText('A recording has no flows').waitFor();
+    }
+    await replay.page.close();
+    // A machine that is shown may not be there at another moment, and the browser tells of that answer.
+    expect(replay.complaints.filter((text) => !text.includes('404'))).toEqual([]);
   });
 });
 

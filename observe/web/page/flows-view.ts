@@ -61,7 +61,7 @@ export class FlowsView implements View {
 
   #connect(): void {
     const { app, words } = { app: this.#app, words: this.#words() };
-    if (!app) return;
+    if (!app || app.replay) return;
     const path = `${app.base()}/v1/flows?follow=true&last=400&q=${encodeURIComponent(words)}`;
     if (path === this.#path) return;
     this.#stream?.close();

@@ -45,7 +45,7 @@ export class MapView implements View {
     if (this.#asking.length > 0) return;
     this.#asking = [
       poll<ServiceMapView>(
-        () => `${app.base()}/v1/service-map`,
+        () => (app.replay ? undefined : `${app.base()}/v1/service-map`),
         MAP_MS,
         (answer) => this.#heard(answer),
       ),
