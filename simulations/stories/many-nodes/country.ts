@@ -4,7 +4,6 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { fabricNetns, netnsPath } from '../../../cli/up/names.ts';
 import { EmbeddedCluster } from '../embedded.ts';
 import { Peer } from './peer.ts';
 
@@ -17,6 +16,11 @@ export type Asker = End | typeof OUTSIDE_END;
 export const ends: readonly End[] = [...pods, ...hosts];
 export const isPod = (end: End): boolean => (pods as readonly string[]).includes(end);
 export const nodeOf = (end: End): string => `node-${isPod(end) ? pods.indexOf(end as 'a') + 1 : end.slice(-1)}`;
+
+/** Ranges that all nodes' pod ranges are pieces of. */
+export const POD_RANGES = ['10.0.0.0/16', 'fd00:10::/48'] as const;
+/** Of the network between the nodes. */
+export const fabricOf = (cluster: string): string => `/run/netns/axo-${cluster}.fabric`;
 
 /** Pods and host processes answer on it. */
 export const PORT = 8080;
@@ -133,8 +137,9 @@ export class Country {
 }
 
 function inFabric(cluster: string, argv: string[]): ChildProcess {
-  const netns = netnsPath(fabricNetns(cluster));
-  return spawn('setpriv', ['--pdeathsig', 'KILL', 'nsenter', `--net=${netns}`, '--', ...argv], { stdio: 'ignore' });
+  return spawn('setpriv', ['--pdeathsig', 'KILL', 'nsenter', `--net=${fabricOf(cluster)}`, '--', ...argv], {
+    stdio: 'ignore',
+  });
 }
 
 async function addressesOf({ core }: EmbeddedCluster): Promise<Addresses> {

@@ -3,10 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { fabricNetns, netnsPath, POD_RANGE } from '../../../cli/up/names.ts';
 import { PoliciesInForce } from '../connectivity/policies.ts';
 import { leftovers } from '../embedded.ts';
-import { Country, type End, isPod, nodeOf, pods } from './country.ts';
+import { Country, type End, fabricOf, isPod, nodeOf, POD_RANGES, pods } from './country.ts';
 import {
   brokenConnections,
   healthOf,
@@ -84,10 +83,10 @@ export function manyNodes(title: string, options: StoryOptions): void {
   it(
     'pods’ packets are on the network as they should be, and a tunnel’s network number is the identity of who sent',
     async () => {
-      const capture = await UnderlayCapture.start(netnsPath(fabricNetns(name)), join(dir, 'underlay.pcap'));
+      const capture = await UnderlayCapture.start(fabricOf(name), join(dir, 'underlay.pcap'));
       const isOfPods = ({ from, to }: Question): boolean => isPod(from as End) && isPod(to as End);
       expect(await wrong(peerQuestions(country).filter(isOfPods))).toEqual([]);
-      const { packets, vnis, dropped } = await capture.stop([POD_RANGE.ipv4, POD_RANGE.ipv6]);
+      const { packets, vnis, dropped } = await capture.stop(POD_RANGES);
       expect(dropped).toBe(0);
       expect(packets[onTheWire]).toBeGreaterThan(100);
       expect(packets[onTheWire === 'clear' ? 'vxlan' : 'clear']).toBe(0);
