@@ -22,24 +22,32 @@ export interface End {
   port: Buffer;
 }
 
+/** Where the fields of a key are that names a packet's two ends and its direction, and how long it is. */
+export type DirectedKey = Record<'saddr' | 'daddr' | 'sport' | 'dport' | 'proto' | 'direction' | 'size', number>;
+
+export function directedKey(codecs: Codecs, struct: 'nat_key' | 'service_flow_key'): DirectedKey {
+  const at = (field: string): number => codecs.offsetOf(struct, field);
+  const [saddr, daddr, sport, dport] = [at('saddr'), at('daddr'), at('sport'), at('dport')];
+  return {
+    saddr,
+    daddr,
+    sport,
+    dport,
+    proto: at('proto'),
+    direction: at('direction'),
+    size: codecs.struct(struct).size,
+  };
+}
+
 export class FlowKeys {
-  readonly #nat: Record<'saddr' | 'daddr' | 'sport' | 'dport' | 'proto' | 'direction' | 'size', number>;
+  readonly #nat: DirectedKey;
   readonly #entry: Record<'addr' | 'port', number>;
   readonly #ct: Record<'a' | 'b' | 'portA' | 'portB' | 'proto' | 'size', number>;
 
   constructor(btf: Btf) {
     const codecs = new Codecs(btf);
-    const nat = (field: string): number => codecs.offsetOf('nat_key', field);
     const ct = (field: string): number => codecs.offsetOf('ct_key', field);
-    this.#nat = {
-      saddr: nat('saddr'),
-      daddr: nat('daddr'),
-      sport: nat('sport'),
-      dport: nat('dport'),
-      proto: nat('proto'),
-      direction: nat('direction'),
-      size: codecs.struct('nat_key').size,
-    };
+    this.#nat = directedKey(codecs, 'nat_key');
     this.#entry = { addr: codecs.offsetOf('nat_entry', 'addr'), port: codecs.offsetOf('nat_entry', 'port') };
     this.#ct = {
       a: ct('a'),

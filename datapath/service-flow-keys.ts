@@ -1,7 +1,7 @@
 /** From a `service_flows` entry to the keys of its connection and of its other half, in bytes; layouts are those of BTF. */
 import type { Btf } from '../native/index.ts';
 import { Codecs } from './codec.ts';
-import { type End, end, FlowKeys } from './flow-keys.ts';
+import { type DirectedKey, directedKey, type End, end, FlowKeys } from './flow-keys.ts';
 
 const FORWARD = 0;
 /** enum service_flow_flags of bpf/lib/structs-services.h. */
@@ -15,23 +15,14 @@ export interface ServiceFlow {
 }
 
 export class ServiceFlowKeys {
-  readonly #key: Record<'saddr' | 'daddr' | 'sport' | 'dport' | 'proto' | 'direction' | 'size', number>;
+  readonly #key: DirectedKey;
   readonly #value: Record<'addr' | 'port' | 'flags', number>;
   readonly #flows: FlowKeys;
 
   constructor(btf: Btf) {
     const codecs = new Codecs(btf);
-    const key = (field: string): number => codecs.offsetOf('service_flow_key', field);
     const value = (field: string): number => codecs.offsetOf('service_flow', field);
-    this.#key = {
-      saddr: key('saddr'),
-      daddr: key('daddr'),
-      sport: key('sport'),
-      dport: key('dport'),
-      proto: key('proto'),
-      direction: key('direction'),
-      size: codecs.struct('service_flow_key').size,
-    };
+    this.#key = directedKey(codecs, 'service_flow_key');
     this.#value = { addr: value('addr'), port: value('port'), flags: value('flags') };
     this.#flows = new FlowKeys(btf);
   }

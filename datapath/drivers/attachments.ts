@@ -6,18 +6,16 @@
  *   one that is not among them reads `unknown`, and a put replaces it.
  * - A new build replaces the old one in place: no packet passes in between.
  */
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import {
   attachTc,
   attachTcx,
-  type BpfLink,
   type BpfProgram,
   type Direction,
   detachTc,
   isErrno,
-  openPinnedLink,
   queryTc,
 } from '../../native/index.ts';
 import type { AttachmentRow } from '../../state/tables.ts';
@@ -25,6 +23,7 @@ import type { LinkNames } from '../codec.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
 import { attempt } from '../errors.ts';
 import { RouteSocket } from '../netlink/route-socket.ts';
+import { openLinkIfPinned } from '../pinned-links.ts';
 import { type Origin, programOrigins } from '../program-origins.ts';
 
 const directions: readonly Direction[] = ['ingress', 'egress'];
@@ -98,7 +97,7 @@ export class AttachmentsDriver implements Driver {
       return;
     }
     const path = this.#pin(dev, direction);
-    const pinned = openIfPinned(path);
+    const pinned = openLinkIfPinned(path);
     try {
       if (pinned && pinned.info.ifindex === target.ifindex) {
         if (pinned.info.progId !== program.info.id) pinned.update(program);
@@ -119,7 +118,7 @@ export class AttachmentsDriver implements Driver {
 
   #delete(dev: string, direction: Direction): void {
     const path = this.#pin(dev, direction);
-    const pinned = openIfPinned(path);
+    const pinned = openLinkIfPinned(path);
     if (pinned) {
       try {
         pinned.detach(); // without it the hook would be free only some time after the last reference is gone
@@ -167,7 +166,7 @@ export class AttachmentsDriver implements Driver {
   }
 
   #pinnedAt(path: string, { dev, direction }: Hook): Attached | undefined {
-    const link = openIfPinned(path);
+    const link = openLinkIfPinned(path);
     if (!link) return undefined;
     const { ifindex, progId } = link.info;
     link.close();
@@ -231,14 +230,4 @@ const encodeDev = (dev: string): string => dev.replaceAll('%', '%25').replaceAll
 function hookOfPin(name: string): Hook {
   const dash = name.lastIndexOf('-');
   return hookOf(`${decodeURIComponent(name.slice(0, dash))}/${name.slice(dash + 1)}`);
-}
-
-function openIfPinned(path: string): BpfLink | undefined {
-  if (!existsSync(path)) return undefined;
-  try {
-    return openPinnedLink(path);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return undefined;
-    throw error;
-  }
 }

@@ -6,12 +6,13 @@
  *   passes untranslated in between.
  * - The kernel detaches a link whose cgroup is removed: such a pin holds nothing, and is not dumped.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { attachCgroup, type BpfLink, type BpfProgram, isErrno, openPinnedLink } from '../../native/index.ts';
+import { attachCgroup, type BpfProgram } from '../../native/index.ts';
 import type { CgroupAttachmentRow } from '../../state/tables.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
 import { attempt } from '../errors.ts';
+import { openLinkIfPinned } from '../pinned-links.ts';
 import { programOrigins } from '../program-origins.ts';
 import { isSockHook, type SockHook } from '../sock-hooks.ts';
 
@@ -53,7 +54,7 @@ export class CgroupAttachmentsDriver implements Driver {
     if (!program) throw new TypeError(`there is no program ${row.program}`);
     if (row.build !== build) throw new TypeError(`build ${row.build} is not loaded, ${build} is`);
     const path = this.#pin(hook);
-    const pinned = openIfPinned(path);
+    const pinned = openLinkIfPinned(path);
     try {
       if (pinned && pinned.info.cgroupId === this.#learn(row.cgroup)) {
         if (pinned.info.progId !== program.info.id) pinned.update(program);
@@ -76,7 +77,7 @@ export class CgroupAttachmentsDriver implements Driver {
 
   #delete(hook: SockHook): void {
     const path = this.#pin(hook);
-    const pinned = openIfPinned(path);
+    const pinned = openLinkIfPinned(path);
     if (!pinned) return;
     try {
       if (pinned.info.cgroupId) pinned.detach(); // without it the program would run until the last reference is gone
@@ -93,7 +94,7 @@ export class CgroupAttachmentsDriver implements Driver {
     const found = new Map<string, CgroupAttachmentRow>();
     for (const hook of readdirSync(this.#options.linksFolder)) {
       const path = join(this.#options.linksFolder, hook);
-      const link = isSockHook(hook) ? openIfPinned(path) : undefined;
+      const link = isSockHook(hook) ? openLinkIfPinned(path) : undefined;
       const info = link?.info;
       link?.close();
       if (!info?.cgroupId) {
@@ -114,15 +115,5 @@ export class CgroupAttachmentsDriver implements Driver {
 
   #pin(hook: SockHook): string {
     return join(this.#options.linksFolder, hook);
-  }
-}
-
-function openIfPinned(path: string): BpfLink | undefined {
-  if (!existsSync(path)) return undefined;
-  try {
-    return openPinnedLink(path);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return undefined;
-    throw error;
   }
 }

@@ -6,13 +6,14 @@
  *   the same, only later in the stack.
  * - The kernel does not tell a link's mode: what is dumped bears the mode that it was asked for.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { attachXdp, type BpfLink, type BpfProgram, isErrno, openPinnedLink } from '../../native/index.ts';
+import { attachXdp, type BpfLink, type BpfProgram, isErrno } from '../../native/index.ts';
 import type { XdpAttachmentRow } from '../../state/tables.ts';
 import type { LinkNames } from '../codec.ts';
 import type { Driver, Op, OpResult } from '../driver.ts';
 import { attempt } from '../errors.ts';
+import { openLinkIfPinned } from '../pinned-links.ts';
 import { programOrigins } from '../program-origins.ts';
 
 const UNKNOWN = 'unknown';
@@ -52,7 +53,7 @@ export class XdpAttachmentsDriver implements Driver {
     if (!program) throw new TypeError(`there is no program ${row.program}`);
     if (row.build !== build) throw new TypeError(`build ${row.build} is not loaded, ${build} is`);
     const ifindex = links.indexOf(dev);
-    const pinned = openIfPinned(this.#pin(dev));
+    const pinned = openLinkIfPinned(this.#pin(dev));
     try {
       if (pinned && pinned.info.ifindex === ifindex && (this.#modes.get(dev) ?? before?.mode) === row.mode) {
         if (pinned.info.progId !== program.info.id) pinned.update(program);
@@ -87,7 +88,7 @@ export class XdpAttachmentsDriver implements Driver {
 
   #detach(dev: string): void {
     const path = this.#pin(dev);
-    const pinned = openIfPinned(path);
+    const pinned = openLinkIfPinned(path);
     this.#modes.delete(dev);
     if (!pinned) return;
     try {
@@ -104,7 +105,7 @@ export class XdpAttachmentsDriver implements Driver {
     for (const name of readdirSync(this.#options.linksFolder)) {
       const dev = decodeURIComponent(name);
       const path = join(this.#options.linksFolder, name);
-      const link = openIfPinned(path);
+      const link = openLinkIfPinned(path);
       const { ifindex = 0, progId = 0 } = link?.info ?? {};
       link?.close();
       if (!ifindex) {
@@ -122,15 +123,5 @@ export class XdpAttachmentsDriver implements Driver {
   /** bpffs refuses names with dots. */
   #pin(dev: string): string {
     return join(this.#options.linksFolder, dev.replaceAll('%', '%25').replaceAll('.', '%2E'));
-  }
-}
-
-function openIfPinned(path: string): BpfLink | undefined {
-  if (!existsSync(path)) return undefined;
-  try {
-    return openPinnedLink(path);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return undefined;
-    throw error;
   }
 }
