@@ -6,9 +6,9 @@
  * - A reader that is slow loses lines and is told so; it never holds the agent back.
  */
 import { createServer, type RequestListener, type Server } from 'node:http';
+import { healthRoutes } from './debug/health-routes.ts';
 import { History } from './debug/history.ts';
 import { type Route, serve } from './debug/http.ts';
-import { healthRoutes } from './debug/health-routes.ts';
 import { machineRoutes } from './debug/machine-routes.ts';
 import { nodeRoutes } from './debug/node-routes.ts';
 import { policyRoutes } from './debug/policy-routes.ts';

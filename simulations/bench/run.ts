@@ -11,6 +11,7 @@ const benchmarks = {
   policy: 'policy.ts',
   'policy-live': 'policy-live.ts',
   services: 'services.ts',
+  xdp: 'xdp.ts',
   nodes: 'nodes.ts',
   'many-nodes': 'many-nodes.ts',
   engine: 'engine.ts',

@@ -63,10 +63,7 @@ afterAll(async () => {
 }, 60_000);
 
 const numbers: Record<string, number> = { steady: 1, big: 2, late: 3, busy: 4 };
-const clusterIPs = (service: string): string[] => [
-  `10.96.77.${numbers[service]}`,
-  `fd00:10:96::77${numbers[service]}`,
-];
+const clusterIPs = (service: string): string[] => [`10.96.77.${numbers[service]}`, `fd00:10:96::77${numbers[service]}`];
 const urlsOf = (service: string): string[] =>
   clusterIPs(service).map((ip) => `http://${ip.includes(':') ? `[${ip}]` : ip}/`);
 
