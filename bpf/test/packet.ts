@@ -253,11 +253,13 @@ function dissectIp(bytes: Buffer, partial: boolean): Omit<Dissected, 'ethSource'
     result.sport = l4.readUInt16BE(0);
     result.dport = l4.readUInt16BE(2);
     const optional = proto === protocols.udp && l4.readUInt16BE(6) === 0 && !v6;
+    // What an ICMP error quotes is cut off, perhaps before the checksum.
     const isRight =
-      proto === protocols.sctp
+      !whole ||
+      (proto === protocols.sctp
         ? l4.readUInt32LE(SCTP_CHECK_AT) === sctpCheck(l4)
-        : optional || fold(pseudoSum(fromRaw, toRaw, proto, length) + sum(l4)) === 0;
-    if (whole && !isRight) wrong.push('transport');
+        : optional || fold(pseudoSum(fromRaw, toRaw, proto, length) + sum(l4)) === 0);
+    if (!isRight) wrong.push('transport');
   } else if (proto === protocols.icmp || proto === protocols.icmpv6) {
     const type = l4.readUInt8(0);
     result.icmpType = type;

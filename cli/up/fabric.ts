@@ -28,6 +28,8 @@ export async function createFabric(cluster: string, slot: number): Promise<void>
   ]);
   withNetns(netnsPath(netns), () => {
     writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
+    // A node that returns directly sends packets of "outside" on: its addresses are the router's own, which are forwarded even so.
+    writeFileSync('/proc/sys/net/ipv4/conf/all/accept_local', '1');
     writeFileSync('/proc/sys/net/ipv6/conf/all/forwarding', '1');
   });
 }

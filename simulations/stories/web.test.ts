@@ -105,7 +105,7 @@ describe('the service map', () => {
     await page.keyboard.press('ArrowRight');
     await expect.poll(() => page.locator('.card.chosen').getAttribute('id')).not.toBe(first);
     await page.keyboard.press('Escape');
-    expect(await page.locator('.card.chosen').count()).toBe(0);
+    await expect.poll(() => page.locator('.card.chosen').count()).toBe(0);
   });
 });
 
