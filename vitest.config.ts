@@ -1,6 +1,6 @@
 /**
- * The three suites: `pure` needs neither root nor kernel and runs in seconds, `system` is everything else on this
- * machine, `lab` boots other kernels. A run that leaves anything behind fails (tidy/leaks.ts).
+ * The suites: `pure` needs neither root nor kernel and runs in seconds, `system` is everything else on this
+ * machine, `lab` boots other kernels, `long` is what takes an hour. A run that leaves anything behind fails (tidy/leaks.ts).
  */
 import { availableParallelism } from 'node:os';
 import { configDefaults, defineConfig } from 'vitest/config';
@@ -8,6 +8,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
 /** Rooms whose tests touch nothing but memory and temporary files. */
 const pureRooms = ['machines', 'policy', 'state', 'reconcilers', 'tidy'];
 const labTests = ['simulations/lab/**/*.lab.ts'];
+const longTests = ['simulations/lab/**/*.long.ts'];
 
 export default defineConfig({
   test: {
@@ -28,12 +29,16 @@ export default defineConfig({
         test: {
           name: 'system',
           include: ['**/*.test.ts'],
-          exclude: [...configDefaults.exclude, ...pureRooms.map((room) => `${room}/**`), ...labTests],
+          exclude: [...configDefaults.exclude, ...pureRooms.map((room) => `${room}/**`), ...labTests, ...longTests],
         },
       },
       {
         extends: true,
         test: { name: 'lab', include: labTests, testTimeout: 900_000, hookTimeout: 900_000, maxWorkers: 1 },
+      },
+      {
+        extends: true,
+        test: { name: 'long', include: longTests, testTimeout: 900_000, hookTimeout: 900_000, maxWorkers: 1 },
       },
     ],
   },
