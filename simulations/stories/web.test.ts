@@ -64,10 +64,15 @@ test('`up` prints where the page is', () => expect(cluster.output).toContain(`we
 
 describe('the service map', () => {
   test('shows who talks to whom, and what is denied in red', async () => {
-    await until('an edge that is denied, and the world over both families', 20_000, async () => {
-      const { nodes, edges } = await api<ServiceMapView>('/v1/service-map');
-      return (edges.some(({ verdict }) => verdict === 'denied') && nodes.length >= 5) || undefined;
-    });
+    await until(
+      'an edge that is denied, both pods of a workload, and the world over both families',
+      20_000,
+      async () => {
+        const { nodes, edges } = await api<ServiceMapView>('/v1/service-map');
+        const hasAll = nodes.length >= 5 && nodes.find(({ id }) => id === 'shop/web')?.pods.length === 2;
+        return (edges.some(({ verdict }) => verdict === 'denied') && hasAll) || undefined;
+      },
+    );
     const map = await api<ServiceMapView>('/v1/service-map');
     expect(map.edges).toContainEqual(
       expect.objectContaining({ from: 'monitoring/prober', to: 'shop/orders', port: 8080, verdict: 'denied' }),
