@@ -1,4 +1,5 @@
 /** The environment and command line of a container, with what the downward API and `$(NAME)` put into them; pure. */
+import { dirname } from 'node:path';
 import type { Container, Pod } from './pod.ts';
 
 export interface PodFacts {
@@ -13,7 +14,13 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Throws with the variable's name when its value cannot be had. */
 export function environmentOf(container: Container, facts: PodFacts): Record<string, string> {
-  const env: Record<string, string> = { PATH, HOSTNAME: facts.pod.metadata.name, KUBECONFIG: facts.kubeconfig };
+  const env: Record<string, string> = {
+    PATH,
+    HOSTNAME: facts.pod.metadata.name,
+    KUBECONFIG: facts.kubeconfig,
+    // kubectl keeps what it discovers at home; it must end with the cluster.
+    HOME: dirname(facts.kubeconfig),
+  };
   for (const { name, value, valueFrom } of container.env ?? []) {
     if (!valueFrom) env[name] = expand(value ?? '', env);
     else if (valueFrom.fieldRef) env[name] = fieldOf(valueFrom.fieldRef.fieldPath, facts, name);
