@@ -50,6 +50,14 @@ describe('sections of the configuration', () => {
     [{ health: { intervalMs: 5 } }, 'field health.intervalMs is 5, expected milliseconds from 100'],
     [{ health: { port: 1.5 } }, 'field health.port is 1.5, expected a port'],
     [{ mtu: '1500' }, 'field mtu is "1500", expected number'],
+    [
+      { monitor: { aggregation: 'high' } },
+      'field monitor.aggregation is "high", expected none | low | medium | maximum',
+    ],
+    [{ monitor: { intervalS: 0 } }, 'field monitor.intervalS is 0, expected seconds from 1 to 32767'],
+    [{ monitor: { intervalS: 70_000 } }, 'field monitor.intervalS is 70000, expected seconds from 1 to 32767'],
+    [{ monitor: { flags: ['syn', 'SIN'] } }, 'field monitor.flags has "SIN", expected some of fin, syn, rst, psh, ack'],
+    [{ monitor: { flags: 'syn' } }, 'field monitor.flags is "syn", expected array'],
   ])('%j is refused', (fields, message) => {
     expect(() => parse(fields)).toThrow(`agent config agent.json: ${message}`);
   });

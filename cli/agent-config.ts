@@ -1,6 +1,7 @@
 /** The agent's configuration file: JSON, validated field by field. */
 import { readFileSync } from 'node:fs';
 import { type HubbleConfig, hubbleDefaults, hubbleTrouble, listenTrouble } from './hubble-config.ts';
+import { type MonitorConfig, monitorChoices, monitorDefaults, monitorTrouble } from './monitor-config.ts';
 import {
   type EncryptionConfig,
   encryptionDefaults,
@@ -53,6 +54,7 @@ export interface AgentConfig {
   encryption: EncryptionConfig;
   health: HealthConfig;
   hubble: HubbleConfig;
+  monitor: MonitorConfig;
   /** `listen`: HOST:PORT of Prometheus' metrics; empty: only on the debug endpoint, at /metrics. */
   metrics: { listen: string };
 }
@@ -83,6 +85,7 @@ const defaults: AgentConfig = {
   encryption: encryptionDefaults,
   health: healthDefaults,
   hubble: hubbleDefaults,
+  monitor: monitorDefaults,
   metrics: { listen: '' },
 };
 /** Sections whose fields are checked one by one; the others are taken as they are. */
@@ -94,6 +97,7 @@ const sections: ReadonlySet<string> = new Set([
   'encryption',
   'health',
   'hubble',
+  'monitor',
   'metrics',
 ]);
 
@@ -124,6 +128,7 @@ export function parseAgentConfig(raw: unknown, path: string): AgentConfig {
     recordingTrouble(config.recording) ||
     networkTrouble(config) ||
     hubbleTrouble(config.hubble) ||
+    monitorTrouble(config.monitor) ||
     listenTrouble('metrics.listen', config.metrics.listen);
   if (trouble) throw new Error(`agent config ${path}: ${trouble}`);
   return config;
@@ -148,7 +153,7 @@ function checked(raw: Fields, known: Fields, path: string, prefix: string): Fiel
     if (kind !== kindOf(value) || value === null) {
       throw new Error(`agent config ${path}: field ${name} is ${JSON.stringify(value)}, expected ${kind}`);
     }
-    const allowed = choices[name] ?? networkChoices[name];
+    const allowed = choices[name] ?? networkChoices[name] ?? monitorChoices[name];
     if (allowed && !allowed.includes(value as string)) {
       throw new Error(
         `agent config ${path}: field ${name} is ${JSON.stringify(value)}, expected ${allowed.join(' | ')}`,

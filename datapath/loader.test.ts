@@ -64,7 +64,7 @@ describe('loading', () => {
     for (const [changed, object] of [
       [config, smallObject('VARIANT=1')],
       [{ ...config, ipv4NativeRoutingCIDR: '10.0.0.0/8' }, smallObject()],
-      [{ ...config, trace: { aggregation: 'none' as const } }, smallObject()],
+      [{ ...config, monitor: { aggregation: 'none' as const } }, smallObject()],
     ] as const) {
       const next = load(changed, object);
       builds.push(next.runtime.build);

@@ -13,7 +13,19 @@ import { Codecs, encode, type Fields } from './codec.ts';
 import { elfSection } from './elf.ts';
 
 const BUILD_DIGITS = 16;
-const aggregations = ['none', 'low', 'medium'] as const;
+const aggregations = ['none', 'low', 'medium', 'maximum'] as const;
+/** TCP flags by their bits, RFC 9293. */
+export const traceFlags = {
+  fin: 0x01,
+  syn: 0x02,
+  rst: 0x04,
+  psh: 0x08,
+  ack: 0x10,
+  urg: 0x20,
+  ece: 0x40,
+  cwr: 0x80,
+} as const;
+export type TraceFlag = keyof typeof traceFlags;
 /** By number, as in bpf/lib/structs.h. */
 const tunnels = ['native', 'vxlan', 'geneve'] as const;
 const encryptions = ['none', 'wireguard', 'ipsec'] as const;
@@ -40,7 +52,7 @@ export interface DatapathConfig {
   routing?: Pick<RoutingFacts, 'mode' | 'tunnelPort'>;
   /** Default: none. Strict mode holds for the native routing CIDRs, and for every address that is known as a pod's. */
   encryption?: Pick<EncryptionFacts, 'type' | 'strict' | 'nodeEncryption'>;
-  trace?: { aggregation?: (typeof aggregations)[number]; intervalS?: number };
+  monitor?: { aggregation?: (typeof aggregations)[number]; intervalS?: number; flags?: readonly TraceFlag[] };
 }
 
 export interface Runtime {
@@ -95,8 +107,9 @@ export function runtimeOf(
     timeoutAny: config.timeoutsS?.any,
     natPortMin: config.natPorts?.min,
     natPortMax: config.natPorts?.max,
-    traceAggregation: config.trace?.aggregation && aggregations.indexOf(config.trace.aggregation),
-    traceInterval: config.trace?.intervalS,
+    traceAggregation: config.monitor?.aggregation && aggregations.indexOf(config.monitor.aggregation),
+    traceInterval: config.monitor?.intervalS,
+    traceFlags: config.monitor?.flags?.reduce((bits, flag) => bits | traceFlags[flag], 0),
     allowLocalhost: config.policy && Number(config.policy.allowLocalhost),
     hostFirewall: config.policy && Number(config.policy.hostFirewall),
     services: config.services && Number(config.services.mode !== 'off'),

@@ -185,8 +185,9 @@ inline_fn bool ct_update(const struct packet *p, struct ct_entry *entry)
 	__u8 *tcp_flags = dir == CT_DIR_REPLY ? &entry->tcp_flags[1] : &entry->tcp_flags[0];
 	__u16 *last_report = dir == CT_DIR_REPLY ? &entry->last_report[1] : &entry->last_report[0];
 	__u32 expires = p->now + ct_timeout(p, flags);
-	__u8 signs = p->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_FIN | TCP_FLAG_RST);
-	bool due = false;
+	__u8 signs = p->tcp_flags & config.trace_flags;
+	/* The first answer. */
+	bool due = flags & ~entry->flags & CT_SEEN_REPLY;
 
 	if (entry->flags != flags)
 		entry->flags = flags;

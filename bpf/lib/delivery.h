@@ -104,6 +104,36 @@ inline_fn bool is_routed(long ret)
 	return ret == BPF_FIB_LKUP_RET_SUCCESS || ret == BPF_FIB_LKUP_RET_NO_NEIGH;
 }
 
+/* Will to_netdev give the packet another source? It has a connection, which began here. */
+inline_fn bool is_to_be_masqueraded(const struct packet *p)
+{
+	__u32 ifindex = p->fib.ifindex;
+
+	if (!(p->ipv6 ? config.masquerade_ipv6 : config.masquerade_ipv4))
+		return false;
+	if (p->direction != DIRECTION_EGRESS || !p->endpoint_id || !identity_is_world(p->dst_identity) || icmp_is_error(p))
+		return false;
+	if (p->ct_state != CT_STATE_NEW && p->ct_state != CT_STATE_ESTABLISHED)
+		return false;
+	if (cidr_contains(p->ipv6 ? &config.native_routing_ipv6 : &config.native_routing_ipv4, &p->tuple.daddr))
+		return false;
+	return bpf_map_lookup_elem(&netdevs, &ifindex);
+}
+
+/* A packet is told of at this point once, by the program that knows more of it. */
+noinline_fn void trace_to_network(struct __sk_buff *skb, const struct packet *p)
+{
+	bool again = is_to_be_masqueraded(p);
+
+	if (again && p->orig_end == ORIG_NONE) {
+		mark_trace(skb, p->ct_state == CT_STATE_NEW ? MARK_TRACE_NEW : MARK_TRACE_ESTABLISHED);
+		return;
+	}
+	if (again)
+		mark_trace(skb, MARK_TRACED);
+	emit(skb, p, EVENT_TRACE, TRACE_TO_NETWORK, p->fib.ifindex);
+}
+
 /* Out of the device that route() found; `ret` is what it said. */
 noinline_fn int send_routed(struct __sk_buff *skb, struct packet *p, long ret, bool due)
 {
@@ -115,7 +145,8 @@ noinline_fn int send_routed(struct __sk_buff *skb, struct packet *p, long ret, b
 		return DROP(p, DROP_INVALID_PACKET);
 	ttl_decrement(skb, p, data + L3_OFF, p->direction == DIRECTION_INGRESS);
 	count(skb, REASON_FORWARDED, p->direction);
-	trace_to(skb, p, TRACE_TO_NETWORK, fib->ifindex, due);
+	if (is_traced(due))
+		trace_to_network(skb, p);
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS) {
 		data = l2_l3(skb, p);
 		if (!data)

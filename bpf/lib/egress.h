@@ -12,14 +12,20 @@
 /* Masquerading. TC_ACT_OK or DROPPED. */
 inline_fn int masquerade(struct __sk_buff *skb, struct packet *p, const struct netdev *netdev)
 {
+	__u32 traced;
 	int ret;
 
 	if (!(p->ipv6 ? config.masquerade_ipv6 : config.masquerade_ipv4))
 		return TC_ACT_OK;
+	traced = take_trace_mark(skb);
 	ret = nat_egress(skb, p, netdev);
-	if (ret < 0)
-		return ret;
-	if (ret)
+	if (ret < 0 || traced == MARK_TRACED)
+		return ret < 0 ? ret : TC_ACT_OK;
+	if (traced) {
+		p->ct_state = traced == MARK_TRACE_NEW ? CT_STATE_NEW : CT_STATE_ESTABLISHED;
+		p->dst_identity = identity_of(p, &p->tuple.daddr);
+		emit(skb, p, EVENT_TRACE, TRACE_TO_NETWORK, skb->ifindex);
+	} else if (ret)
 		trace_to(skb, p, TRACE_TO_NETWORK, skb->ifindex, p->ct_state == CT_STATE_NEW);
 	return TC_ACT_OK;
 }

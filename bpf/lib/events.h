@@ -7,18 +7,8 @@
  */
 #pragma once
 
-#include "packet.h"
-
-inline_fn void count_bytes(__u32 bytes, __u32 reason, __u32 direction)
-{
-	__u32 index = (reason & (METRIC_REASONS - 1)) * METRIC_DIRECTIONS + (direction & 1);
-	struct metric *metric = bpf_map_lookup_elem(&metrics, &index);
-
-	if (metric) {
-		metric->packets++;
-		metric->bytes += bytes;
-	}
-}
+#include "counters.h"
+#include "mark.h"
 
 inline_fn void count(struct __sk_buff *skb, __u32 reason, __u32 direction)
 {
@@ -69,9 +59,7 @@ noinline_fn void emit(struct __sk_buff *skb, const struct packet *p, __u8 type, 
 	len = ((len - 1) & (EVENT_CAPTURE - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, 0, event->data, len) == 0)
 		event->len_cap = len;
-	/* Waking the reader costs a connection more than all its packets do here. It looks by itself every so often. */
-	bpf_ringbuf_submit(event, bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > EVENTS_WAKE_BYTES ? BPF_RB_FORCE_WAKEUP :
-												      BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(event, event_wake_flags(sizeof(*event)));
 }
 
 /* TC's verdict for ours. */
@@ -84,10 +72,16 @@ noinline_fn int verdict(struct __sk_buff *skb, const struct packet *p, int ret)
 	return TC_ACT_SHOT;
 }
 
-/* Trace of a packet that leaves us; `due` is what conntrack says for TRACE_MEDIUM. */
+/* `due` is what conntrack says for TRACE_MEDIUM. */
+inline_fn bool is_traced(bool due)
+{
+	return config.trace_aggregation < TRACE_MEDIUM || due;
+}
+
+/* Trace of a packet that leaves us. */
 inline_fn void trace_to(struct __sk_buff *skb, const struct packet *p, __u8 point, __u32 ifindex, bool due)
 {
-	if (config.trace_aggregation < TRACE_MEDIUM || due)
+	if (is_traced(due))
 		emit(skb, p, EVENT_TRACE, point, ifindex);
 }
 

@@ -38,6 +38,8 @@
 #define EVENTS_BYTES (2 << 20)
 /* Above this much unread the reader is woken; below, it comes by itself (EVENT_READ_INTERVAL_MS in datapath/events.ts). */
 #define EVENTS_WAKE_BYTES (EVENTS_BYTES / 8)
+/* Records that wake it, counted from there: were it one, another processor's could come between and none would. */
+#define EVENTS_WAKE_RECORDS 16
 
 #define CONFIG_BE32(x) __builtin_bswap32(x)
 
@@ -51,6 +53,7 @@ const volatile struct config config = {
 	.nat_port_max = 65535,
 	.trace_interval = 5,
 	.trace_aggregation = TRACE_MEDIUM,
+	.trace_flags = 0x07, /* FIN, SYN, RST */
 	.ipv4 = 1,
 	.ipv6 = 1,
 	.masquerade_ipv4 = 1,

@@ -12,6 +12,7 @@
 #include "sock-peer.h"
 
 #include "clock.h"
+#include "counters.h"
 
 /* .rodata, set by the loader. */
 struct sock_config {
@@ -176,22 +177,22 @@ noinline_fn void sock_event_describe(struct sock_event *event, const struct sock
 	event->backend_port = to->port;
 }
 
-/* One for each socket that connects and each flow that begins; none while the reader is far behind, so it costs little then. */
+/* One for each socket that connects and each flow that begins. */
 inline_fn void sock_trace(struct bpf_sock_addr *ctx, const struct sock_end *from, const struct sock_end *to, __u32 frontend_id,
 			  __u32 backend_id)
 {
 	struct sock_event *event;
 
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > EVENTS_WAKE_BYTES)
-		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event)
+	if (!event) {
+		count_bytes(0, REASON_EVENT_LOST, DIRECTION_EGRESS);
 		return;
+	}
 	sock_event_describe(event, from, to, frontend_id, backend_id);
 	event->cookie = bpf_get_socket_cookie(ctx);
 	event->netns_cookie = bpf_get_netns_cookie(ctx);
 	event->cgroup_id = bpf_get_current_cgroup_id();
-	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(event, event_wake_flags(sizeof(*event)));
 }
 
 /* ---- the hooks, for both families ---- */

@@ -21,9 +21,10 @@ struct addr {
 /* ---- configuration: .rodata, set by the loader before load, frozen afterwards; dead branches vanish ---- */
 
 enum trace_aggregation {
-	TRACE_NONE = 0,   /* an event for every packet at every point */
-	TRACE_LOW = 1,    /* only the points where a packet leaves us (to-…) */
-	TRACE_MEDIUM = 2, /* to-… points of new connections, new TCP flags, and once an interval */
+	TRACE_NONE = 0,    /* an event for every packet at every point */
+	TRACE_LOW = 1,     /* only the points where a packet leaves us (to-…) */
+	TRACE_MEDIUM = 2,  /* to-… points of new connections, new TCP flags, and once an interval */
+	TRACE_MAXIMUM = 3, /* as much as is there: as medium */
 };
 
 enum tunnel {
@@ -71,7 +72,8 @@ struct config {
 	__u8 encryption_strict;         /* 1: packets between pods that would leave the node in clear are dropped (195) */
 	__u8 node_encryption;           /* 1: what the node itself sends is encrypted too (WireGuard) */
 	__u16 tunnel_port;              /* UDP */
-	__u16 pad;
+	__u8 trace_flags;               /* TCP flags that are told of when a direction of a connection has them first */
+	__u8 pad;
 	struct cidr strict_ipv4;        /* encryption_strict: pods are here too, known or not */
 	struct cidr strict_ipv6;
 	struct cidr native_routing_ipv4; /* destinations that are never masqueraded */

@@ -38,7 +38,7 @@ describe('events', () => {
     });
 
     test(`${f.name}: of a long packet the first 128 bytes are captured`, () => {
-      const packet = ip({ from: f.a, to: f.stranger }, udp(4000, 53, Buffer.alloc(600, 0x63)));
+      const packet = ip({ from: f.a, to: f.remote }, udp(4000, 53, Buffer.alloc(600, 0x63)));
       const [event] = bench.run('from_endpoint', 'lxca', packet).events;
       expect(event).toMatchObject({ lenOrig: packet.length, lenCap: 128 });
     });
@@ -97,6 +97,7 @@ describe('events', () => {
 });
 
 describe('aggregation', () => {
+  const levels = ['none', 'low', 'medium', 'maximum'] as const;
   for (const [level, expected] of [
     [
       'none',
@@ -107,10 +108,9 @@ describe('aggregation', () => {
     ],
     ['low', [[0], [0]]],
     ['medium', [[0], []]],
+    ['maximum', [[0], []]],
   ] as const) {
-    const bench = new Bench(`events-${level}`, {
-      config: { traceAggregation: ['none', 'low', 'medium'].indexOf(level) },
-    });
+    const bench = new Bench(`events-${level}`, { config: { traceAggregation: levels.indexOf(level) } });
     afterAll(() => bench.close());
     test(`${level}: points of two packets of one flow`, () => {
       const points = () =>
@@ -119,7 +119,74 @@ describe('aggregation', () => {
           .events.map(({ type, subtype }) => (type === trace ? subtype : -1));
       expect([points(), points()]).toEqual(expected);
     });
+
+    for (const f of families)
+      test(`${level}, ${f.name}: a masqueraded packet is told of once where it leaves, with both of its sources`, () => {
+        bench.clear('conntrack', 'nat');
+        const leave = (flags: number) => {
+          const routed = bench.run('from_endpoint', 'lxca', ip({ from: f.a, to: f.world }, tcp(4000, 80, flags)));
+          const { events, mark } = bench.run('to_netdev', 'eth0', routed.data, { mark: routed.mark });
+          expect(mark).toBe(0);
+          return [...routed.events, ...events].filter(({ subtype }) => subtype === 11);
+        };
+        expect(leave(syn)).toMatchObject([
+          {
+            origEnd: 1,
+            origAddr: f.a,
+            ctState: 0,
+            srcIdentity: identities.a,
+            dstIdentity: f.worldIdentity,
+            endpointId: 1,
+          },
+        ]);
+        const isAll = level === 'none' || level === 'low';
+        expect(leave(ack)).toMatchObject(isAll ? [{ origEnd: 1, ctState: 1 }] : []);
+        expect(leave(fin | ack)).toMatchObject([{ origEnd: 1, ctState: 1, dstIdentity: f.worldIdentity }]);
+      });
   }
+
+  test('flags: only those of the configuration bring a trace', () => {
+    const bench = new Bench('events-flags', { config: { traceFlags: psh } });
+    try {
+      const sent = (flags: number) =>
+        bench.run('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, tcp(4000, 80, flags))).events.length;
+      expect([sent(syn), sent(ack), sent(fin | ack), sent(psh | ack), sent(psh | ack)]).toEqual([1, 0, 0, 1, 0]);
+    } finally {
+      bench.close();
+    }
+  });
+
+  test('interval: of the configuration', () => {
+    const bench = new Bench('events-interval', { config: { traceInterval: 60 } });
+    try {
+      const send = () => bench.run('from_endpoint', 'lxca', ip({ from: v4.a, to: v4.b }, udp(4000, 53))).events.length;
+      const reportedAgo = (seconds: number): void => {
+        const created = Number(bench.entries('conntrack')[0]?.value['created']);
+        bench.patch('conntrack', { lastReport: [(created - seconds) & 0xffff, 0] });
+      };
+      expect(send()).toBe(1);
+      reportedAgo(50);
+      expect(send()).toBe(0);
+      reportedAgo(61);
+      expect([send(), send()]).toEqual([1, 0]);
+    } finally {
+      bench.close();
+    }
+  });
+
+  test('the first answer is told of, whatever the clock says', () => {
+    const bench = new Bench('events-answer');
+    try {
+      const [there, back] = [ip({ from: v4.a, to: v4.b }, udp(4000, 53)), ip({ from: v4.b, to: v4.a }, udp(53, 4000))];
+      bench.run('from_endpoint', 'lxca', there);
+      const created = Number(bench.entries('conntrack')[0]?.value['created']);
+      bench.patch('conntrack', { lastReport: [created & 0xffff, created & 0xffff] });
+      const answers = () => bench.run('from_endpoint', 'lxcb', back).events.length;
+      expect([answers(), answers()]).toEqual([1, 0]);
+    } finally {
+      bench.close();
+    }
+  });
 });
 
 test('a full ring loses events, counts them, and no packet', () => {

@@ -60,7 +60,7 @@ for (const f of families) {
       ['a pod of another node', f.remote, 1003],
     ] as const)
       test(`pod to ${what}: out of the native device, to the router's MAC`, () => {
-        const { verdict, data, events } = bench.run('from_endpoint', 'lxca', ip({ from: a, to }, udp(4000, 53)));
+        const { verdict, data, events, mark } = bench.run('from_endpoint', 'lxca', ip({ from: a, to }, udp(4000, 53)));
         expect(verdict).toBe('redirect');
         expect(dissect(data)).toMatchObject({
           ethSource: macs.eth0,
@@ -70,7 +70,11 @@ for (const f of families) {
           to,
           checksums: 'ok',
         });
-        expect(events).toMatchObject([{ type: 2, subtype: 11, ifindex: bench.ifindex('eth0'), dstIdentity: identity }]);
+        // What is masqueraded is told of where that happens, by the next program that it meets.
+        const left = bench.run('to_netdev', 'eth0', data, { mark }).events;
+        expect([...events, ...left]).toMatchObject([
+          { type: 2, subtype: 11, ifindex: bench.ifindex('eth0'), dstIdentity: identity },
+        ]);
       });
 
     test('pod to the world: a packet that does not fit the device goes to the stack, which says so', () => {

@@ -369,6 +369,7 @@ export const defaultConfig: Fields = {
   natPortMin: 32768,
   natPortMax: 65535,
   traceInterval: 5,
+  traceFlags: 7,
   traceAggregation: 2,
   ipv4: 1,
   ipv6: 1,

@@ -26,7 +26,7 @@ function world() {
   });
   const loads: Loaded[] = [];
   const load = (trace: 'none' | 'medium' = 'medium'): Loaded => {
-    const config = { ...pins.config, trace: { aggregation: trace } };
+    const config = { ...pins.config, monitor: { aggregation: trace } };
     const loaded = loadDatapath(config, HZ, undefined, [{ path: objectPath('xdp') }]);
     loads.push(loaded);
     return loaded;
