@@ -5,7 +5,7 @@
  */
 import type { Observable } from 'rxjs';
 import type { ClusterEvent } from '../cluster/events.ts';
-import type { BpfMap } from '../native/index.ts';
+import { type BpfMap, btfOfObject } from '../native/index.ts';
 import type { BackendRow } from '../state/tables.ts';
 import { BpfClock } from './clock.ts';
 import { Codecs, type Fields } from './codec.ts';
@@ -26,7 +26,8 @@ import { TunnelsDriver } from './drivers/tunnels.ts';
 import { WireguardDriver } from './drivers/wireguard.ts';
 import { XdpAttachmentsDriver } from './drivers/xdp-attachments.ts';
 import { XfrmDriver } from './drivers/xfrm.ts';
-import { type DatapathEvent, datapathEvents } from './events.ts';
+import { eventLayout } from './event-layout.ts';
+import { type DatapathEvent, datapathEvents, type EventBlock, EventDecoder, eventBlocks } from './events.ts';
 import { type Features, probeFeatures } from './features.ts';
 import { Keyring } from './keyring.ts';
 import { linkNames } from './link-names.ts';
@@ -40,7 +41,7 @@ import {
   programsFolder,
   xdpLinksFolder,
 } from './loader.ts';
-import { type MapPressure, type PacketCount, packetCounts, pressureOf } from './metrics.ts';
+import { eventsLost, type MapPressure, type PacketCount, packetCounts, pressureOf } from './metrics.ts';
 import type { DatapathConfig } from './runtime-config.ts';
 import { backendsIn, destroyOrphans, destroySockets, translatedSockets } from './sock-destroy.ts';
 import { sockPart } from './sock-part.ts';
@@ -74,7 +75,13 @@ export interface Datapath {
   /** Of tables sysctls, links, tunnels, attachments, addrs, routes, rules and all of BPF maps. */
   readonly drivers: readonly Driver[];
   readonly linkEvents$: Observable<ClusterEvent>;
+  /** Events as they lie in the ring buffer, and what reads them. */
+  readonly eventBlocks$: Observable<EventBlock>;
+  readonly eventDecoder: EventDecoder;
+  /** Those of packets, decoded. */
   readonly flowEvents$: Observable<DatapathEvent>;
+  /** Events that the ring buffer had no room for, by processor. */
+  eventsLost(): number[];
   /** Ends UDP sockets that are connected to these backends through a service; how many. 0 where the kernel cannot. */
   destroySockets(gone: readonly BackendRow[]): Promise<number>;
   /** The same for backends that went while no agent was there to see to their sockets. */
@@ -172,6 +179,8 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     codecs,
     onBackendsGone: (gone) => void destroyGone(gone).catch(onError),
   });
+  const eventBlocks$ = eventBlocks(maps('events'));
+  const eventDecoder = new EventDecoder(eventLayout(btf, btfOfObject(objectPath('sock'))));
   const conntrackNow = (): number => clock.seconds(hz);
   const gc = new ConntrackGc({
     conntrack: maps('conntrack'),
@@ -207,7 +216,10 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
       new PolicyDriver({ policy: maps('policy'), revision: maps('policy_revision'), btf }),
     ],
     linkEvents$: watchLinks(netns),
-    flowEvents$: datapathEvents(maps('events'), btf),
+    eventBlocks$,
+    eventDecoder,
+    flowEvents$: datapathEvents(eventBlocks$, eventDecoder),
+    eventsLost: () => eventsLost(maps('metrics')),
     destroySockets: destroyGone,
     destroyOrphanSockets: async () =>
       canDestroy ? destroyOrphans(() => backendsIn(maps('backends'), codecs), whose()) : 0,

@@ -43,6 +43,23 @@ export function packetCounts(map: BpfMap, btf: Btf): PacketCount[] {
   return counts;
 }
 
+/** REASON_EVENT_LOST of bpf/lib/drop-reasons.h. */
+const EVENT_LOST = 255;
+
+/** Events that found no room in the ring buffer, by processor: since the map was made. */
+export function eventsLost(map: BpfMap): number[] {
+  const stride = (map.info.valueSize + 7) & ~7;
+  const lost: number[] = [];
+  for (let direction = 0; direction < directions.length; direction++) {
+    const key = Buffer.alloc(4);
+    key.writeUInt32LE(EVENT_LOST * directions.length + direction);
+    const value = map.get(key);
+    for (let cpu = 0; value && (cpu + 1) * stride <= value.length; cpu++)
+      lost[cpu] = (lost[cpu] ?? 0) + Number(value.readBigUInt64LE(cpu * stride));
+  }
+  return lost;
+}
+
 export const pressureOf = (map: string, entries: number, capacity: number): MapPressure => ({
   map,
   entries,

@@ -82,9 +82,12 @@ export interface Addon {
 
   watchClose(watch: WatchPointer): void;
   watchUnref(watch: WatchPointer): void;
+  watchPause(watch: WatchPointer): void;
+  watchResume(watch: WatchPointer): void;
   watchConnect(fd: number, label: string, callback: (error: NativeError | null) => void): WatchPointer;
   ringOpen(mapFd: number, label: string, callback: (block: Buffer, offsets: Uint32Array) => void): WatchPointer;
   ringDrain(watch: WatchPointer): number;
+  ringRead(watch: WatchPointer): number;
 
   netlinkOpen(protocol: string, netns: string | undefined): WatchPointer;
   netlinkRequest(socket: WatchPointer, message: Uint8Array, dump: boolean): Buffer[];

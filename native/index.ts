@@ -58,7 +58,7 @@ export {
   type TestRunOptions,
   type TestRunResult,
 } from './program.ts';
-export { RingBuffer, ringBuffer } from './ring-buffer.ts';
+export { RECORDS_MAX, RingBuffer, ringBlocks, ringBuffer } from './ring-buffer.ts';
 export {
   bindUdp,
   type ConnectOptions,

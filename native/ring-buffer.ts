@@ -3,20 +3,33 @@
 import { addon, type WatchPointer } from './addon.ts';
 import type { BpfMap } from './map.ts';
 
+/** Of one hand-over (kRecordsMax of src/ring.cc). */
+export const RECORDS_MAX = 4096;
+
 export class RingBuffer {
   #pointer: WatchPointer | undefined;
 
-  constructor(map: BpfMap, onRecords: (records: Buffer[]) => void) {
-    this.#pointer = addon().ringOpen(map.fd, map.label, (block, offsets) => {
-      const records = new Array<Buffer>(offsets.length - 1);
-      for (let i = 0; i < records.length; i++) records[i] = block.subarray(offsets[i], offsets[i + 1]);
-      onRecords(records);
-    });
+  constructor(map: BpfMap, onBlock: (block: Buffer, offsets: Uint32Array) => void) {
+    this.#pointer = addon().ringOpen(map.fd, map.label, onBlock);
   }
 
   /** Reads now what is there, without waiting for the event loop; returns the number of records. */
   drain(): number {
     return this.#pointer === undefined ? 0 : addon().ringDrain(this.#pointer);
+  }
+
+  /** One hand-over of what is there now; the number of its records, RECORDS_MAX when there may be more. */
+  read(): number {
+    return this.#pointer === undefined ? 0 : addon().ringRead(this.#pointer);
+  }
+
+  /** Hears no wake-ups until `resume`; `read` and `drain` work all the same. */
+  pause(): void {
+    if (this.#pointer !== undefined) addon().watchPause(this.#pointer);
+  }
+
+  resume(): void {
+    if (this.#pointer !== undefined) addon().watchResume(this.#pointer);
   }
 
   /** Lets the process end although the ring is open. */
@@ -38,5 +51,14 @@ export class RingBuffer {
  * An open ring keeps the process alive until `close` or `unref`.
  */
 export function ringBuffer(map: BpfMap, onRecords: (records: Buffer[]) => void): RingBuffer {
-  return new RingBuffer(map, onRecords);
+  return new RingBuffer(map, (block, offsets) => {
+    const records = new Array<Buffer>(offsets.length - 1);
+    for (let i = 0; i < records.length; i++) records[i] = block.subarray(offsets[i], offsets[i + 1]);
+    onRecords(records);
+  });
+}
+
+/** The same, without a view for each record: record i lies from offsets[i] up to offsets[i + 1]. */
+export function ringBlocks(map: BpfMap, onBlock: (block: Buffer, offsets: Uint32Array) => void): RingBuffer {
+  return new RingBuffer(map, onBlock);
 }

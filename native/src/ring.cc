@@ -73,11 +73,19 @@ Napi::Value ringDrain(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(total));
 }
 
+// One hand-over.
+Napi::Value ringRead(const Napi::CallbackInfo& info) {
+  Watch& watch = watchOf(info[0]);
+  const size_t records = watch.isOpen() ? static_cast<RingWatch&>(watch).drain() : 0;
+  return Napi::Number::New(info.Env(), static_cast<double>(records));
+}
+
 }  // namespace
 
 void defineRing(Napi::Object exports) {
   define(exports, "ringOpen", ringOpen);
   define(exports, "ringDrain", ringDrain);
+  define(exports, "ringRead", ringRead);
 }
 
 }  // namespace axoneme

@@ -91,6 +91,14 @@ void Watch::unref() {
   if (poll_) uv_unref(poll_->handle());
 }
 
+void Watch::pause() {
+  if (poll_) uv_poll_stop(poll_->poll);
+}
+
+void Watch::resume() {
+  if (poll_) uv_poll_start(poll_->poll, poll_->events, PollHandle::onPoll);
+}
+
 void Watch::dispatch() {
   const Napi::HandleScope scope(env_);
   [[maybe_unused]] const Napi::Value alive = self_.Value();  // a callback that closes must not free what runs here
@@ -143,12 +151,24 @@ Napi::Value watchUnref(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value watchPause(const Napi::CallbackInfo& info) {
+  watchOf(info[0]).pause();
+  return info.Env().Undefined();
+}
+
+Napi::Value watchResume(const Napi::CallbackInfo& info) {
+  watchOf(info[0]).resume();
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
 void defineWatch(Napi::Object exports) {
   define(exports, "watchConnect", watchConnect);
   define(exports, "watchClose", watchClose);
   define(exports, "watchUnref", watchUnref);
+  define(exports, "watchPause", watchPause);
+  define(exports, "watchResume", watchResume);
 }
 
 }  // namespace axoneme

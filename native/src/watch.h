@@ -24,6 +24,9 @@ class Watch {
   Napi::Value start(int fd, int events, const char* name);
   void close();
   void unref();
+  // Does not listen any more, until it is told to again; what comes meanwhile waits.
+  void pause();
+  void resume();
   bool isOpen() const { return poll_ != nullptr; }
   void dispatch();
 
