@@ -1,18 +1,16 @@
 /** The agent's flows and Hubble API. */
-import { EMPTY, startWith } from 'rxjs';
+import { startWith } from 'rxjs';
 import type { Datapath } from '../../datapath/datapath.ts';
 import { monotonicNs } from '../../native/index.ts';
 import { type Exporters, startExporters } from '../../observe/export/start.ts';
 import { agentEvents, timeOf } from '../../observe/hubble/agent-events.ts';
 import { type Hubble, startHubble } from '../../observe/hubble/hubble.ts';
 import { Origins } from '../../observe/hubble/origins.ts';
+import { ownAddress, peerName, peersOf } from '../../observe/hubble/peers.ts';
 import { keptLinkNames } from '../../observe/link-names.ts';
 import { Names } from '../../observe/names.ts';
 import type { Inspector } from '../../reconcilers/inspect.ts';
 import type { AgentConfig } from '../agent-config.ts';
-
-/** The cluster that Hubble's clients do not print. */
-const DEFAULT_CLUSTER = 'default';
 
 export async function agentHubble(
   { hubble, clusterName, nodeName }: AgentConfig,
@@ -26,7 +24,7 @@ export async function agentHubble(
     names,
     origins: new Origins(inspector),
     clusterName,
-    nodeName: clusterName === DEFAULT_CLUSTER ? nodeName : `${clusterName}/${nodeName}`,
+    nodeName: peerName(clusterName, nodeName),
     version,
     linkName: keptLinkNames(Date.now),
     bootedAtNs: BigInt(Date.now()) * 1_000_000n - monotonicNs(),
@@ -35,7 +33,17 @@ export async function agentHubble(
   const agentEvents$ = agentEvents(inspector, names).pipe(
     startWith({ type: 'AGENT_STARTED' as const, agent_start: { time }, time }),
   );
-  const started = await startHubble(hubble, datapath.flowEvents$, context, { agentEvents$, peers$: EMPTY });
+  const peers$ = peersOf(inspector, {
+    clusterName,
+    nodeName,
+    listen: hubble.listen,
+    isTls: hubble.tlsCert !== '',
+  });
+  const started = await startHubble(hubble, datapath.flowEvents$, context, {
+    agentEvents$,
+    peers$,
+    address: () => ownAddress(inspector, hubble.listen),
+  });
   const exporters = await startExporters(hubble.export, started.flows$, { nodeName, version, log });
   return {
     ...started,

@@ -1,9 +1,10 @@
 /** Flows of a node and the Hubble API over them: events of the datapath into the ring, servers in front of it. */
-import { concat, EMPTY, NEVER, type Observable, of, Subject } from 'rxjs';
+import { concat, defer, EMPTY, NEVER, type Observable, of, Subject } from 'rxjs';
 import type { DatapathEvent } from '../../datapath/events.ts';
 import { eachFrom } from '../each-from.ts';
 import type { TimedAgentEvent } from './agent-events.ts';
 import { agentEventsFor, flowsFor } from './observer.ts';
+import { serverNameOf } from './peers.ts';
 import { Ring } from './ring.ts';
 import { Servers, type ServersConfig } from './servers.ts';
 import type { HubbleSource, PeerChange, ServerStatus } from './source.ts';
@@ -28,17 +29,13 @@ export interface HubbleFeeds {
   agentEvents$: Observable<TimedAgentEvent>;
   /** Other nodes: those that are known, then changes. */
   peers$: Observable<PeerChange>;
+  /** Where others reach this node over TCP; the configured address unless given. */
+  address?(): string;
 }
 
 /** Agent events that are kept. */
 const AGENT_EVENTS = 1023;
 const HOUR_MS = 3_600_000;
-
-/** The name in a node's certificate. */
-const serverNameOf = (name: string): string => {
-  const [node = '', cluster = 'default'] = name.split('/').reverse();
-  return `${node.replaceAll('.', '-')}.${cluster}.hubble-grpc.cilium.io`;
-};
 
 const RATE_WINDOW_MS = 60_000;
 
@@ -64,7 +61,7 @@ function collect(
   { capacity, listen, socket, tlsCert }: HubbleConfig,
   events$: Observable<DatapathEvent>,
   context: FlowContext,
-  { agentEvents$, peers$ }: HubbleFeeds,
+  { agentEvents$, peers$, address = () => listen }: HubbleFeeds,
 ): Omit<Hubble, 'close'> & { stop(): void } {
   const ring = new Ring<Flow>(capacity);
   const agentRing = new Ring<TimedAgentEvent>(AGENT_EVENTS);
@@ -79,12 +76,12 @@ function collect(
     for (const { namespace } of [flow.source, flow.destination]) if (namespace) seen.set(namespace, flow.time.seconds);
   });
   subscription.add(agentEvents$.subscribe((event) => agentRing.push(event)));
-  const self: PeerChange = {
+  const self = (): PeerChange => ({
     name: context.nodeName,
-    address: listen || `unix://${socket}`,
+    address: (listen && address()) || `unix://${socket}`,
     type: 'PEER_ADDED',
     ...(listen && tlsCert && { tls: { server_name: serverNameOf(context.nodeName) } }),
-  };
+  });
   const flowsRate = (): number => {
     const uptime = Date.now() - startedAt;
     const since = (Date.now() - Math.min(RATE_WINDOW_MS, uptime)) / 1000;
@@ -112,7 +109,15 @@ function collect(
         .filter(([, seconds]) => seconds * 1000 > Date.now() - HOUR_MS)
         .map(([namespace]) => ({ cluster: context.clusterName, namespace }))
         .sort((a, b) => (a.namespace < b.namespace ? -1 : 1)),
-    peers: (signal) => eachFrom(concat(of(self), peers$, NEVER), signal),
+    peers: (signal) =>
+      eachFrom(
+        concat(
+          defer(() => of(self())),
+          peers$,
+          NEVER,
+        ),
+        signal,
+      ),
     stop: () => subscription.unsubscribe(),
   };
 }
