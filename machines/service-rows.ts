@@ -4,7 +4,7 @@ import { timerRow } from './backoff.ts';
 import { fnv1a } from './naming.ts';
 import { type ServiceContext, setOf } from './service-context.ts';
 import { setIn, sliceIn } from './service-groups.ts';
-import { backendsOf, type SliceFacts } from './service-slices.ts';
+import { type Backend, backendRowsOf, type SliceFacts } from './service-slices.ts';
 
 /** All rows but those in groups. */
 export function serviceRows(context: ServiceContext, isFailing: boolean): Row[] {
@@ -13,7 +13,7 @@ export function serviceRows(context: ServiceContext, isFailing: boolean): Row[] 
   if (!groups.isBig) {
     const seen = new Set<string>();
     for (const slice of Object.values(slices))
-      wanted.push(...backendRows(context, slice, (name) => isFirst(seen, name)));
+      wanted.push(...backendRows(context, slice).filter(({ key }) => isFirst(seen, key)));
     for (const name of Object.keys(sets)) wanted.push(...setRows(context, name));
   }
   wanted.push(...frontendRows(context), ...healthRows(context), ...conflictRows(context));
@@ -27,7 +27,7 @@ export function groupRows(context: ServiceContext, group: string): Row[] {
   const name = sliceIn(group) ?? '';
   const slice = context.slices[name];
   if (!slice) return [];
-  return backendRows(context, slice, (key) => (context.groups.holders[key] ?? name) === name);
+  return backendRows(context, slice).filter(({ key }) => (context.groups.holders[key] ?? name) === name);
 }
 
 function isFirst(seen: Set<string>, key: string): boolean {
@@ -35,11 +35,8 @@ function isFirst(seen: Set<string>, key: string): boolean {
   return seen.add(key).size > size;
 }
 
-function backendRows({ node }: ServiceContext, slice: SliceFacts, isOurs: (key: string) => boolean): Row[] {
-  if (!(slice.family === 'IPv4' ? node?.ipv4 : node?.ipv6)) return [];
-  const wanted: Row[] = [];
-  for (const [key, value] of backendsOf(slice)) if (isOurs(key)) wanted.push({ table: 'bpf.backends', key, value });
-  return wanted;
+function backendRows({ node }: ServiceContext, slice: SliceFacts): readonly Backend[] {
+  return (slice.family === 'IPv4' ? node?.ipv4 : node?.ipv6) ? backendRowsOf(slice) : [];
 }
 
 function setRows({ sets, spec, node }: ServiceContext, key: string): Row[] {

@@ -5,7 +5,7 @@
  * - An endpoint named by several slices is one backend: it is as well as the best of them says.
  */
 import type { KubeObject } from '../cluster/events.ts';
-import { type BackendRow, backendKey, type Protocol } from '../state/tables.ts';
+import { type BackendRow, backendKey, type Protocol, type Row } from '../state/tables.ts';
 import { canonicalAddress, familyOf } from './cidr.ts';
 
 export type Family = 'IPv4' | 'IPv6';
@@ -69,15 +69,36 @@ export function sliceFacts(object: KubeObject, before?: SliceFacts): SliceFacts 
     const known = protocol ?? 'TCP';
     return isPort(port) && isProtocol(known) ? [{ name: textOf(name), port, protocol: known }] : [];
   });
-  const known = new Map(before?.endpoints.map((endpoint) => [endpoint.address, endpoint]));
+  const known = before?.endpoints ?? [];
+  const places = before && placesIn(known);
   const endpoints: EndpointFacts[] = [];
-  for (const raw of objectsIn<RawEndpoint>(object.endpoints)) {
-    for (const endpoint of endpointFacts(raw, addressType)) {
-      const same = known.get(endpoint.address);
-      endpoints.push(same && isSame(same, endpoint) ? same : endpoint);
-    }
+  const origins: number[] = [];
+  for (const raw of listOf(object.endpoints)) {
+    const endpoint = isObject(raw) ? endpointFacts(raw, addressType) : undefined;
+    if (!endpoint) continue;
+    const origin = places?.(endpoint.address) ?? NEW;
+    const same = known[origin];
+    endpoints.push(same && isSame(same, endpoint) ? same : endpoint);
+    origins.push(origin);
   }
-  return { family: addressType, ports, endpoints };
+  const slice = { family: addressType, ports, endpoints } as const;
+  if (before) offered.set(slice, offerAgain(slice, origins, before));
+  return slice;
+}
+
+const NEW = -1;
+
+/** Where an address is in a list that is mostly asked for in its own order, now and then with one left out. */
+function placesIn(endpoints: readonly EndpointFacts[]): (address: string) => number | undefined {
+  let next = 0;
+  let all: Map<string, number> | undefined;
+  return (address) => {
+    if (endpoints[next]?.address !== address && endpoints[next + 1]?.address === address) next++;
+    if (endpoints[next]?.address === address) return next++;
+    if (next >= endpoints.length && !all) return undefined;
+    all ??= new Map(endpoints.map((endpoint, i) => [endpoint.address, i]));
+    return all.get(address);
+  };
 }
 
 const isSame = (a: EndpointFacts, b: EndpointFacts): boolean =>
@@ -89,58 +110,80 @@ const isSame = (a: EndpointFacts, b: EndpointFacts): boolean =>
 const areSame = (a: readonly string[] | undefined, b: readonly string[] | undefined): boolean =>
   a === b || (a?.length === b?.length && a?.every((one, i) => one === b?.[i]) === true);
 
-function endpointFacts(raw: RawEndpoint, family: Family): EndpointFacts[] {
+function endpointFacts(raw: RawEndpoint, family: Family): EndpointFacts | undefined {
   const address = canonicalAddress(textOf(listOf(raw.addresses)[0]));
-  if (address === undefined || familyName(address) !== family) return [];
+  if (address === undefined || familyName(address) !== family) return undefined;
   const conditions = objectOf<Conditions>(raw.conditions);
   const ready = conditions.ready ?? true;
   const serving = conditions.serving ?? ready;
   const terminating = conditions.terminating ?? false;
+  const facts = {
+    address,
+    ready: ready === true,
+    draining: serving === true && terminating === true,
+    node: textOf(raw.nodeName),
+  };
+  if (!isObject(raw.hints)) return facts;
   const hints = objectOf<{ forZones: unknown; forNodes: unknown }>(raw.hints);
-  const [zones, nodes] = [hints.forZones, hints.forNodes].map((names) =>
-    objectsIn<{ name?: unknown }>(names).map(({ name }) => textOf(name)),
-  );
-  return [
-    {
-      address,
-      ready: ready === true,
-      draining: serving === true && terminating === true,
-      node: textOf(raw.nodeName),
-      ...(zones?.length && { zones }),
-      ...(nodes?.length && { nodes }),
-    },
-  ];
+  const zones = namesIn(hints.forZones);
+  const nodes = namesIn(hints.forNodes);
+  return { ...facts, ...(zones.length > 0 && { zones }), ...(nodes.length > 0 && { nodes }) };
 }
+const namesIn = (list: unknown): string[] => objectsIn<{ name?: unknown }>(list).map(({ name }) => textOf(name));
 
-/** Every backend that a slice names, once, whatever its state. */
-export function backendsOf(slice: SliceFacts): Map<string, BackendRow> {
-  const found = new Map<string, BackendRow>();
-  for (const { port, protocol } of slice.ports) {
-    for (const endpoint of slice.endpoints) {
-      const { key, row } = backendOf(endpoint, port, protocol);
-      found.set(key, row);
-    }
-  }
-  return found;
+/** A row of `bpf.backends`. */
+export type Backend = Extract<Row, { table: 'bpf.backends' }>;
+
+/** The backends that a slice names, whatever their state. */
+interface Offer {
+  /** By port, by endpoint. */
+  byPort: readonly (readonly Backend[])[];
+  /** Each once. */
+  all: readonly Backend[];
 }
+/** One object for each backend: a slice that changes says most of what it said before. */
+const offered = new WeakMap<SliceFacts, Offer>();
 
-interface Backend {
-  key: string;
-  row: BackendRow;
-}
-/** One object for each: a slice that changes says most of what it said before. */
-const backends = new WeakMap<EndpointFacts, Backend[]>();
-
-function backendOf(endpoint: EndpointFacts, port: number, protocol: Protocol): Backend {
-  const known = backends.get(endpoint);
-  const found = known?.find(({ row }) => row.port === port && row.protocol === protocol);
-  if (found) return found;
-  const row = { address: endpoint.address, port, protocol };
-  const made = { key: backendKey(row), row };
-  if (known) known.push(made);
-  else backends.set(endpoint, [made]);
+function offerOf(slice: SliceFacts): Offer {
+  const known = offered.get(slice);
+  if (known) return known;
+  const made = offerFrom(slice.ports.map((port) => slice.endpoints.map((endpoint) => backendOf(endpoint, port))));
+  offered.set(slice, made);
   return made;
 }
+
+/** What was offered `before` at the same address and port is offered again; `origins` are the endpoints' places there. */
+function offerAgain(slice: SliceFacts, origins: readonly number[], before: SliceFacts): Offer {
+  const old = offerOf(before).byPort;
+  return offerFrom(
+    slice.ports.map((port) => {
+      const same = old[before.ports.findIndex((one) => one.port === port.port && one.protocol === port.protocol)];
+      return slice.endpoints.map((endpoint, i) => same?.[origins[i] as number] ?? backendOf(endpoint, port));
+    }),
+  );
+}
+
+function offerFrom(byPort: readonly (readonly Backend[])[]): Offer {
+  const keys = new Set<string>();
+  const all: Backend[] = [];
+  for (const backends of byPort) for (const backend of backends) if (isNew(keys, backend.key)) all.push(backend);
+  return { byPort, all };
+}
+
+function isNew(keys: Set<string>, key: string): boolean {
+  const { size } = keys;
+  return keys.add(key).size > size;
+}
+
+function backendOf({ address }: EndpointFacts, { port, protocol }: SlicePort): Backend {
+  const value = { address, port, protocol };
+  return { table: 'bpf.backends', key: backendKey(value), value };
+}
+
+export const backendRowsOf = (slice: SliceFacts): readonly Backend[] => offerOf(slice).all;
+
+export const backendsOf = (slice: SliceFacts): Map<string, BackendRow> =>
+  new Map(backendRowsOf(slice).map(({ key, value }) => [key, value]));
 
 export interface Choice {
   /** Keys of backends, sorted. */
@@ -156,7 +199,7 @@ export interface Place {
 /** Those of all nodes that new connections from here go to. */
 export function clusterChoice(slices: readonly SliceFacts[], port: SlicePortName, place: Place): Choice {
   const isNear = nearness(slices, port, place);
-  return choose(slices, port, isNear, () => true);
+  return choose(slices, port, isNear, anywhere);
 }
 
 /** Those of this node. */
@@ -167,17 +210,8 @@ export function localChoice(slices: readonly SliceFacts[], port: SlicePortName, 
 
 type SlicePortName = Pick<SlicePort, 'name' | 'protocol'>;
 
-function* candidates(
-  slices: readonly SliceFacts[],
-  { name, protocol }: SlicePortName,
-): Generator<{ endpoint: EndpointFacts; port: number }> {
-  for (const slice of slices) {
-    for (const port of slice.ports) {
-      if (port.name !== name || port.protocol !== protocol) continue;
-      for (const endpoint of slice.endpoints) yield { endpoint, port: port.port };
-    }
-  }
-}
+const isPortOf = ({ name, protocol }: SlicePortName, port: SlicePort): boolean =>
+  port.name === name && port.protocol === protocol;
 
 /** The ready ones that fit; if there is none, those that drain and fit for that. */
 function choose(
@@ -186,17 +220,26 @@ function choose(
   fitsReady: (endpoint: EndpointFacts) => boolean,
   fitsDraining: (endpoint: EndpointFacts) => boolean,
 ): Choice {
-  const ready = new Set<string>();
-  const draining = new Set<string>();
-  for (const { endpoint, port: number } of candidates(slices, port)) {
-    const key = (): string => backendOf(endpoint, number, port.protocol).key;
-    if (endpoint.ready) {
-      if (fitsReady(endpoint)) ready.add(key());
-    } else if (endpoint.draining && fitsDraining(endpoint)) draining.add(key());
+  const ready: string[] = [];
+  const draining: string[] = [];
+  for (const slice of slices) {
+    const { byPort } = offerOf(slice);
+    for (const [at, one] of slice.ports.entries()) {
+      if (!isPortOf(port, one)) continue;
+      for (const [i, endpoint] of slice.endpoints.entries()) {
+        const key = (): string => byPort[at]?.[i]?.key ?? '';
+        if (endpoint.ready) {
+          if (fitsReady(endpoint)) ready.push(key());
+        } else if (endpoint.draining && fitsDraining(endpoint)) draining.push(key());
+      }
+    }
   }
-  const isDraining = ready.size === 0 && draining.size > 0;
-  return { backends: [...(isDraining ? draining : ready)].sort(), draining: isDraining };
+  const isDraining = ready.length === 0 && draining.length > 0;
+  const chosen = (isDraining ? draining : ready).sort();
+  return { backends: chosen.filter((key, i) => key !== chosen[i - 1]), draining: isDraining };
 }
+
+const anywhere = (): boolean => true;
 
 /** Hints count only if every ready endpoint has them and one is meant for here; nodes go before zones. */
 function nearness(
@@ -208,17 +251,20 @@ function nearness(
   let allForZones = true;
   let anyForNode = false;
   let anyForZone = false;
-  for (const { endpoint } of candidates(slices, port)) {
-    if (!endpoint.ready) continue;
-    if (!endpoint.nodes) allForNodes = false;
-    else if (endpoint.nodes.includes(nodeName)) anyForNode = true;
-    if (!endpoint.zones) allForZones = false;
-    else if (zone && endpoint.zones.includes(zone)) anyForZone = true;
-    if (!allForNodes && !allForZones) break;
+  for (const { ports, endpoints } of slices) {
+    if (!ports.some((one) => isPortOf(port, one))) continue;
+    for (const { ready, nodes, zones } of endpoints) {
+      if (!ready) continue;
+      if (!nodes) allForNodes = false;
+      else if (nodes.includes(nodeName)) anyForNode = true;
+      if (!zones) allForZones = false;
+      else if (zone && zones.includes(zone)) anyForZone = true;
+      if (!allForNodes && !allForZones) return anywhere;
+    }
   }
   if (allForNodes && anyForNode) return ({ nodes }) => nodes?.includes(nodeName) === true;
   if (allForZones && anyForZone) return ({ zones }) => zones?.includes(zone) === true;
-  return () => true;
+  return anywhere;
 }
 
 /** Ready endpoints on this node, as a health check counts them: a pod with both families is one. */

@@ -33,7 +33,7 @@ import type {
 import { finished, orphaned, subjectOf } from './op-records.ts';
 import { plan, type Step } from './plan.ts';
 import { type Machine, nameOf, Population, type RowKeeper } from './population.ts';
-import { decided, type RowEntry, RowIndex, settled, stateOf } from './rows.ts';
+import { decided, isOf, type RowEntry, RowIndex, settled, stateOf } from './rows.ts';
 import type { SavedEngine } from './saved.ts';
 
 /** Where actual rows are kept. */
@@ -44,7 +44,7 @@ export interface ActualStore {
   write(changes: readonly RowChange[]): void;
 }
 
-const nothing: ReadonlySet<RowEntry> = new Set();
+const nothing: readonly RowEntry[] = [];
 
 export class Engine implements Inspector, RowKeeper {
   readonly transitions$ = new Subject<Transition>();
@@ -69,6 +69,8 @@ export class Engine implements Inspector, RowKeeper {
   /** Of the kernel lane; and the rows of that lane that changed meanwhile. */
   #kernelInFlight = 0;
   readonly #waiting = new Set<RowEntry>();
+  /** Of the rows that were looked at last: see `RowEntry.mark`. */
+  #mark = 0;
 
   constructor(kinds: readonly Kind[], store: ActualStore) {
     this.#kinds = kinds;
@@ -93,6 +95,7 @@ export class Engine implements Inspector, RowKeeper {
       driftRepaired: this.#driftRepaired,
       inFlight: this.#inFlight,
       kernelInFlight: this.#kernelInFlight,
+      mark: this.#mark,
     };
   }
 
@@ -111,6 +114,7 @@ export class Engine implements Inspector, RowKeeper {
     engine.#driftRepaired = saved.driftRepaired;
     engine.#inFlight = saved.inFlight;
     engine.#kernelInFlight = saved.kernelInFlight;
+    engine.#mark = saved.mark;
     return engine;
   }
 
@@ -139,25 +143,33 @@ export class Engine implements Inspector, RowKeeper {
 
   rewriteGroup(machine: Machine, group: string, rows: readonly Row[], by: Transition): void {
     const before = machine.groups.get(group);
-    const now = this.#reconsider(machine, before ? new Set(before) : nothing, rows, by);
-    if (now.size > 0) machine.groups.set(group, [...now]);
+    const now = this.#reconsider(machine, before ?? nothing, rows, by);
+    if (now.length > 0) machine.groups.set(group, now);
     else machine.groups.delete(group);
   }
 
-  #reconsider(machine: Machine, before: ReadonlySet<RowEntry>, rows: readonly Row[], by: Transition): Set<RowEntry> {
-    const now = new Set<RowEntry>();
+  #reconsider(machine: Machine, before: readonly RowEntry[], rows: readonly Row[], by: Transition): RowEntry[] {
+    this.#mark += 2;
+    const wasHere = this.#mark;
+    const isHere = wasHere + 1;
+    for (const entry of before) entry.mark = wasHere;
+    const now: RowEntry[] = [];
+    let next = 0;
     for (const row of rows) {
-      const same = this.#rows.wantedAlready(row, machine.key);
-      if (same && before.has(same)) {
-        now.add(same);
-        continue;
-      }
-      const entry = this.#rows.want(row, machine.key, by);
-      now.add(entry);
+      // Mostly the rows of before in their order, with one less now and then: no need to look them up.
+      if (!isOf(before[next], row) && isOf(before[next + 1], row)) next++;
+      const known = before[next];
+      const isNext = isOf(known, row);
+      if (isNext) next++;
+      const entry = isNext ? known : this.#rows.ensure(row.table, row.key);
+      const { mark } = entry;
+      entry.mark = isHere;
+      if (mark !== isHere) now.push(entry);
+      if (!this.#rows.want(entry, row.value, machine.key, by) && mark === wasHere) continue;
       this.#watch(machine, entry);
     }
     for (const entry of before) {
-      if (now.has(entry)) continue;
+      if (entry.mark === isHere) continue;
       this.#rows.unwant(entry, machine.key);
       this.#watch(machine, entry);
     }

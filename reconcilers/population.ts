@@ -27,7 +27,7 @@ export interface Machine {
   facts: Map<string, string>;
   /** Facts of `Kind.groups`, by group; a group without facts is not there. */
   groupFacts: Map<string, Map<string, string>>;
-  rows: Set<RowEntry>;
+  rows: readonly RowEntry[];
   /** Rows of `Kind.groups`, by group: lists, since most groups are small and a set takes ten times the memory. */
   groups: Map<string, readonly RowEntry[]>;
   /** Rows that are wanted or given up, and not settled. */
@@ -153,7 +153,7 @@ export class Population {
       topics: new Set(),
       facts: new Map(),
       groupFacts: new Map(),
-      rows: new Set(),
+      rows: [],
       groups: new Map(),
       unsettled: new Set(),
       owedSettled: true,
@@ -243,8 +243,8 @@ export class Population {
   }
 
   #subscribe(machine: Machine, topics: readonly string[], cause: Cause): void {
+    if (topics.length === machine.topics.size && topics.every((topic) => machine.topics.has(topic))) return;
     const now = new Set(topics);
-    if (now.size === machine.topics.size && topics.every((topic) => machine.topics.has(topic))) return;
     const before = machine.topics;
     machine.topics = now;
     for (const topic of now) {

@@ -33,7 +33,12 @@ export interface RowEntry {
   lastOp: OpRecord | undefined;
   /** Why the next op on this row will be: set when a dump or a retry made it dirty. */
   why: OpRecord['reason'];
+  /** Of the last look at its machine's rows that saw it; no two looks have the same. */
+  mark: number;
 }
+
+export const isOf = (entry: RowEntry | undefined, { table, key }: Row): entry is RowEntry =>
+  entry !== undefined && entry.key === key && entry.table === table;
 
 export class RowIndex {
   readonly #entries = new Map<TableName, Map<string, RowEntry>>(
@@ -92,29 +97,28 @@ export class RowIndex {
         error: undefined,
         lastOp: undefined,
         why: 'desired',
+        mark: 0,
       };
       entries.set(key, entry);
     }
     return entry;
   }
 
-  /** The row's entry, if the machine wants just this of it already. What is the same object needs no looking at. */
-  wantedAlready(row: Row, machine: string): RowEntry | undefined {
-    const entry = this.get(row.table, row.key);
-    const want = entry?.wants.get(machine);
-    if (!entry || !want) return undefined;
-    return want.value === row.value || want.json === canonical(row.value) ? entry : undefined;
-  }
-
-  want(row: Row, machine: string, by: Transition): RowEntry {
-    const entry = this.ensure(row.table, row.key);
-    const json = canonical(row.value);
-    if (entry.wants.get(machine)?.json === json) return entry;
-    entry.wants.set(machine, { json, value: row.value, by });
+  /** False: the machine wants just this already. What is the same object needs no looking at. */
+  want(entry: RowEntry, value: unknown, machine: string, by: Transition): boolean {
+    const before = entry.wants.get(machine);
+    if (before?.value === value) return false;
+    const json = canonical(value);
+    if (before?.json === json) {
+      // The machine will say this object again.
+      before.value = value;
+      return false;
+    }
+    entry.wants.set(machine, { json, value, by });
     entry.watchers.set(machine, true);
     entry.everWanted = true;
     this.touch(entry, 'desired');
-    return entry;
+    return true;
   }
 
   unwant(entry: RowEntry, machine: string): void {

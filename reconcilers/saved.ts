@@ -21,7 +21,7 @@ export interface SavedMachine {
   topics: ReadonlySet<string>;
   facts: Map<string, string>;
   groupFacts: Map<string, Map<string, string>>;
-  rows: Set<RowEntry>;
+  rows: readonly RowEntry[];
   groups: Map<string, readonly RowEntry[]>;
   unsettled: Set<RowEntry>;
   owedSettled: boolean;
@@ -51,4 +51,5 @@ export interface SavedEngine {
   driftRepaired: number;
   inFlight: number;
   kernelInFlight: number;
+  mark: number;
 }

@@ -41,8 +41,10 @@ class Numbered<R> {
   /** `#12` is the number 12, whether anything has it or not; the empty name is none. */
   numberOf(key: string): number | undefined {
     if (key === '') return 0;
+    const known = this.rows.get(key)?.number;
+    if (known !== undefined) return known;
     const dangling = /^#([1-9]\d*)$/.exec(key)?.[1];
-    return dangling === undefined ? this.rows.get(key)?.number : Number(dangling);
+    return dangling === undefined ? undefined : Number(dangling);
   }
 
   nameOf(number: number): string {

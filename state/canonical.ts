@@ -8,15 +8,32 @@ export function canonical(value: unknown): string {
 /** Plain JSON with its keys in order; what is in order already is not copied. */
 function ordered(value: unknown): unknown {
   if (value === null || typeof value !== 'object') return value;
-  if (Array.isArray(value)) return value.map(ordered);
+  if (Array.isArray(value)) return orderedList(value);
   const object = value as Record<string, unknown>;
   if (typeof object['toJSON'] === 'function') return ordered(object['toJSON']());
   const keys = Object.keys(object);
-  let isOrdered = true;
-  for (let i = 0; i < keys.length && isOrdered; i++) {
-    const inner = object[keys[i] as string];
-    isOrdered =
-      (i === 0 || (keys[i - 1] as string) < (keys[i] as string)) && (inner === null || typeof inner !== 'object');
+  let copy: Record<string, unknown> | undefined;
+  let isSorted = true;
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i] as string;
+    if (i > 0 && (keys[i - 1] as string) > key) isSorted = false;
+    const before = object[key];
+    const after = ordered(before);
+    if (after === before) continue;
+    copy ??= { ...object };
+    copy[key] = after;
   }
-  return isOrdered ? object : Object.fromEntries(keys.sort().map((key) => [key, ordered(object[key])]));
+  const same = copy ?? object;
+  return isSorted ? same : Object.fromEntries(keys.sort().map((key) => [key, same[key]]));
+}
+
+function orderedList(list: readonly unknown[]): readonly unknown[] {
+  let copy: unknown[] | undefined;
+  for (let i = 0; i < list.length; i++) {
+    const after = ordered(list[i]);
+    if (after === list[i]) continue;
+    copy ??= [...list];
+    copy[i] = after;
+  }
+  return copy ?? list;
 }

@@ -2,10 +2,12 @@
  * The log of a node of a busy cluster: Services, and EndpointSlices that change all the time as pods elsewhere come and go.
  *
  * - Made by the engine itself against a simulated kernel that never fails, one entry after another: nothing is kept but the cluster.
+ * - Objects are slim, as the agent watches, and so records, them.
  * - Half of the entries are changes of slices, the other half the results of what was done about them, as in a recording of an agent.
  */
 import type { ClusterEvent, KubeObject, LogEntry } from '../../cluster/events.ts';
 import type { RecordingHeader } from '../../cluster/recording-format.ts';
+import { slimEndpointSlice, slimService } from '../../cluster/slim.ts';
 import { watched } from '../node/api.ts';
 import { facts } from '../node/world.ts';
 import { ClosedLoop } from '../replay/closed-loop.ts';
@@ -45,14 +47,14 @@ export function* serviceLog({ entries, services, endpoints }: ServiceChurn): Gen
   yield* push('kube', { type: 'kube.upserted', resource: 'nodes', object: node });
   const cluster = Array.from({ length: services }, (_, number) => new Shop(number, endpoints));
   for (const shop of cluster) {
-    yield* push('kube', { type: 'kube.upserted', resource: 'services', object: shop.service() });
-    yield* push('kube', { type: 'kube.upserted', resource: 'endpointslices', object: shop.slice() });
+    yield* push('kube', { type: 'kube.upserted', resource: 'services', object: slimService(shop.service()) });
+    yield* push('kube', { type: 'kube.upserted', resource: 'endpointslices', object: slimEndpointSlice(shop.slice()) });
   }
   for (const resource of watched) yield* push('kube', { type: 'source.synced', source: `kube/${resource}` });
   for (let turn = 0; loop.seq < entries; turn++) {
     const shop = cluster[(turn * 7) % services] as Shop;
     shop.change(turn);
-    yield* push('kube', { type: 'kube.upserted', resource: 'endpointslices', object: shop.slice() });
+    yield* push('kube', { type: 'kube.upserted', resource: 'endpointslices', object: slimEndpointSlice(shop.slice()) });
   }
 }
 
