@@ -32,9 +32,10 @@ import type {
 } from './inspect.ts';
 import { finished, orphaned, subjectOf } from './op-records.ts';
 import { plan, type Step } from './plan.ts';
-import { type Machine, nameOf, Population, type RowKeeper } from './population.ts';
-import { decided, isOf, type RowEntry, RowIndex, settled, stateOf } from './rows.ts';
+import { type Machine, Population, type RowKeeper } from './population.ts';
+import { decided, isOf, type RowEntry, RowIndex, settled } from './rows.ts';
 import type { SavedEngine } from './saved.ts';
+import { rowViewOf, viewOf } from './views.ts';
 
 /** Where actual rows are kept. */
 export interface ActualStore {
@@ -413,7 +414,7 @@ export class Engine implements Inspector, RowKeeper {
   }
 
   machines(): MachineView[] {
-    return [...this.#population.machines.values()].map((machine) => this.#view(machine));
+    return [...this.#population.machines.values()].map((machine) => viewOf(machine, this.#heldBack));
   }
 
   contexts(kind: string): unknown[] {
@@ -425,26 +426,7 @@ export class Engine implements Inspector, RowKeeper {
 
   machine(key: string): (MachineView & { history: Transition[] }) | undefined {
     const machine = this.#population.machines.get(key);
-    return machine && { ...this.#view(machine), history: machine.history };
-  }
-
-  #view(machine: Machine): MachineView {
-    const last = machine.history.at(-1);
-    return {
-      key: machine.key,
-      kind: machine.kind.name,
-      state: nameOf(machine.snapshot),
-      context: machine.snapshot.context,
-      topics: [...machine.topics],
-      rows: [machine.rows, ...machine.groups.values()]
-        .flatMap((rows) => [...rows])
-        .map((entry) => ({
-          table: entry.table,
-          key: entry.key,
-          state: stateOf(entry, this.#heldBack.has(entry)),
-        })),
-      ...(last && { last }),
-    };
+    return machine && { ...viewOf(machine, this.#heldBack), history: machine.history };
   }
 
   kinds(): { name: string; logic: unknown }[] {
@@ -452,27 +434,7 @@ export class Engine implements Inspector, RowKeeper {
   }
 
   rows(table: TableName): RowView[] {
-    return [...this.#rows.table(table).values()].map((entry) => this.#rowView(entry));
-  }
-
-  #rowView(entry: RowEntry): RowView {
-    const chosen = decided(entry);
-    const others = entry.wants
-      .keys()
-      .filter((key) => key !== chosen?.owner)
-      .sort();
-    const losers = others.filter((key) => entry.wants.get(key)?.json !== chosen?.want.json);
-    return {
-      table: entry.table,
-      key: entry.key,
-      ...(chosen && { desired: chosen.want.value }),
-      ...(entry.actualJson !== undefined && { actual: entry.actual }),
-      owners: chosen ? [chosen.owner, ...others] : [],
-      ...(losers.length > 0 && { contested: losers }),
-      revision: entry.revision,
-      state: stateOf(entry, this.#heldBack.has(entry)),
-      ...(entry.error && { error: entry.error }),
-    };
+    return [...this.#rows.table(table).values()].map((entry) => rowViewOf(entry, this.#heldBack));
   }
 
   explain(table: TableName, key: string): Explanation | undefined {
@@ -480,7 +442,7 @@ export class Engine implements Inspector, RowKeeper {
     if (!entry) return undefined;
     const wanted = decided(entry)?.want.by;
     return {
-      row: this.#rowView(entry),
+      row: rowViewOf(entry, this.#heldBack),
       ...(wanted && { wanted }),
       ...(entry.lastOp && { op: entry.lastOp }),
     };

@@ -1,0 +1,41 @@
+/** Machines and rows as the engine shows them to whoever looks. */
+import type { MachineView, RowView } from './inspect.ts';
+import { type Machine, nameOf } from './population.ts';
+import { decided, type RowEntry, stateOf } from './rows.ts';
+
+export function viewOf(machine: Machine, heldBack: ReadonlySet<RowEntry>): MachineView {
+  const last = machine.history.at(-1);
+  return {
+    key: machine.key,
+    kind: machine.kind.name,
+    state: nameOf(machine.snapshot),
+    context: machine.snapshot.context,
+    topics: [...machine.topics],
+    rows: [machine.rows, ...machine.groups.values()].flat().map((entry) => ({
+      table: entry.table,
+      key: entry.key,
+      state: stateOf(entry, heldBack.has(entry)),
+    })),
+    ...(last && { last }),
+  };
+}
+
+export function rowViewOf(entry: RowEntry, heldBack: ReadonlySet<RowEntry>): RowView {
+  const chosen = decided(entry);
+  const others = entry.wants
+    .keys()
+    .filter((key) => key !== chosen?.owner)
+    .sort();
+  const losers = others.filter((key) => entry.wants.get(key)?.json !== chosen?.want.json);
+  return {
+    table: entry.table,
+    key: entry.key,
+    ...(chosen && { desired: chosen.want.value }),
+    ...(entry.actualJson !== undefined && { actual: entry.actual }),
+    owners: chosen ? [chosen.owner, ...others] : [],
+    ...(losers.length > 0 && { contested: losers }),
+    revision: entry.revision,
+    state: stateOf(entry, heldBack.has(entry)),
+    ...(entry.error && { error: entry.error }),
+  };
+}
