@@ -2,7 +2,7 @@
 import { type ChannelCredentials, credentials, loadPackageDefinition } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import type { GetAgentEventsResponse, GetFlowsRequest, GetFlowsResponse, ReadRequest } from './observer.ts';
-import { PROTO_FILES, PROTO_OPTIONS } from './service.ts';
+import { PROTO_FILES, PROTO_OPTIONS } from './proto-files.ts';
 import type { Namespace, NodeView, PeerChange, ServerStatus } from './source.ts';
 
 /** PEM files; without any, no TLS. */

@@ -104,7 +104,7 @@ describe('a filter', () => {
     { http_path: ['['] },
     { source_label: ['a in (b'] },
     { http_status_code: ['40'] },
-    { experimental: { cel_expression: ['true'] } },
+    { experimental: { cel_expression: ['true &&'] } },
   ])('refuses %j by field and value', (filter) => {
     expect(() => compileFilters([filter])).toThrow(FilterError);
   });

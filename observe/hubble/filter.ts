@@ -4,6 +4,7 @@
  * - Regular expressions are RE2's: their time is linear in the text, whatever a client sends.
  * - What cannot be understood is a FilterError with field and value, never a filter that matches nothing or all.
  */
+import { createRequire } from 'node:module';
 import { RE2JS } from 're2js';
 import { matchesAll, parseLabelSelector, type Requirement, SelectorError } from '../../cluster/selectors.ts';
 import { contains } from '../../machines/cidr.ts';
@@ -75,25 +76,34 @@ export function compileFilter(filter: FlowFilter): Predicate {
   const parts: Predicate[] = [];
   for (const [field, value] of Object.entries(filter)) {
     if (field === 'experimental') {
-      if (filter.experimental?.cel_expression?.length)
-        throw new FilterError('experimental.cel_expression: not supported');
+      const expressions = (filter.experimental?.cel_expression ?? []).map((text) =>
+        told('experimental.cel_expression', text, () => celOf(text)),
+      );
+      if (expressions.length > 0) parts.push((flow) => expressions.some((is) => is(flow)));
       continue;
     }
     const compile = compilers[field as keyof Fields] as ((value: unknown) => Predicate) | undefined;
     const values = value as unknown[];
     if (!compile || values.length === 0) continue;
-    const alternatives = values.map((one) => {
-      try {
-        return compile(one);
-      } catch (error) {
-        throw new FilterError(
-          `filter ${field}: ${JSON.stringify(one)}: ${error instanceof Error ? error.message : error}`,
-        );
-      }
-    });
+    const alternatives = values.map((one) => told(field, one, () => compile(one)));
     parts.push((flow) => alternatives.some((is) => is(flow)));
   }
   return (flow) => parts.every((is) => is(flow));
+}
+
+/** With it the protocol's descriptors are loaded: only for those who ask. */
+const celOf = (text: string): Predicate => (require('./cel.ts') as typeof import('./cel.ts')).compileCel(text);
+const require = createRequire(import.meta.url);
+
+/** Says of which field and value it is what is wrong. */
+function told(field: string, value: unknown, compile: () => Predicate): Predicate {
+  try {
+    return compile();
+  } catch (error) {
+    throw new FilterError(
+      `filter ${field}: ${JSON.stringify(value)}: ${error instanceof Error ? error.message : error}`,
+    );
+  }
 }
 
 const compilers: Compilers = {

@@ -14,7 +14,7 @@ import { Engine } from '../../reconcilers/engine.ts';
 import { Names } from '../names.ts';
 import { type Hubble, type HubbleConfig, startHubble } from './hubble.ts';
 import { Origins } from './origins.ts';
-import { PROTO_FILES, PROTO_OPTIONS } from './service.ts';
+import { PROTO_FILES, PROTO_OPTIONS } from './proto-files.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: messages of a client made at run time
 type Message = any;

@@ -3,7 +3,6 @@
  *
  * - This file, and with it gRPC, is loaded when the first client comes: a node that nobody observes does not pay for it.
  */
-import { join } from 'node:path';
 import {
   loadPackageDefinition,
   Metadata,
@@ -14,20 +13,13 @@ import {
   type sendUnaryData,
   status,
 } from '@grpc/grpc-js';
-import { loadSync, type Options } from '@grpc/proto-loader';
+import { loadSync } from '@grpc/proto-loader';
 import { EMPTY, NEVER } from 'rxjs';
 import { eachFrom } from '../each-from.ts';
 import { FilterError } from './filter.ts';
 import { type GetFlowsRequest, type ReadRequest, RequestError, stream } from './observer.ts';
+import { PROTO_FILES, PROTO_OPTIONS } from './proto-files.ts';
 import type { HubbleSource } from './source.ts';
-
-export const PROTO_OPTIONS: Options = {
-  includeDirs: [join(import.meta.dirname, 'proto')],
-  keepCase: true,
-  longs: Number,
-  enums: String,
-};
-export const PROTO_FILES = ['observer/observer.proto', 'peer/peer.proto', 'health/health.proto'];
 
 const SERVING = new Set(['', 'hubble.server.Observer', 'observer.Observer', 'peer.Peer']);
 
