@@ -44,6 +44,7 @@ export class Names {
   /** Addresses that are no pod's of this node. */
   #others = new Map<string, { pod: string; identity: number }>();
   #isStale = true;
+  #generation = 0;
   #refreshedAt = Number.NEGATIVE_INFINITY;
   readonly #stop: () => void;
 
@@ -54,7 +55,7 @@ export class Names {
       this.#isStale = true;
     });
     const ops = inspector.ops$.subscribe(({ table, key }) => {
-      if (table === 'bpf.ipcache') this.#others.delete(key.slice(0, key.indexOf('/')));
+      if (table === 'bpf.ipcache' && this.#others.delete(key.slice(0, key.indexOf('/')))) this.#generation++;
     });
     this.#stop = () => {
       transitions.unsubscribe();
@@ -64,6 +65,12 @@ export class Names {
 
   close(): void {
     this.#stop();
+  }
+
+  /** Another number when anything may be called otherwise than before; brings names up to date as any look-up does. */
+  generation(): number {
+    this.#refresh();
+    return this.#generation;
   }
 
   /** `hint`: the identity that the datapath saw. */
@@ -121,6 +128,7 @@ export class Names {
     const now = this.#now();
     if (!this.#isStale || now - this.#refreshedAt < patienceMs) return;
     this.#isStale = false;
+    this.#generation++;
     this.#refreshedAt = now;
     this.#pods = new Map();
     this.#endpointIds = new Map();

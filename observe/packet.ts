@@ -12,6 +12,8 @@ export interface PacketSummary {
   destinationPort?: number;
   tcpFlags?: string[];
   icmp?: { type: number; code: number; text: string };
+  /** SCTP: type of the first chunk. */
+  chunk?: number;
   /** Not the first fragment: no ports. */
   fragment?: true;
 }
@@ -34,6 +36,7 @@ const TCP_FLAGS: readonly (readonly [bit: number, name: string])[] = [
   [0x20, 'URG'],
   [0x40, 'ECE'],
   [0x80, 'CWR'],
+  [0x100, 'NS'],
 ];
 
 const ICMP_NAMES: Readonly<Record<string, string>> = {
@@ -107,8 +110,9 @@ function transport(number: number, segment: Buffer): Omit<PacketSummary, 'source
   }
   if (!['tcp', 'udp', 'sctp'].includes(protocol) || segment.length < 4) return { protocol };
   const ports = { sourcePort: segment.readUInt16BE(0), destinationPort: segment.readUInt16BE(2) };
+  if (protocol === 'sctp' && segment.length > 12) return { protocol, ...ports, chunk: segment.readUInt8(12) };
   if (protocol !== 'tcp' || segment.length < 14) return { protocol, ...ports };
-  return { protocol, ...ports, tcpFlags: tcpFlagNames(segment.readUInt8(13)) };
+  return { protocol, ...ports, tcpFlags: tcpFlagNames(segment.readUInt16BE(12) & 0x1ff) };
 }
 
 /** RFC 5952: lower case, the longest run of zero groups shortened. */

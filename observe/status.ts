@@ -12,6 +12,7 @@ import { tableNames, tables } from '../state/tables.ts';
 import type { DebugSources, HubbleView } from './debug/sources.ts';
 import { identitiesOf } from './endpoints.ts';
 import type { ExporterStats } from './export/exporter.ts';
+import type { LostCounts } from './hubble/hubble.ts';
 
 export interface PoolView {
   family: 'IPv4' | 'IPv6';
@@ -49,7 +50,18 @@ export interface StatusView {
   mapPressure: MapPressure[];
   missingFeatures: readonly string[];
   /** Where flows are to be had; absent without a datapath. */
-  hubble?: { socket: string; listen: string; flows: number; capacity: number; seen: number; flowsPerSecond: number };
+  hubble?: {
+    socket: string;
+    listen: string;
+    flows: number;
+    capacity: number;
+    seen: number;
+    flowsPerSecond: number;
+    /** Of which packets the programs tell. */
+    monitor?: NonNullable<HubbleView['monitor']>;
+    /** What never became a flow, since the start, and what readers were too slow for. */
+    lost?: LostCounts;
+  };
   /** Where flows go beside the ring. */
   exports?: ExporterStats[];
   /** Of the actual rows after the event `engine.seq`. */
@@ -129,9 +141,18 @@ function servicesOf(facts: ServiceFacts | undefined, inspector: Inspector): Serv
   };
 }
 
-function hubbleOf({ socket, listen, status }: HubbleView): NonNullable<StatusView['hubble']> {
+function hubbleOf({ socket, listen, status, monitor, lost }: HubbleView): NonNullable<StatusView['hubble']> {
   const { num_flows, max_flows, seen_flows, flows_rate } = status();
-  return { socket, listen, flows: num_flows, capacity: max_flows, seen: seen_flows, flowsPerSecond: flows_rate };
+  return {
+    socket,
+    listen,
+    flows: num_flows,
+    capacity: max_flows,
+    seen: seen_flows,
+    flowsPerSecond: flows_rate,
+    ...(monitor && { monitor }),
+    ...(lost && { lost: lost() }),
+  };
 }
 
 export function healthOfNode({ inspector }: DebugSources): HealthView {

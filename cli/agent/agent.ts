@@ -161,11 +161,11 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       ...hubble,
       socket: config.hubble.socket,
       listen: config.hubble.listen,
+      monitor: config.monitor,
       words: { flags: filterFlags, parse: parseFilters },
     },
   };
   const metrics = await startMetrics(config.metrics.listen, sources, Date.now);
-  hubble.flows$.subscribe((flow) => metrics.count(flow));
   const debug = await startDebugServer(
     { socketPath: config.debugSocket, port: config.debugPort },
     { ...sources, metrics: metrics.text },

@@ -9,6 +9,7 @@ import { Origins } from '../../observe/hubble/origins.ts';
 import { ownAddress, peerName, peersOf } from '../../observe/hubble/peers.ts';
 import { keptLinkNames } from '../../observe/link-names.ts';
 import { Names } from '../../observe/names.ts';
+import { podsByNetns } from '../../observe/pods-by-netns.ts';
 import type { Inspector } from '../../reconcilers/inspect.ts';
 import type { AgentConfig } from '../agent-config.ts';
 
@@ -20,14 +21,16 @@ export async function agentHubble(
   log: (line: string) => void,
 ): Promise<Hubble & { exports: Exporters['stats'] }> {
   const names = new Names(inspector);
+  const origins = new Origins(inspector);
   const context = {
     names,
-    origins: new Origins(inspector),
+    origins,
     clusterName,
     nodeName: peerName(clusterName, nodeName),
     version,
     linkName: keptLinkNames(Date.now),
     bootedAtNs: BigInt(Date.now()) * 1_000_000n - monotonicNs(),
+    podOfNetns: podsByNetns(inspector),
   };
   const time = timeOf(Date.now());
   const agentEvents$ = agentEvents(inspector, names).pipe(
@@ -39,7 +42,12 @@ export async function agentHubble(
     listen: hubble.listen,
     isTls: hubble.tlsCert !== '',
   });
-  const started = await startHubble(hubble, datapath.flowEvents$, context, {
+  const events = {
+    blocks$: datapath.eventBlocks$,
+    decoder: datapath.eventDecoder,
+    eventsLost: datapath.eventsLost,
+  };
+  const started = await startHubble(hubble, events, context, {
     agentEvents$,
     peers$,
     address: () => ownAddress(inspector, hubble.listen),
@@ -52,6 +60,7 @@ export async function agentHubble(
       await exporters.close();
       await started.close();
       names.close();
+      origins.close();
     },
   };
 }

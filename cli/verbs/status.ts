@@ -118,9 +118,24 @@ function exportText({ sent, dropped, queued, error }: ExporterStats): string {
 
 function hubbleText({ hubble }: StatusView): string {
   if (!hubble) return 'Disabled';
-  const { flows, capacity, flowsPerSecond, socket, listen } = hubble;
+  const { flows, capacity, flowsPerSecond, socket, listen, monitor, lost } = hubble;
   const fill = `Current/Max Flows: ${flows}/${capacity} (${((100 * flows) / capacity).toFixed(2)}%)`;
-  return `Ok   ${fill}, Flows/s: ${flowsPerSecond.toFixed(2)}   unix://${socket}${listen ? `, ${listen}` : ''}`;
+  return `Ok   ${fill}, Flows/s: ${flowsPerSecond.toFixed(2)}   unix://${socket}${listen ? `, ${listen}` : ''}${
+    monitor
+      ? `   aggregation ${monitor.aggregation}, every ${monitor.intervalS} s, flags ${monitor.flags.join(' ')}`
+      : ''
+  }${lostText(lost)}`;
+}
+
+/** Nothing where nothing was lost. */
+function lostText(lost: NonNullable<StatusView['hubble']>['lost']): string {
+  const parts: [number | undefined, string][] = [
+    [lost?.ringBuffer, 'by the ring buffer'],
+    [lost?.overtaken, 'by slow readers'],
+    [lost?.malformed, 'not understood'],
+  ];
+  const shown = parts.filter(([count]) => count).map(([count, how]) => `${count} ${how}`);
+  return shown.length > 0 ? `   Lost: ${shown.join(', ')}` : '';
 }
 
 function pressureText({ mapPressure }: StatusView): string {

@@ -5,8 +5,10 @@ import type { ProbeState } from '../../reconcilers/drivers/health-probes.ts';
 import type { Inspector } from '../../reconcilers/inspect.ts';
 import type { TableName } from '../../state/tables.ts';
 import type { ExporterStats } from '../export/exporter.ts';
+import type { FlowCounts } from '../hubble/flow-counts.ts';
+import type { LostCounts } from '../hubble/hubble.ts';
 import type { GetFlowsRequest, GetFlowsResponse } from '../hubble/observer.ts';
-import type { Ring } from '../hubble/ring.ts';
+import type { RingView } from '../hubble/ring.ts';
 import type { ServerStatus } from '../hubble/source.ts';
 import type { Flow } from '../hubble/types.ts';
 import type { FilterWords } from '../web/flow-routes.ts';
@@ -44,8 +46,13 @@ export interface HubbleView {
   status(): ServerStatus;
   /** Flows for the web page. */
   flows?(request: GetFlowsRequest, signal: AbortSignal): AsyncIterable<GetFlowsResponse>;
-  ring?: Ring<Flow>;
+  ring?: RingView<Flow>;
   flows$?: Observable<Flow>;
+  /** Flows by kind, for metrics. */
+  counts?: Pick<FlowCounts, 'take'>;
+  lost?(): LostCounts;
+  /** Of which packets the programs tell. */
+  monitor?: { aggregation: string; intervalS: number; flags: readonly string[] };
   words?: FilterWords;
 }
 

@@ -8,8 +8,12 @@ import { type ChannelCredentials, credentials, loadPackageDefinition } from '@gr
 import { loadSync } from '@grpc/proto-loader';
 import { Subject } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { DatapathEvent } from '../../datapath/events.ts';
+import { Codecs, encode } from '../../datapath/codec.ts';
+import { eventLayout } from '../../datapath/event-layout.ts';
+import { type DatapathEvent, type EventBlock, EventDecoder } from '../../datapath/events.ts';
+import { objectPath } from '../../datapath/loader.ts';
 import { kinds } from '../../machines/kinds.ts';
+import { btfOfObject, monotonicNs } from '../../native/index.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import { Names } from '../names.ts';
 import { type Hubble, type HubbleConfig, startHubble } from './hubble.ts';
@@ -22,7 +26,17 @@ type Message = any;
 const root = loadPackageDefinition(loadSync(PROTO_FILES, PROTO_OPTIONS)) as Message;
 const directory = mkdtempSync(join(tmpdir(), `axt-${process.pid}-hubble-`));
 const CAPACITY = 15;
-const events$ = new Subject<DatapathEvent>();
+const blocks$ = new Subject<EventBlock>();
+const btf = btfOfObject(objectPath('datapath'));
+const decoder = new EventDecoder(eventLayout(btf, btfOfObject(objectPath('sock'))));
+const eventCodec = new Codecs(btf).struct('event');
+/** As the ring buffer hands over one event. */
+const events$ = {
+  next: (event: DatapathEvent): void => {
+    const bytes = encode(eventCodec, { ...event, origAddr: event.origAddr === '::' ? '' : event.origAddr });
+    blocks$.next({ bytes, offsets: Uint32Array.of(0, bytes.length) });
+  },
+};
 const engine = new Engine(kinds, { rows: () => [], write: () => {} });
 const names = new Names(engine);
 
@@ -42,7 +56,7 @@ function frame(source: number[], destination: number[], ports: [number, number],
   return bytes;
 }
 
-let clock = 0n;
+let clock = monotonicNs() + 1_000_000_000n;
 const tick = (): bigint => {
   clock += 1000n;
   return clock;
@@ -151,15 +165,19 @@ beforeAll(async () => {
     tlsClientCa: join(directory, 'ca.crt'),
     capacity: CAPACITY,
   };
-  hubble = await startHubble(config, events$, {
-    names,
-    origins: new Origins(engine),
-    clusterName: 'axt',
-    nodeName: 'axt/node-1',
-    version: '1.2.3',
-    linkName: () => 'lxc1',
-    bootedAtNs: BigInt(Date.now()) * 1_000_000n,
-  });
+  hubble = await startHubble(
+    config,
+    { blocks$, decoder },
+    {
+      names,
+      origins: new Origins(engine),
+      clusterName: 'axt',
+      nodeName: 'axt/node-1',
+      version: '1.2.3',
+      linkName: () => 'lxc1',
+      bootedAtNs: BigInt(Date.now()) * 1_000_000n,
+    },
+  );
 });
 afterAll(async () => {
   await hubble?.close();

@@ -1,15 +1,18 @@
 /** Flows of a node and the Hubble API over them: events of the datapath into the ring, servers in front of it. */
 import { concat, defer, EMPTY, NEVER, type Observable, of, Subject } from 'rxjs';
-import type { DatapathEvent } from '../../datapath/events.ts';
+import type { EventBlock, EventDecoder } from '../../datapath/events.ts';
+import { monotonicNs } from '../../native/index.ts';
 import { eachFrom } from '../each-from.ts';
 import type { TimedAgentEvent } from './agent-events.ts';
+import type { FlowContext } from './enrich.ts';
+import type { FlowCounts } from './flow-counts.ts';
+import { FlowRing } from './flow-ring.ts';
 import { agentEventsFor, flowsFor } from './observer.ts';
 import { serverNameOf } from './peers.ts';
-import { Ring } from './ring.ts';
+import { Ring, type RingView } from './ring.ts';
 import { Servers, type ServersConfig } from './servers.ts';
 import type { HubbleSource, PeerChange, ServerStatus } from './source.ts';
-import { type FlowContext, toFlow } from './to-flow.ts';
-import type { Flow } from './types.ts';
+import { type Flow, timestampOf } from './types.ts';
 
 export interface HubbleConfig extends ServersConfig {
   /** Flows that are kept. */
@@ -18,10 +21,31 @@ export interface HubbleConfig extends ServersConfig {
 
 export interface Hubble extends HubbleSource {
   status(): ServerStatus;
-  ring: Ring<Flow>;
-  /** Each flow as it comes. */
+  ring: RingView<Flow>;
+  /** Each flow as it comes, made for those who listen. */
   flows$: Observable<Flow>;
+  /** Flows by kind, for metrics. */
+  counts: FlowCounts;
+  /** What never became a flow, since the start. */
+  lost(): LostCounts;
   close(): Promise<void>;
+}
+
+export interface LostCounts {
+  /** Events that the programs' ring buffer had no room for. */
+  ringBuffer: number;
+  /** Records that were none of ours. */
+  malformed: number;
+  /** Flows that readers were too slow for. */
+  overtaken: number;
+}
+
+/** Where a node's events come from. */
+export interface EventFeed {
+  blocks$: Observable<EventBlock>;
+  decoder: EventDecoder;
+  /** Events that the ring buffer had no room for, by processor, since it was made. */
+  eventsLost?(): number[];
 }
 
 /** What a node tells of beside its own flows. */
@@ -41,11 +65,11 @@ const RATE_WINDOW_MS = 60_000;
 
 export async function startHubble(
   config: HubbleConfig,
-  events$: Observable<DatapathEvent>,
+  events: EventFeed,
   context: FlowContext,
   feeds: HubbleFeeds = { agentEvents$: EMPTY, peers$: EMPTY },
 ): Promise<Hubble> {
-  const source = collect(config, events$, context, feeds);
+  const source = collect(config, events, context, feeds);
   const servers = new Servers(config, source);
   await servers.open();
   return {
@@ -59,22 +83,21 @@ export async function startHubble(
 
 function collect(
   { capacity, listen, socket, tlsCert }: HubbleConfig,
-  events$: Observable<DatapathEvent>,
+  { blocks$, decoder, eventsLost }: EventFeed,
   context: FlowContext,
   { agentEvents$, peers$, address = () => listen }: HubbleFeeds,
 ): Omit<Hubble, 'close'> & { stop(): void } {
-  const ring = new Ring<Flow>(capacity);
+  const ring = new FlowRing(capacity, context, decoder, monotonicNs());
   const agentRing = new Ring<TimedAgentEvent>(AGENT_EVENTS);
   const startedAt = Date.now();
   const flows$ = new Subject<Flow>();
-  const seen = new Map<string, number>();
-  const subscription = events$.subscribe((event) => {
-    const flow = toFlow(event, context);
-    if (!flow) return;
-    ring.push(flow);
-    flows$.next(flow);
-    for (const { namespace } of [flow.source, flow.destination]) if (namespace) seen.set(namespace, flow.time.seconds);
+  const subscription = blocks$.subscribe((block) => {
+    const first = ring.next;
+    ring.add(block);
+    if (!flows$.observed) return;
+    for (let at = Math.max(first, ring.oldest); at < ring.next; at++) flows$.next(ring.get(at) as Flow);
   });
+  const losses = new LossWatch(ring, eventsLost);
   subscription.add(agentEvents$.subscribe((event) => agentRing.push(event)));
   const self = (): PeerChange => ({
     name: context.nodeName,
@@ -85,13 +108,13 @@ function collect(
   const flowsRate = (): number => {
     const uptime = Date.now() - startedAt;
     const since = (Date.now() - Math.min(RATE_WINDOW_MS, uptime)) / 1000;
-    let count = 0;
-    for (let at = ring.next - 1; at >= ring.oldest && (ring.get(at)?.time.seconds ?? 0) >= since; at--) count++;
-    return uptime > 0 ? count / (Math.min(RATE_WINDOW_MS, uptime) / 1000) : 0;
+    return uptime > 0 ? ring.countSince(since) / (Math.min(RATE_WINDOW_MS, uptime) / 1000) : 0;
   };
   return {
     ring,
     flows$,
+    counts: ring.counts,
+    lost: () => ({ ringBuffer: losses.total, malformed: decoder.malformed, overtaken: ring.overtaken }),
     version: context.version,
     versionHeader: 'hubble-server-version',
     flows: (request, signal) => flowsFor(ring, request, context.nodeName, signal),
@@ -105,7 +128,7 @@ function collect(
       flows_rate: flowsRate(),
     }),
     namespaces: () =>
-      [...seen]
+      [...ring.namespaces]
         .filter(([, seconds]) => seconds * 1000 > Date.now() - HOUR_MS)
         .map(([namespace]) => ({ cluster: context.clusterName, namespace }))
         .sort((a, b) => (a.namespace < b.namespace ? -1 : 1)),
@@ -118,6 +141,49 @@ function collect(
         ),
         signal,
       ),
-    stop: () => subscription.unsubscribe(),
+    stop: () => {
+      subscription.unsubscribe();
+      losses.stop();
+    },
   };
+}
+
+/** As often as Hubble tells of what was lost. */
+const LOST_EVENT_INTERVAL_MS = 1000;
+
+/** Looks every so often what the programs could not tell, and notes it in the ring where it is missing. */
+class LossWatch {
+  readonly #ring: FlowRing;
+  readonly #eventsLost: () => number[];
+  readonly #timer: NodeJS.Timeout;
+  #known: readonly number[];
+  #lookedAt = BigInt(Date.now());
+  total = 0;
+
+  constructor(ring: FlowRing, eventsLost: () => number[] = () => []) {
+    this.#ring = ring;
+    this.#eventsLost = eventsLost;
+    this.#known = eventsLost();
+    this.#timer = setInterval(() => this.look(), LOST_EVENT_INTERVAL_MS);
+  }
+
+  look(): void {
+    const now = BigInt(Date.now());
+    const counts = this.#eventsLost();
+    counts.forEach((count, cpu) => {
+      const lost = count - (this.#known[cpu] ?? 0);
+      if (lost <= 0) return;
+      this.total += lost;
+      const [first, last] = [this.#lookedAt, now].map((ms) => timestampOf(ms * 1_000_000n));
+      const cause = { source: 'PERF_EVENT_RING_BUFFER', num_events_lost: lost, cpu: { value: cpu } } as const;
+      this.#ring.lost({ ...cause, ...(first && { first }), ...(last && { last }) }, timestampOf(now * 1_000_000n));
+    });
+    this.#known = counts;
+    this.#lookedAt = now;
+  }
+
+  stop(): void {
+    this.look();
+    clearInterval(this.#timer);
+  }
 }

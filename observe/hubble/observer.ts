@@ -8,7 +8,7 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { AgentEvent } from './agent-events.ts';
 import { masked } from './field-mask.ts';
 import { compileFilters, type FlowFilter, within } from './filter.ts';
-import type { Ring } from './ring.ts';
+import type { Loss, RingView } from './ring.ts';
 import { type Flow, type LostEvents, type Timestamp, timestampOf } from './types.ts';
 
 /** What to read of a ring. */
@@ -59,15 +59,16 @@ type Wanted<T> = (item: T) => boolean;
 
 /** Answers to one request, in order; ends when there is nothing more to come, or the signal says so. */
 export async function* flowsFor(
-  ring: Ring<Flow>,
+  ring: RingView<Flow>,
   request: GetFlowsRequest,
   nodeName: string,
   signal: AbortSignal,
 ): AsyncGenerator<GetFlowsResponse> {
   const matches = compileFilters(request.whitelist, request.blacklist);
   const paths = request.field_mask?.paths ?? [];
-  for await (const { item, lost } of read(ring, request, matches, signal)) {
+  for await (const { item, loss, lost } of read(ring, request, matches, signal)) {
     if (item) yield { flow: masked(item, paths), node_name: nodeName, time: item.time };
+    if (loss) yield { lost_events: loss.events, node_name: nodeName, time: loss.time };
     if (lost) {
       const lost_events: LostEvents = { source: 'HUBBLE_RING_BUFFER', num_events_lost: lost };
       yield { lost_events, node_name: nodeName, time: timestampOf(BigInt(Date.now()) * 1_000_000n) };
@@ -76,7 +77,7 @@ export async function* flowsFor(
 }
 
 export async function* agentEventsFor(
-  ring: Ring<AgentEvent & Timed>,
+  ring: RingView<AgentEvent & Timed>,
   request: ReadRequest,
   nodeName: string,
   signal: AbortSignal,
@@ -90,11 +91,11 @@ export async function* agentEventsFor(
 
 /** Items that are wanted, and, now and then, how many were missed. */
 async function* read<T extends Timed>(
-  ring: Ring<T>,
+  ring: RingView<T>,
   request: ReadRequest,
   matches: Wanted<T>,
   signal: AbortSignal,
-): AsyncGenerator<{ item?: T; lost?: number }> {
+): AsyncGenerator<{ item?: T; loss?: Loss; lost?: number }> {
   const { first = false, follow = false } = request;
   if (first && follow) throw new RequestError('first and follow exclude each other');
   const inTime = within(request.since ?? undefined, request.until ?? undefined);
@@ -103,8 +104,13 @@ async function* read<T extends Timed>(
   let count = 0;
   let lostAt = Number.NEGATIVE_INFINITY;
   let lost = 0;
+  const { losses } = ring;
+  let nextLoss = -1;
   for (let next = startOf(ring, request, wanted, limit); !signal.aborted; ) {
+    // What is missing before the first one is none of this reader's.
+    if (nextLoss < 0) nextLoss = losses ? lossAfter(losses, next, follow && !request.number) : 0;
     if (next < ring.oldest) {
+      ring.missed?.(ring.oldest - next);
       lost += ring.oldest - next;
       next = ring.oldest;
     }
@@ -113,7 +119,12 @@ async function* read<T extends Timed>(
       yield { lost };
       lost = 0;
     }
-    for (let turn = 0; turn < TURN && next < ring.next; turn++) {
+    for (let turn = 0; turn < TURN && next <= ring.next; turn++) {
+      if (losses) {
+        nextLoss = Math.max(nextLoss, losses.oldest);
+        for (let loss = losses.get(nextLoss); loss && loss.at <= next; loss = losses.get(++nextLoss))
+          if (inTime(loss)) yield { loss };
+      }
       const item = ring.get(next);
       if (!item) break;
       next++;
@@ -125,16 +136,24 @@ async function* read<T extends Timed>(
     }
     if (next < ring.next) continue;
     if (!follow || isOver(request.until)) return;
-    await ring.reached(next, signal);
+    await ring.reached(next, signal, nextLoss);
   }
 }
 
 const isOver = (until: Timestamp | null | undefined): boolean =>
   until != null && Date.now() > until.seconds * 1000 + 1000;
 
+/** The first loss that a reader hears of who begins with that number: one right before it only if `isNew`, which is told when it comes. */
+function lossAfter(losses: RingView<Loss>, number: number, isNew: boolean): number {
+  if (isNew) return losses.next;
+  let first = losses.next;
+  while ((losses.get(first - 1)?.at ?? -1) > number) first--;
+  return first;
+}
+
 /** The number of the first one to look at. */
 function startOf<T>(
-  ring: Ring<T>,
+  ring: RingView<T>,
   { first, follow, number, since }: ReadRequest,
   wanted: Wanted<T>,
   limit: number,

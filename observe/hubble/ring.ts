@@ -4,11 +4,63 @@
  * - Each has a number, counted from 0; the ring holds those from `oldest` up to `next`, without `next`.
  * - Readers go by number. One that was overtaken goes on at `oldest`, and knows by the difference how many it missed.
  */
+import type { LostEvents, Timestamp } from './types.ts';
 
-export class Ring<T> {
+/** What readers need of a ring. */
+export interface RingView<T> {
+  readonly capacity: number;
+  readonly next: number;
+  readonly oldest: number;
+  /** How many are held. */
+  readonly size: number;
+  /** Undefined outside of what is held. */
+  get(number: number): T | undefined;
+  /** Resolves when there is one with this number, or a loss with that, or `signal` ends the wait. */
+  reached(number: number, signal: AbortSignal, loss?: number): Promise<void>;
+  /** What never came into the ring, where it is missing; absent: nothing ever is. */
+  readonly losses?: RingView<Loss>;
+  /** A reader was too slow for that many. */
+  missed?(count: number): void;
+}
+
+export interface Loss {
+  /** Number of the first one after it. */
+  at: number;
+  time: Timestamp;
+  events: LostEvents;
+}
+
+/** Readers that wait for more. */
+export class Waiting {
+  #wakers = new Set<() => void>();
+
+  /** After the batch that something came in, not before each of it. */
+  wake(): void {
+    if (this.#wakers.size === 0) return;
+    const wakers = this.#wakers;
+    this.#wakers = new Set();
+    setImmediate(() => {
+      for (const wake of wakers) wake();
+    });
+  }
+
+  next(signal: AbortSignal): Promise<void> {
+    return new Promise<void>((resolve) => {
+      const wake = (): void => {
+        signal.removeEventListener('abort', wake);
+        this.#wakers.delete(wake);
+        resolve();
+      };
+      this.#wakers.add(wake);
+      signal.addEventListener('abort', wake, { once: true });
+    });
+  }
+}
+
+export class Ring<T> implements RingView<T> {
   readonly capacity: number;
   readonly #items: (T | undefined)[];
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Waiting();
   next = 0;
 
   constructor(capacity: number) {
@@ -20,7 +72,6 @@ export class Ring<T> {
     return Math.max(0, this.next - this.capacity);
   }
 
-  /** How many are held. */
   get size(): number {
     return this.next - this.oldest;
   }
@@ -28,32 +79,14 @@ export class Ring<T> {
   push(item: T): void {
     this.#items[this.next % this.capacity] = item;
     this.next++;
-    if (this.#waiting.size === 0) return;
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    // After the batch that this one came in, not before each of it.
-    setImmediate(() => {
-      for (const wake of waiting) wake();
-    });
+    this.#waiting.wake();
   }
 
-  /** Undefined outside of what is held. */
   get(number: number): T | undefined {
     return number >= this.oldest && number < this.next ? this.#items[number % this.capacity] : undefined;
   }
 
-  /** Resolves when there is one with this number, or `signal` ends the wait. */
   async reached(number: number, signal: AbortSignal): Promise<void> {
-    while (this.next <= number && !signal.aborted) {
-      await new Promise<void>((resolve) => {
-        const wake = (): void => {
-          signal.removeEventListener('abort', wake);
-          this.#waiting.delete(wake);
-          resolve();
-        };
-        this.#waiting.add(wake);
-        signal.addEventListener('abort', wake, { once: true });
-      });
-    }
+    while (this.next <= number && !signal.aborted) await this.#waiting.next(signal);
   }
 }

@@ -4,17 +4,16 @@
  * - The identity that the datapath saw wins over what is known of the address now.
  * - Names are those of the moment: a flow keeps them when the pod is gone.
  */
-import { randomUUID } from 'node:crypto';
-import { type DatapathEvent, ORIG_DESTINATION, ORIG_SOURCE } from '../../datapath/events.ts';
+import { type DatapathEvent, ORIG_SOURCE, type SockEvent } from '../../datapath/events.ts';
 import { dropReasons } from '../../state/drop-reasons.ts';
 import { FILES } from '../monitor.ts';
-import type { Names } from '../names.ts';
-import { type PacketSummary, summarize } from '../packet.ts';
-import type { Origins } from './origins.ts';
+import { type PacketSummary, protocolName, summarize } from '../packet.ts';
+import type { FlowContext, FlowParts } from './enrich.ts';
 import {
   type Flow,
-  type FlowEndpoint,
+  type FlowPolicy,
   type Layer4,
+  type SctpChunk,
   type TcpFlag,
   type TcpFlags,
   type TrafficDirection,
@@ -22,23 +21,13 @@ import {
   type Verdict,
 } from './types.ts';
 
-export interface FlowContext {
-  names: Names;
-  origins: Origins;
-  clusterName: string;
-  /** `cluster/node`, or the bare node in the cluster `default`. */
-  nodeName: string;
-  version: string;
-  linkName: (ifindex: number) => string | undefined;
-  /** Wall-clock nanoseconds at which CLOCK_MONOTONIC was 0. */
-  bootedAtNs: bigint;
-}
-
 /** Hubble's `event_type.type` by our event type. */
 const EVENT_TYPES: Readonly<Record<number, number>> = { 1: 1, 2: 4, 3: 5 };
 const DROP = 1;
 const TRACE = 4;
 const POLICY_VERDICT = 5;
+const SOCK = 7;
+const TO_ENDPOINT = 0;
 
 const POINTS = [
   'TO_ENDPOINT',
@@ -60,20 +49,20 @@ const POINTS = [
 const REASONS: Readonly<Record<number, string>> = { 0: 'NEW', 1: 'ESTABLISHED', 2: 'REPLY', 3: 'RELATED' };
 const REPLY = 2;
 
-/** Undefined for events that are no flows. */
-export function toFlow(event: DatapathEvent, context: FlowContext): Flow | undefined {
-  const type = EVENT_TYPES[event.type];
-  if (type === undefined) return undefined;
+/** Of a packet: a drop, a trace or a verdict of policy. */
+export function packetFlow(event: DatapathEvent, parts: FlowParts, context: FlowContext, uuid: string): Flow {
+  const type = EVENT_TYPES[event.type] ?? TRACE;
   const packet = summarize(event.data);
   const isTranslated = type === TRACE && event.origEnd === ORIG_SOURCE;
   const sourceAddress = isTranslated ? event.origAddr : packet?.source;
-  const source = endpointOf(context, sourceAddress, event.srcIdentity);
-  const destination = endpointOf(context, packet?.destination, event.dstIdentity);
+  const { source, destination } = parts;
   const reason = type === DROP ? event.subtype : type === POLICY_VERDICT ? event.reason : 0;
-  const isReporterSource = event.endpointId > 0 && event.endpointId === source.ID;
+  // What comes to a pod is told of as by that pod.
+  const isToEndpoint = type === TRACE && event.subtype === TO_ENDPOINT;
+  const isReporterSource = !isToEndpoint && event.endpointId > 0 && event.endpointId === source.ID;
   const flow: Flow = {
     time: timestampOf(context.bootedAtNs + event.timestamp),
-    uuid: randomUUID(),
+    uuid,
     emitter: { name: 'Hubble', version: context.version },
     verdict: verdictOf(type, event.subtype),
     source,
@@ -92,8 +81,9 @@ export function toFlow(event: DatapathEvent, context: FlowContext): Flow | undef
     const sourcePort = isTranslated && event.origPort > 0 ? event.origPort : packet.sourcePort;
     const l4 = layer4Of(sourcePort === undefined ? packet : { ...packet, sourcePort });
     if (l4) flow.l4 = l4;
-    serviceNames(flow, packet, event, context);
   }
+  if (parts.sourceService) flow.source_service = parts.sourceService;
+  if (parts.destinationService) flow.destination_service = parts.destinationService;
   if (event.data.length >= 12) flow.ethernet = { source: mac(event.data, 6), destination: mac(event.data, 0) };
   if (reason > 0) {
     flow.drop_reason = reason;
@@ -104,10 +94,59 @@ export function toFlow(event: DatapathEvent, context: FlowContext): Flow | undef
     flow.trace_reason = REASONS[event.ctState] ?? 'TRACE_REASON_UNKNOWN';
     if (event.ctState in REASONS) flow.is_reply = { value: event.ctState === REPLY };
   }
-  if (type === POLICY_VERDICT) policyNames(flow, event, context.origins);
+  if (type === POLICY_VERDICT) policyNames(flow, event, parts.policies);
   if (type === DROP && event.sourceFile > 0)
     flow.file = { name: FILES[event.sourceFile] ?? String(event.sourceFile), line: event.sourceLine };
-  if (event.ifindex > 0) flow.interface = { index: event.ifindex, name: context.linkName(event.ifindex) ?? '' };
+  if (event.ifindex > 0) flow.interface = { index: event.ifindex, name: parts.link };
+  return flow;
+}
+
+/** `SOCK_XLATE_POINT_PRE_DIRECTION_FWD` and `…POST…`: before a socket's address was exchanged for a backend's, and after. */
+export type SocketPoint = 1 | 2;
+
+const SOCKET_POINTS: Readonly<Record<SocketPoint, string>> = {
+  1: 'SOCK_XLATE_POINT_PRE_DIRECTION_FWD',
+  2: 'SOCK_XLATE_POINT_POST_DIRECTION_FWD',
+};
+
+/** Of a socket that was led to a service's backend: its own port is not known yet. */
+export function socketFlow(
+  event: SockEvent,
+  point: SocketPoint,
+  parts: FlowParts,
+  context: FlowContext,
+  uuid: string,
+): Flow {
+  const isBefore = point === 1;
+  const isIpv6 = event.frontendAddr.includes(':');
+  const protocol = protocolName(event.proto);
+  const pod = context.podOfNetns?.(event.netnsCookie);
+  const ports = { source_port: 0, destination_port: isBefore ? event.frontendPort : event.backendPort };
+  const flow: Flow = {
+    time: timestampOf(context.bootedAtNs + event.timestamp),
+    uuid,
+    emitter: { name: 'Hubble', version: context.version },
+    verdict: isBefore ? 'TRACED' : 'TRANSLATED',
+    IP: {
+      source: (isIpv6 ? pod?.ipv6 : pod?.ipv4) ?? '',
+      destination: isBefore ? event.frontendAddr : event.backendAddr,
+      ipVersion: isIpv6 ? 'IPv6' : 'IPv4',
+    },
+    source: parts.source,
+    destination: parts.destination,
+    Type: 'SOCK',
+    node_name: context.nodeName,
+    event_type: { type: SOCK, sub_type: point },
+    traffic_direction: 'EGRESS',
+    sock_xlate_point: SOCKET_POINTS[point],
+    socket_cookie: Number(event.cookie),
+    cgroup_id: Number(event.cgroupId),
+    Summary: protocol.toUpperCase(),
+  };
+  if (protocol === 'tcp') flow.l4 = { TCP: { ...ports, flags: {} } };
+  else if (protocol === 'udp') flow.l4 = { UDP: ports };
+  else if (protocol === 'sctp') flow.l4 = { SCTP: ports };
+  if (parts.destinationService) flow.destination_service = parts.destinationService;
   return flow;
 }
 
@@ -124,20 +163,17 @@ function directionOf(type: number, { direction, ctState }: DatapathEvent, isRepo
   return isReporterSource !== (ctState === REPLY) ? 'EGRESS' : 'INGRESS';
 }
 
-function endpointOf({ names, clusterName }: FlowContext, address = '', identity = 0): FlowEndpoint {
-  const known = names.of(address, identity);
-  const slash = known.pod.indexOf('/');
-  return {
-    ID: names.endpointIdOf(address),
-    identity: known.identity,
-    cluster_name: known.pod ? clusterName : '',
-    namespace: slash > 0 ? known.pod.slice(0, slash) : '',
-    labels: known.labels,
-    pod_name: known.pod.slice(slash + 1),
-  };
-}
+/** RFC 9260, section 3.2, as far as Hubble has names. */
+const CHUNKS: Readonly<Record<number, SctpChunk>> = {
+  1: 'INIT',
+  2: 'INIT_ACK',
+  6: 'ABORT',
+  7: 'SHUTDOWN',
+  8: 'SHUTDOWN_ACK',
+  14: 'SHUTDOWN_COMPLETE',
+};
 
-function layer4Of({ protocol, sourcePort, destinationPort, tcpFlags, icmp }: PacketSummary): Layer4 | undefined {
+function layer4Of({ protocol, sourcePort, destinationPort, tcpFlags, icmp, chunk }: PacketSummary): Layer4 | undefined {
   if (icmp) {
     const { type, code } = icmp;
     return protocol === 'icmpv6' ? { ICMPv6: { type, code } } : { ICMPv4: { type, code } };
@@ -145,7 +181,9 @@ function layer4Of({ protocol, sourcePort, destinationPort, tcpFlags, icmp }: Pac
   if (sourcePort === undefined || destinationPort === undefined) return undefined;
   const ports = { source_port: sourcePort, destination_port: destinationPort };
   if (protocol === 'tcp') return { TCP: { ...ports, flags: flagsOf(tcpFlags) } };
-  return protocol === 'udp' ? { UDP: ports } : { SCTP: ports };
+  if (protocol === 'udp') return { UDP: ports };
+  const chunk_type = chunk === undefined ? undefined : CHUNKS[chunk];
+  return { SCTP: chunk_type ? { ...ports, chunk_type } : ports };
 }
 
 function flagsOf(names: readonly string[] = []): TcpFlags {
@@ -162,33 +200,23 @@ function summaryOf(packet: PacketSummary | undefined): string {
   return protocol.toUpperCase();
 }
 
-/** An end that was a service's frontend, before translation or after. */
-function serviceNames(flow: Flow, packet: PacketSummary, event: DatapathEvent, { origins }: FlowContext): void {
-  const { protocol, source, sourcePort, destination, destinationPort } = packet;
-  const from = origins.service(source, sourcePort, protocol);
-  const to =
-    event.origEnd === ORIG_DESTINATION
-      ? origins.service(event.origAddr, event.origPort, protocol)
-      : origins.service(destination, destinationPort, protocol);
-  if (from) flow.source_service = from;
-  if (to) flow.destination_service = to;
-}
-
 function policyNames(
   flow: Flow,
-  { direction, subtype, policyCookie, policyMatch }: DatapathEvent,
-  origins: Origins,
+  { direction, subtype, policyMatch }: DatapathEvent,
+  policies: readonly FlowPolicy[],
 ): void {
   flow.policy_match_type = policyMatch;
   if (flow.verdict === 'FORWARDED') flow.is_reply = { value: false };
-  const policies = policyCookie > 0 ? origins.policies(policyCookie) : [];
   if (policies.length === 0) return;
+  const named = [...policies];
   if (subtype === 1) {
-    if (direction === 1) flow.egress_denied_by = policies;
-    else flow.ingress_denied_by = policies;
-  } else if (direction === 1) flow.egress_allowed_by = policies;
-  else flow.ingress_allowed_by = policies;
+    if (direction === 1) flow.egress_denied_by = named;
+    else flow.ingress_denied_by = named;
+  } else if (direction === 1) flow.egress_allowed_by = named;
+  else flow.ingress_allowed_by = named;
 }
 
-const mac = (data: Buffer, at: number): string =>
-  [...data.subarray(at, at + 6)].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+const mac = (data: Buffer, at: number): string => {
+  const hex = data.toString('hex', at, at + 6);
+  return `${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}:${hex.slice(6, 8)}:${hex.slice(8, 10)}:${hex.slice(10)}`;
+};

@@ -36,11 +36,13 @@ export interface Ports {
 export type TcpFlag = 'FIN' | 'SYN' | 'RST' | 'PSH' | 'ACK' | 'URG' | 'ECE' | 'CWR' | 'NS';
 export type TcpFlags = Partial<Record<TcpFlag, boolean>>;
 
+export type SctpChunk = 'INIT' | 'INIT_ACK' | 'SHUTDOWN' | 'SHUTDOWN_ACK' | 'SHUTDOWN_COMPLETE' | 'ABORT';
+
 /** One of them. */
 export interface Layer4 {
   TCP?: Ports & { flags: TcpFlags };
   UDP?: Ports;
-  SCTP?: Ports;
+  SCTP?: Ports & { chunk_type?: SctpChunk };
   ICMPv4?: { type: number; code: number };
   ICMPv6?: { type: number; code: number };
 }
@@ -78,6 +80,10 @@ export interface Flow {
   /** Absent: not known. */
   is_reply?: { value: boolean };
   interface?: { index: number; name: string };
+  /** Type SOCK: where in the translation, and whose socket. */
+  sock_xlate_point?: string;
+  socket_cookie?: number;
+  cgroup_id?: number;
   egress_allowed_by?: FlowPolicy[];
   ingress_allowed_by?: FlowPolicy[];
   egress_denied_by?: FlowPolicy[];
@@ -88,6 +94,8 @@ export interface Flow {
 export interface LostEvents {
   source: 'PERF_EVENT_RING_BUFFER' | 'OBSERVER_EVENTS_QUEUE' | 'HUBBLE_RING_BUFFER';
   num_events_lost: number;
+  /** Absent: not of one processor. */
+  cpu?: { value: number };
   first?: Timestamp;
   last?: Timestamp;
 }

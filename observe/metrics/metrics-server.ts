@@ -22,7 +22,7 @@ export async function startMetrics(listen: string, sources: DebugSources, now: (
   collectDefaultMetrics({ register: registry });
   const stop = agentMetrics(registry, sources, now);
   healthMetrics(registry, sources);
-  const count = flowMetrics(registry);
+  const count = flowMetrics(registry, sources.hubble);
   const text = (): Promise<string> => registry.metrics();
   const server = listen ? await serve(listen, registry) : undefined;
   return {
