@@ -107,7 +107,7 @@ export function conntrackText({ now, entries }: Flows): string {
       const [tx = 0, rx = 0] = value['tcpFlags'] as number[];
       const identities = `SourceSecurityID=${value['srcIdentity']} DestinationSecurityID=${value['dstIdentity']}`;
       const left = Number(value['expires']) - now;
-      return `${protocol(key)} ${from} -> ${to} expires=${left}s TxFlagsSeen=${hex(tx, 2)} RxFlagsSeen=${hex(rx, 2)} Flags=${hex(flags, 4)} [ ${names.join(' ')} ] RevNAT=${value['revNat']} ${identities} BackendID=${value['backendId']}\n`;
+      return `${protocol(key)} ${from} -> ${to} ${left > 0 ? `expires=${left}s` : `expired=${-left}s`} TxFlagsSeen=${hex(tx, 2)} RxFlagsSeen=${hex(rx, 2)} Flags=${hex(flags, 4)} [ ${names.join(' ')} ] RevNAT=${value['revNat']} ${identities} BackendID=${value['backendId']}\n`;
     })
     .sort()
     .join('');

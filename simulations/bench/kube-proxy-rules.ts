@@ -3,7 +3,7 @@
  * and what one endpoint change sends.
  *
  * - Compared with the rules that kube-proxy's own tests expect (kubernetes/kubernetes, pkg/proxy/nftables/proxier_test.go, `baseRules` and
- *   TestOverallNFTablesRules; pkg/proxy/iptables/proxier_test.go).
+ *   TestOverallNFTablesRules) and, for iptables, with published dumps of nodes.
  * - Every service has the same number of endpoints; `of` tells their addresses.
  */
 export interface Services {

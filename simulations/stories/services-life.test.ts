@@ -5,7 +5,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, loadavg, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { nodeCgroup } from '../../cli/up/cgroups.ts';
@@ -18,14 +18,11 @@ const LOAD = new URL('load.mjs', import.meta.url).pathname;
 const AXONEME = new URL('../../cli/axoneme', import.meta.url).pathname;
 const BACKENDS = 3;
 const KILLS = 4;
-const [loadAverage = 0] = loadavg();
-const isFree = loadAverage < 1.5 * availableParallelism();
-/** Requests a second of all clients together; fewer where others have the processors, for these clients would not make way for the node. */
-const RATE = isFree ? 1_200 : 450;
-/** What must come about. */
-const RATE_MIN = isFree ? 1_000 : 300;
+/** Requests a second of all clients together, and what must come about of them. */
+const RATE = 1_200;
+const RATE_MIN = 1_000;
 const NODE_PORT = 30_301;
-const GRACE_SECONDS = 10;
+const GRACE_SECONDS = 3;
 
 /** Servers and clients that cost little: what they take, the node under test does not have. */
 const folder = mkdtempSync(join(tmpdir(), `${name}-`));
