@@ -322,6 +322,14 @@ export interface TopicRef {
   gone?: boolean;
 }
 
+/** Both states of an object are heard under the same topics; asked at each event, so that it need not list them. */
+export function keepsTopics(resource: KubeResource, before: KubeObject, now: KubeObject): boolean {
+  if (isOfEndpoints(resource) || resource === 'ciliumidentities') return false;
+  return resource !== 'endpointslices' || serviceOfSlice(before) === serviceOfSlice(now);
+}
+const serviceOfSlice = ({ metadata }: KubeObject): string | undefined =>
+  metadata.labels?.['kubernetes.io/service-name'];
+
 /** Who hears this event. */
 export function topicsOf(event: ClusterEvent): TopicRef[] {
   switch (event.type) {
@@ -338,8 +346,7 @@ export function topicsOf(event: ClusterEvent): TopicRef[] {
         { topic: `${event.resource}/${key}`, ...fact },
         { topic: `every/${event.resource}`, ...fact },
       ];
-      const service =
-        event.resource === 'endpointslices' && event.object.metadata.labels?.['kubernetes.io/service-name'];
+      const service = event.resource === 'endpointslices' && serviceOfSlice(event.object);
       if (service) topics.push({ topic: `slices/${event.object.metadata.namespace}/${service}`, ...fact });
       if (event.resource === 'ciliumidentities') {
         const labels = event.object['security-labels'] as Record<string, string> | undefined;

@@ -34,7 +34,7 @@ export interface LineBatch {
   next: FilePlace;
 }
 
-const CHUNK_BYTES = 1 << 19;
+const CHUNK_BYTES = 1 << 16;
 /** Longer than any event of an API server, whose requests are limited to 3 MiB. */
 export const LINE_CHARACTERS_MAX = 64 << 20;
 const MAGIC: readonly [Packing, readonly number[]][] = [

@@ -44,7 +44,7 @@ export class RecordingError extends Error {
 type Shape = 'text' | 'number' | 'object' | 'list';
 
 /** What machines read without asking first. */
-const FIELDS: { readonly [T in ClusterEvent['type']]: Readonly<Record<string, Shape>> } = {
+const SHAPES: { readonly [T in ClusterEvent['type']]: Readonly<Record<string, Shape>> } = {
   'kube.upserted': { resource: 'text', object: 'object', 'object.metadata': 'object', 'object.metadata.name': 'text' },
   'kube.deleted': { resource: 'text', object: 'object', 'object.metadata': 'object', 'object.metadata.name': 'text' },
   'source.synced': { source: 'text' },
@@ -77,12 +77,16 @@ function shapeOf(value: unknown): Shape | 'nothing' | 'something else' {
   return typeof value === 'object' ? 'object' : 'something else';
 }
 
-/** Paths are few, and each is asked for with every event. */
-const paths = new Map<string, readonly string[]>();
-function at(value: unknown, path: string): unknown {
-  const known = paths.get(path);
-  const keys = known ?? path.split('.');
-  if (!known) paths.set(path, keys);
+/** They are few, and each is asked for with every event. */
+interface Field {
+  path: string;
+  keys: readonly string[];
+  shape: Shape;
+}
+const fieldsOf = (shapes: Readonly<Record<string, Shape>>): readonly Field[] =>
+  Object.entries(shapes).map(([path, shape]) => ({ path, keys: path.split('.'), shape }));
+
+function at(value: unknown, keys: readonly string[]): unknown {
   let inner = value;
   for (const key of keys) inner = (inner as Record<string, unknown> | undefined)?.[key];
   return inner;
@@ -106,8 +110,9 @@ export function headerFault(value: unknown): string | undefined {
   return fieldFault(header, HEADER);
 }
 
-const HEADER = { node: 'text', build: 'text', config: 'object', startedAt: 'number', part: 'number' } as const;
-const ENTRY = { seq: 'number', at: 'number', source: 'text', event: 'object', 'event.type': 'text' } as const;
+const HEADER = fieldsOf({ node: 'text', build: 'text', config: 'object', startedAt: 'number', part: 'number' });
+const ENTRY = fieldsOf({ seq: 'number', at: 'number', source: 'text', event: 'object', 'event.type': 'text' });
+const EVENTS = new Map<string, readonly Field[]>(Object.entries(SHAPES).map(([type, of]) => [type, fieldsOf(of)]));
 
 /** What is wrong with a line that should be an entry, whatever its number; undefined: nothing. */
 export function entryFault(value: unknown): string | undefined {
@@ -116,9 +121,9 @@ export function entryFault(value: unknown): string | undefined {
   const fault = fieldFault(value, ENTRY);
   if (fault) return fault;
   const entry = value as LogEntry;
-  const fields = Object.hasOwn(FIELDS, entry.event.type) ? FIELDS[entry.event.type] : undefined;
+  const fields = EVENTS.get(entry.event.type);
   if (!fields)
-    return `field event.type is ${brief(entry.event.type)}, expected one of ${Object.keys(FIELDS).join(', ')}`;
+    return `field event.type is ${brief(entry.event.type)}, expected one of ${[...EVENTS.keys()].join(', ')}`;
   return fieldFault(entry.event, fields, 'event.');
 }
 
@@ -132,9 +137,9 @@ export function orderFault({ seq }: LogEntry, last: number): string | undefined 
   return `field seq is ${seq}, expected ${last + 1}: ${what}`;
 }
 
-function fieldFault(value: unknown, fields: Readonly<Record<string, Shape>>, prefix = ''): string | undefined {
-  for (const [path, shape] of Object.entries(fields)) {
-    const got = at(value, path);
+function fieldFault(value: unknown, fields: readonly Field[], prefix = ''): string | undefined {
+  for (const { path, keys, shape } of fields) {
+    const got = at(value, keys);
     if (shapeOf(got) !== shape) return `field ${prefix}${path} is ${brief(got)}, expected ${shape}`;
   }
   return undefined;

@@ -43,11 +43,26 @@ function setRows({ sets, spec, node }: ServiceContext, key: string): Row[] {
   const set = sets[key];
   if (!set || !spec || !node) return [];
   const maglevSize = set.external ? node.maglevSize : 0;
-  const value = { backends: set.backends, maglevSize, affinityTimeout: spec.affinityTimeout };
+  const value = { affinityTimeout: spec.affinityTimeout, backends: set.backends, maglevSize };
   return [{ table: 'bpf.backend-sets', key, value }];
 }
 
+/** Of the last context with these frontends: what else they depend on changes seldom, slices all the time. */
+const said = new WeakMap<
+  ServiceContext['frontends'],
+  Pick<ServiceContext, 'lost' | 'spec' | 'node'> & { rows: Row[] }
+>();
+
 function frontendRows(context: ServiceContext): Row[] {
+  const { frontends, lost, spec, node } = context;
+  const known = said.get(frontends);
+  if (known && known.lost === lost && known.spec === spec && known.node === node) return known.rows;
+  const rows = frontendRowsOf(context);
+  said.set(frontends, { lost, spec, node, rows });
+  return rows;
+}
+
+function frontendRowsOf(context: ServiceContext): Row[] {
   const { frontends, lost, spec, node, service } = context;
   if (!spec || !node) return [];
   return frontends

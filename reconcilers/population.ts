@@ -7,7 +7,7 @@
  *   to life meanwhile does so then.
  */
 import type { AnyMachineSnapshot } from 'xstate';
-import { type ClusterEvent, type TopicRef, topicsOf } from '../cluster/events.ts';
+import { type ClusterEvent, type KubeObject, keepsTopics, type TopicRef, topicsOf } from '../cluster/events.ts';
 import type { Birth, Fact, FactMessage, Kind, Message, Tell } from '../machines/machine.ts';
 import { initialTransition, transition } from '../machines/transition.ts';
 import { canonical, type Row } from '../state/tables.ts';
@@ -110,7 +110,7 @@ export class Population {
       }
     }
     const topics = topicsOf(event);
-    if (event.type === 'kube.upserted' || event.type === 'kube.deleted') this.#retract(topics);
+    if (event.type === 'kube.upserted' || event.type === 'kube.deleted') this.#retract(topics, event.object);
     for (const { topic, fact, gone } of topics) {
       if (fact !== undefined) this.#retain(topic, fact, gone ? undefined : event);
       this.#publish(topic, event);
@@ -118,10 +118,10 @@ export class Population {
   }
 
   /** Where an object was heard of under a topic that it no longer has, or that its end does not name, it is gone. */
-  #retract(topics: readonly TopicRef[]): void {
+  #retract(topics: readonly TopicRef[], object: KubeObject): void {
     const [own] = topics;
     const before = own?.fact === undefined ? undefined : this.#facts.get(own.topic)?.get(own.fact);
-    if (before?.type !== 'kube.upserted') return;
+    if (before?.type !== 'kube.upserted' || keepsTopics(before.resource, before.object, object)) return;
     for (const { topic, fact } of topicsOf(before)) {
       if (fact === undefined || topics.some((now) => now.topic === topic)) continue;
       this.#retain(topic, fact, undefined);
