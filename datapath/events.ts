@@ -78,7 +78,9 @@ export interface EventBlock {
  * each event made a connection between pods cost half as much again.
  */
 export const EVENT_READ_INTERVAL_MS = 50;
-/** After a full hand-over, which shows that there is more than can be had at leisure. */
+/** What reading may take of the thread in the long run, and in one go before it has to rest. */
+const READ_SHARE = 0.5;
+const READ_BURST_MS = 100;
 const REST_MIN_MS = 1;
 const REST_MAX_MS = 20;
 
@@ -86,12 +88,18 @@ const REST_MAX_MS = 20;
 export function eventBlocks(map: BpfMap): Observable<EventBlock> {
   return new Observable<EventBlock>((subscriber) => {
     let resting: NodeJS.Timeout | undefined;
+    /** Milliseconds of reading that are not paid for by time that went by. */
+    let debtMs = 0;
+    let endedAt = performance.now();
     const ring = ringBlocks(map, (bytes, offsets) => {
       const begin = performance.now();
       subscriber.next({ bytes, offsets });
-      if (offsets.length <= RECORDS_MAX || resting) return;
+      const end = performance.now();
+      debtMs = Math.max(0, debtMs - READ_SHARE * (end - endedAt)) + end - begin;
+      endedAt = end;
+      if (offsets.length <= RECORDS_MAX || debtMs <= READ_BURST_MS || resting) return;
       ring.pause();
-      const rest = Math.min(REST_MAX_MS, Math.max(REST_MIN_MS, performance.now() - begin));
+      const rest = Math.min(REST_MAX_MS, Math.max(REST_MIN_MS, (debtMs - READ_BURST_MS) / READ_SHARE));
       resting = setTimeout(() => {
         resting = undefined;
         ring.resume();

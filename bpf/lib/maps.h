@@ -35,7 +35,7 @@
 #define SOCK_PEER_BUCKETS 16384 /* of eight sockets each; less in the configuration: fewer are remembered */
 #define SOCK_FLOWS_MAX 65536
 #define SERVICE_NAMES_MAX (BACKEND_SETS_MAX + FRONTENDS_MAX)
-#define EVENTS_BYTES (2 << 20)
+#define EVENTS_BYTES (4 << 20)
 /* Above this much unread the reader is woken; below, it comes by itself (EVENT_READ_INTERVAL_MS in datapath/events.ts). */
 #define EVENTS_WAKE_BYTES (EVENTS_BYTES / 8)
 /* Records that wake it, counted from there: were it one, another processor's could come between and none would. */

@@ -14,6 +14,7 @@ const benchmarks = {
   xdp: 'xdp.ts',
   nodes: 'nodes.ts',
   'many-nodes': 'many-nodes.ts',
+  flows: 'flows.ts',
   engine: 'engine.ts',
   replay: 'replay.ts',
 } as const;
