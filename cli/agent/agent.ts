@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
+import { tap } from 'rxjs';
 import { KubeClient } from '../../cluster/client.ts';
 import { startCniServer } from '../../cluster/cni-server.ts';
 import type { AgentFacts, ServiceFacts } from '../../cluster/events.ts';
@@ -17,6 +18,7 @@ import { probeFeatures } from '../../datapath/features.ts';
 import { kinds } from '../../machines/kinds.ts';
 import type { DebugSources } from '../../observe/debug/sources.ts';
 import { startDebugServer } from '../../observe/debug-server.ts';
+import { KubeCounts } from '../../observe/metrics/kube-metrics.ts';
 import { startMetrics } from '../../observe/metrics/metrics-server.ts';
 import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
 import { HealthChecksDriver } from '../../reconcilers/drivers/health-checks.ts';
@@ -139,7 +141,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   void datapath.destroyOrphanSockets().catch((error) => log(`sockets to backends that are gone: ${error}`));
   loop.feed('links', datapath.linkEvents$);
   loop.feed('keys', keys.events$);
-  loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log));
+  const kubeCounts = new KubeCounts(Date.now);
+  loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log).pipe(tap(kubeCounts.count)));
 
   const kernelRows = async (table: TableName): Promise<ReadonlyMap<string, unknown>> =>
     (await datapath.drivers.find((driver) => driver.tables.includes(table))?.dump?.(table, engine.actual(table))) ??
@@ -165,7 +168,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       words: { flags: filterFlags, parse: parseFilters },
     },
   };
-  const metrics = await startMetrics(config.metrics.listen, sources, Date.now);
+  const metrics = await startMetrics(config.metrics.listen, sources, Date.now, kubeCounts);
   const debug = await startDebugServer(
     { socketPath: config.debugSocket, port: config.debugPort },
     { ...sources, metrics: metrics.text },

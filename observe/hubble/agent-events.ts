@@ -46,6 +46,9 @@ const POLICY_KINDS: Readonly<Record<string, string>> = {
   ciliumnetworkpolicies: 'CiliumNetworkPolicy',
   ciliumclusterwidenetworkpolicies: 'CiliumClusterwideNetworkPolicy',
 };
+/** Whether an event is about a policy, by its subject. */
+export const isPolicy = (subject: string): boolean => resourceOf(subject) in POLICY_KINDS;
+
 const resourceOf = (subject: string): string => subject.slice(0, subject.indexOf('/'));
 
 export function agentEvents(inspector: Inspector, names: Names): Observable<TimedAgentEvent> {
@@ -64,7 +67,7 @@ export function agentEvents(inspector: Inspector, names: Names): Observable<Time
       map((op) => ofAddress(op, names)),
     ),
     done$.pipe(
-      filter(({ table, cause }) => table === 'bpf.policy' && resourceOf(cause.subject) in POLICY_KINDS),
+      filter(({ table, cause }) => table === 'bpf.policy' && isPolicy(cause.subject)),
       filter(({ cause }) => cause.seq !== policySeq),
       map((op) => {
         policySeq = op.cause.seq;

@@ -3,17 +3,15 @@
  *
  * - Nothing is counted twice: what the engine or the kernel counts is read when somebody asks.
  */
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { Counter, Gauge, type Registry } from 'prom-client';
 import { dropReasons } from '../../state/drop-reasons.ts';
 import type { FrontendRow } from '../../state/tables.ts';
 import type { DebugSources } from '../debug/sources.ts';
-import { identitiesOf } from '../endpoints.ts';
+import { type EndpointView, endpointsOf, identitiesOf } from '../endpoints.ts';
+import { policyNodeView } from '../policy.ts';
 import { statusOf } from '../status.ts';
 
-const BUCKETS_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30];
-
-/** Returns what ends the counting. */
-export function agentMetrics(registry: Registry, sources: DebugSources, now: () => number): () => void {
+export function agentMetrics(registry: Registry, sources: DebugSources, now: () => number): void {
   const { inspector, agent } = sources;
   const registers = [registry];
   const state = () => statusOf(sources, now());
@@ -57,6 +55,27 @@ export function agentMetrics(registry: Registry, sources: DebugSources, now: () 
     }
     for (const [type, count] of Object.entries(counts)) set({ type }, count);
   });
+  gauge('cilium_identity_label_sources', 'Identities that have a label of a source', ['source'], (set) => {
+    const counts: Record<string, number> = {};
+    for (const { labels } of identitiesOf(inspector))
+      for (const source of new Set(labels.map((label) => label.slice(0, label.indexOf(':')))))
+        counts[source] = (counts[source] ?? 0) + 1;
+    for (const [source, count] of Object.entries(counts)) set({ source }, count);
+  });
+  gauge('cilium_policy', 'Policies in force', [], (set) => set({}, policyNodeView(inspector)?.policies.length ?? 0));
+  gauge(
+    'cilium_policy_endpoint_enforcement_status',
+    'Endpoints by the directions in which policy is enforced',
+    ['enforcement'],
+    (set) => {
+      const counts: Record<string, number> = { none: 0, ingress: 0, egress: 0, both: 0, audit: 0 };
+      for (const endpoint of endpointsOf(inspector)) {
+        const kind = enforcementOf(endpoint);
+        counts[kind] = (counts[kind] ?? 0) + 1;
+      }
+      for (const [enforcement, count] of Object.entries(counts)) set({ enforcement }, count);
+    },
+  );
   gauge('cilium_ip_addresses', 'Addresses that pods of this node have', ['family'], (set) => {
     for (const { family, used } of state().ipam) set({ family: family.toLowerCase() }, used);
   });
@@ -69,9 +88,33 @@ export function agentMetrics(registry: Registry, sources: DebugSources, now: () 
   gauge('cilium_bpf_map_pressure', 'Fill of a map, 0 to 1', ['map_name'], (set) => {
     for (const { map, ratio } of sources.datapath?.mapPressure() ?? []) set({ map_name: map }, ratio);
   });
+  gauge('cilium_bpf_map_capacity', 'Entries that a map can have', ['map_group'], (set) => {
+    for (const { map, capacity } of sources.datapath?.mapPressure() ?? []) set({ map_group: map }, capacity);
+  });
   gauge('axoneme_bpf_map_entries', 'Entries of a map', ['map_name'], (set) => {
     for (const { map, entries } of sources.datapath?.mapPressure() ?? []) set({ map_name: map }, entries);
   });
+  // One sweep goes through both families and all protocols.
+  const swept = { family: 'all', protocol: 'all' };
+  const gc = () => sources.datapath?.gc?.counters;
+  counter(
+    'cilium_datapath_conntrack_gc_runs_total',
+    'Sweeps over connections',
+    ['family', 'protocol', 'status'],
+    (add) => add({ ...swept, status: 'completed' }, gc()?.sweeps ?? 0),
+  );
+  gauge(
+    'cilium_datapath_conntrack_gc_entries',
+    'Connections that the last sweep left, and that all sweeps took away',
+    ['family', 'protocol', 'status'],
+    (set) => {
+      set({ ...swept, status: 'alive' }, gc()?.conntrackEntries ?? 0);
+      set({ ...swept, status: 'deleted' }, gc()?.conntrackDeleted ?? 0);
+    },
+  );
+  gauge('cilium_datapath_conntrack_gc_interval_seconds', 'Until the next sweep', ['global'], (set) =>
+    set({ global: 'global' }, (gc()?.nextSweepMs ?? 0) / 1000),
+  );
   gauge('axoneme_services', 'Services with a frontend', ['type'], (set) => {
     const services = new Map<string, string>();
     for (const { actual } of inspector.rows('bpf.frontends')) {
@@ -128,18 +171,12 @@ export function agentMetrics(registry: Registry, sources: DebugSources, now: () 
   gauge('axoneme_export_queue', 'Flows that wait for an exporter', ['exporter'], (set) => {
     for (const { name, queued } of sources.exports?.() ?? []) set({ exporter: name }, queued);
   });
+}
 
-  const latency = new Histogram({
-    name: 'axoneme_reconcile_duration_seconds',
-    help: 'From the event that made an op necessary to its result',
-    labelNames: ['table'],
-    buckets: BUCKETS_SECONDS,
-    registers,
-  });
-  const subscription = inspector.ops$.subscribe(({ table, plannedAt, doneAt, error }) => {
-    if (doneAt !== undefined && !error) latency.observe({ table }, (doneAt - plannedAt) / 1000);
-  });
-  return () => subscription.unsubscribe();
+function enforcementOf({ ingress, egress }: EndpointView): string {
+  if (ingress.includes('Audit') || egress.includes('Audit')) return 'audit';
+  const [isIngress, isEgress] = [ingress === 'Enabled', egress === 'Enabled'];
+  return isIngress && isEgress ? 'both' : isIngress ? 'ingress' : isEgress ? 'egress' : 'none';
 }
 
 type Set = (labels: Record<string, string>, value: number) => void;

@@ -1,12 +1,15 @@
 /** `/metrics` over HTTP, for Prometheus: the agent's and the flows', and those of the process. */
 import { createServer, type Server } from 'node:http';
-import { collectDefaultMetrics, Registry } from 'prom-client';
+import { collectDefaultMetrics, Gauge, type Registry } from 'prom-client';
 import type { DebugSources } from '../debug/sources.ts';
 import type { Flow } from '../hubble/types.ts';
 import { listening } from '../listening.ts';
 import { agentMetrics } from './agent-metrics.ts';
+import { changeMetrics } from './change-metrics.ts';
+import { expose, formOf, newRegistry, PROMETHEUS } from './exposition.ts';
 import { flowMetrics } from './flow-metrics.ts';
 import { healthMetrics } from './health-metrics.ts';
+import type { KubeCounts } from './kube-metrics.ts';
 
 export interface Metrics {
   /** Text of the exposition format. */
@@ -16,14 +19,22 @@ export interface Metrics {
 }
 
 /** `listen` is `host:port`; empty: no server, only the text. */
-export async function startMetrics(listen: string, sources: DebugSources, now: () => number): Promise<Metrics> {
-  const registry = new Registry();
+export async function startMetrics(
+  listen: string,
+  sources: DebugSources,
+  now: () => number,
+  kube?: KubeCounts,
+): Promise<Metrics> {
+  const registry = newRegistry();
   // Event-loop lag and memory among others, as every Node process calls them.
   collectDefaultMetrics({ register: registry });
-  const stop = agentMetrics(registry, sources, now);
+  agentMetrics(registry, sources, now);
+  const stop = changeMetrics(registry, sources.inspector);
+  kube?.register(registry);
+  bootstrapMetric(registry, now() - sources.agent.startedAt);
   healthMetrics(registry, sources);
   const count = flowMetrics(registry, sources.hubble);
-  const text = (): Promise<string> => registry.metrics();
+  const text = (): Promise<string> => expose(registry, PROMETHEUS);
   const server = listen ? await serve(listen, registry) : undefined;
   return {
     text,
@@ -37,6 +48,15 @@ export async function startMetrics(listen: string, sources: DebugSources, now: (
   };
 }
 
+function bootstrapMetric(registry: Registry, tookMs: number): void {
+  new Gauge({
+    name: 'cilium_agent_bootstrap_seconds',
+    help: 'From the start of the agent to its serving',
+    labelNames: ['scope', 'outcome'],
+    registers: [registry],
+  }).set({ scope: 'overall', outcome: 'success' }, tookMs / 1000);
+}
+
 function serve(listen: string, registry: Registry): Promise<Server> {
   const colon = listen.lastIndexOf(':');
   const host = listen.slice(0, colon).replace(/^\[|\]$/g, '') || '::';
@@ -45,8 +65,9 @@ function serve(listen: string, registry: Registry): Promise<Server> {
       response.writeHead(404, { 'content-type': 'text/plain' }).end('expected GET /metrics\n');
       return;
     }
-    registry.metrics().then(
-      (body) => response.writeHead(200, { 'content-type': registry.contentType }).end(body),
+    const form = formOf(request.headers.accept);
+    expose(registry, form).then(
+      (body) => response.writeHead(200, { 'content-type': form }).end(body),
       (error: unknown) => response.writeHead(500, { 'content-type': 'text/plain' }).end(`${String(error)}\n`),
     );
   });

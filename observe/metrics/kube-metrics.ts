@@ -1,0 +1,51 @@
+/** What the API server tells of objects, under Cilium's names. */
+import { Counter, Gauge, type Registry } from 'prom-client';
+import type { ClusterEvent } from '../../cluster/events.ts';
+
+type Change = { scope: string; action: 'create' | 'update' | 'delete'; at: number; count: number };
+
+/** Counts from the first event on; the metrics come later. */
+export class KubeCounts {
+  readonly #now: () => number;
+  readonly #changes = new Map<string, Change>();
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** One more event from a watch. */
+  readonly count = (event: ClusterEvent): void => {
+    if (event.type !== 'kube.upserted' && event.type !== 'kube.deleted') return;
+    const action = event.type === 'kube.upserted' ? 'update' : 'delete';
+    const key = `${event.resource} ${action}`;
+    const known = this.#changes.get(key) ?? { scope: event.resource, action, at: 0, count: 0 };
+    known.at = this.#now();
+    known.count++;
+    this.#changes.set(key, known);
+  };
+
+  register(registry: Registry): void {
+    const registers = [registry];
+    const changes = (): Iterable<Change> => this.#changes.values();
+    new Counter({
+      name: 'cilium_kubernetes_events_total',
+      help: 'Changes of objects that were taken from the API server',
+      labelNames: ['scope', 'action', 'status'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { scope, action, count } of changes()) this.inc({ scope, action, status: 'success' }, count);
+      },
+    });
+    new Gauge({
+      name: 'cilium_event_ts',
+      help: 'When the last such event came, in seconds since the epoch',
+      labelNames: ['source', 'scope', 'action'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { scope, action, at } of changes()) this.set({ source: 'k8s', scope, action }, at / 1000);
+      },
+    });
+  }
+}
