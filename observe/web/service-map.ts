@@ -4,6 +4,7 @@
  * - An edge leads from client to server: flows of the answering direction are turned around.
  * - Bounded: the edge that was idle longest makes room for a new one; edges that were idle for long are forgotten.
  * - Several nodes' maps merge: ends are named by what they are, not by who saw them.
+ * - A packet is seen at several places, on its way and on both nodes: an edge has as many flows as the place that saw most of them.
  */
 import type { Flow, FlowEndpoint } from '../hubble/types.ts';
 
@@ -26,6 +27,8 @@ export interface MapEdge {
   port: number;
   verdict: 'forwarded' | 'denied' | 'audit';
   flows: number;
+  /** By place, such as `TO_ENDPOINT` and, of answers, `TO_ENDPOINT back`: what `flows` is made of. */
+  seen: Record<string, number>;
   /** Why it was dropped, by count. */
   reasons: Record<string, number>;
   policies: string[];
@@ -39,6 +42,10 @@ export interface ServiceMapView {
   nodes: MapNode[];
   edges: MapEdge[];
 }
+
+/** Of `event_type`. */
+const DROP = 1;
+const POLICY_VERDICT = 5;
 
 const EDGES_MAX = 5_000;
 const IDLE_MS = 10 * 60_000;
@@ -55,6 +62,8 @@ export class ServiceMap {
   add(flow: Flow): void {
     // Every kernel with IPv6 asks its links for routers and groups: that says nothing of the workload.
     if (flow.IP?.destination.startsWith('ff02::')) return;
+    // A socket that asks for a service: its packets follow, to the backend that was chosen.
+    if (flow.Type === 'SOCK') return;
     const isReply = flow.is_reply?.value === true || isEchoReply(flow);
     const ports = flow.l4?.TCP ?? flow.l4?.UDP ?? flow.l4?.SCTP;
     const port = (isReply ? ports?.source_port : ports?.destination_port) ?? 0;
@@ -72,12 +81,15 @@ export class ServiceMap {
       port,
       verdict,
       flows: 0,
+      seen: {},
       reasons: {},
       policies: [],
       service: '',
       last: 0,
     };
-    edge.flows++;
+    const place = placeOf(flow, isReply);
+    edge.seen[place] = (edge.seen[place] ?? 0) + 1;
+    edge.flows = most(edge.seen);
     edge.last = Math.max(edge.last, flow.time.seconds * 1000 + Math.floor(flow.time.nanos / 1e6));
     if (service) edge.service = `${service.namespace}/${service.name}`;
     const reason = flow.drop_reason_desc;
@@ -127,16 +139,34 @@ export function merged(views: readonly ServiceMapView[]): ServiceMapView {
 }
 
 function sum(one: MapEdge, other: MapEdge): MapEdge {
-  const reasons = { ...one.reasons };
-  for (const [reason, count] of Object.entries(other.reasons)) reasons[reason] = (reasons[reason] ?? 0) + count;
+  const seen = added(one.seen, other.seen);
   return {
     ...one,
-    reasons,
-    flows: one.flows + other.flows,
+    reasons: added(one.reasons, other.reasons),
+    seen,
+    flows: most(seen),
     last: Math.max(one.last, other.last),
     policies: [...new Set([...one.policies, ...other.policies])].slice(0, NAMES_MAX),
     service: one.service || other.service,
   };
+}
+
+function added(one: Readonly<Record<string, number>>, other: Readonly<Record<string, number>>): Record<string, number> {
+  const all = { ...one };
+  for (const [key, count] of Object.entries(other)) all[key] = (all[key] ?? 0) + count;
+  return all;
+}
+
+const most = (seen: Readonly<Record<string, number>>): number => Math.max(0, ...Object.values(seen));
+
+/** Where on its way a packet was seen: at a point, where policy decided, or where it was dropped. */
+function placeOf({ event_type, trace_observation_point, traffic_direction }: Flow, isReply: boolean): string {
+  const { type } = event_type;
+  const place =
+    type === POLICY_VERDICT
+      ? `policy ${traffic_direction}`
+      : (trace_observation_point ?? (type === DROP ? 'drop' : 'other'));
+  return isReply ? `${place} back` : place;
 }
 
 function nodeOf({ namespace, labels, pod_name, identity, workloads }: FlowEndpoint): MapNode {
