@@ -35,7 +35,7 @@ export async function startMetrics(
   healthMetrics(registry, sources);
   const count = flowMetrics(registry, sources.hubble);
   const text = (): Promise<string> => expose(registry, PROMETHEUS);
-  const server = listen ? await serve(listen, registry) : undefined;
+  const server = listen ? await serveMetrics(listen, registry) : undefined;
   return {
     text,
     count,
@@ -57,7 +57,8 @@ function bootstrapMetric(registry: Registry, tookMs: number): void {
   }).set({ scope: 'overall', outcome: 'success' }, tookMs / 1000);
 }
 
-function serve(listen: string, registry: Registry): Promise<Server> {
+/** `/metrics` in the format that is asked for, and nothing else. */
+export function serveMetrics(listen: string, registry: Registry): Promise<Server> {
   const colon = listen.lastIndexOf(':');
   const host = listen.slice(0, colon).replace(/^\[|\]$/g, '') || '::';
   const server = createServer((request, response) => {

@@ -4,6 +4,8 @@
  * - Nodes that do not answer are named in the stream, as `node_status`, and hold up nobody.
  * - A follower hears nodes that come later from then on.
  */
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientTls } from '../hubble/client.ts';
 import { compileFilters } from '../hubble/filter.ts';
@@ -13,6 +15,8 @@ import type { HubbleSource, Namespace, ServerStatus } from '../hubble/source.ts'
 import { timestampOf } from '../hubble/types.ts';
 import { Merge } from './merge.ts';
 import { nodeView, type Peer, type PeerStatus, Peers } from './peers.ts';
+import { startRelayMetrics } from './relay-metrics.ts';
+import { type RelayPageOptions, startRelayPage } from './relay-page.ts';
 
 export interface RelayOptions extends ServersConfig {
   /** Nodes to begin with, as gRPC names them. */
@@ -20,26 +24,45 @@ export interface RelayOptions extends ServersConfig {
   /** For TCP to nodes. */
   tls: ClientTls;
   version: string;
+  /** The web page; absent: none. */
+  page?: RelayPageOptions;
+  /** `host:port` for Prometheus; empty: none. */
+  metrics?: string;
   log(line: string): void;
+}
+
+export interface Relay {
+  /** Of the page; '': none. */
+  url: string;
+  close(): Promise<void>;
 }
 
 const RESCAN_MS = 2_000;
 
-export async function startRelay(options: RelayOptions): Promise<{ close(): Promise<void> }> {
+export async function startRelay(options: RelayOptions): Promise<Relay> {
   const peers = new Peers(options.peers, options.tls, options.log);
-  const servers = new Servers(options, relaySource(peers, options.version, Date.now()));
+  const source = relaySource(peers, options.version, Date.now());
+  const servers = new Servers(options, source);
+  const others: Server[] = [];
+  const close = async (): Promise<void> => {
+    peers.close();
+    for (const server of others) {
+      server.close();
+      server.closeAllConnections();
+    }
+    await servers.close();
+  };
   try {
     await servers.open();
+    const page = options.page && (await startRelayPage(peers, source.flows, options.page));
+    if (page) others.push(page);
+    if (options.metrics) others.push(await startRelayMetrics(options.metrics, peers));
+    const port = page && (page.address() as AddressInfo).port;
+    return { url: port ? `http://127.0.0.1:${port}/` : '', close };
   } catch (error) {
-    peers.close();
+    await close();
     throw error;
   }
-  return {
-    async close() {
-      peers.close();
-      await servers.close();
-    },
-  };
 }
 
 function relaySource(peers: Peers, version: string, startedAt: number): HubbleSource {

@@ -6,7 +6,7 @@
  */
 import { Observable, type Subscription } from 'rxjs';
 import { isFollow, json, Refusal, type Route } from '../debug/http.ts';
-import type { DebugSources, HubbleView } from '../debug/sources.ts';
+import type { HubbleView } from '../debug/sources.ts';
 import type { FlowFilter } from '../hubble/filter.ts';
 import type { GetFlowsRequest, GetFlowsResponse } from '../hubble/observer.ts';
 import type { Flow } from '../hubble/types.ts';
@@ -34,7 +34,12 @@ const LAST_MAX = 2_000;
 const FORSAKEN_MS = 120_000;
 const SWITCHES = new Set(['ipv4', 'ipv6', 'is-reply', 'not']);
 
-export function flowRoutes({ hubble }: DebugSources, now: () => number): Route[] {
+/** What flows are asked of. */
+export interface FlowSource {
+  hubble?: Pick<HubbleView, 'flows' | 'words' | 'ring' | 'flows$'> | undefined;
+}
+
+export function flowRoutes({ hubble }: FlowSource, now: () => number): Route[] {
   const keeper = hubble?.flows$ && new MapKeeper(hubble, now);
   return [
     {
@@ -60,7 +65,7 @@ export function flowRoutes({ hubble }: DebugSources, now: () => number): Route[]
 
 type Feed = Required<Pick<HubbleView, 'flows' | 'words'>>;
 
-function needed(hubble: HubbleView | undefined): Feed {
+function needed(hubble: FlowSource['hubble']): Feed {
   const { flows, words } = hubble ?? {};
   if (!flows || !words) throw new Refusal(404, 'there are no flows here: this is a replay', 'a running agent');
   return { flows, words };
@@ -161,14 +166,16 @@ function paced(flows: Feed['flows'], request: GetFlowsRequest, wants: (flow: Flo
   });
 }
 
+type MapFeed = Pick<HubbleView, 'ring' | 'flows$'>;
+
 class MapKeeper {
-  readonly #hubble: HubbleView;
+  readonly #hubble: MapFeed;
   readonly #now: () => number;
   #map: ServiceMap | undefined;
   #subscription: Subscription | undefined;
   #forsaken: NodeJS.Timeout | undefined;
 
-  constructor(hubble: HubbleView, now: () => number) {
+  constructor(hubble: MapFeed, now: () => number) {
     this.#hubble = hubble;
     this.#now = now;
   }

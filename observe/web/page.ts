@@ -9,12 +9,18 @@ export interface PageNode {
   name: string;
   /** '' or `/nodes/NAME`. */
   base: string;
+  /** Of the page; absent: all of them. */
+  views?: readonly ('map' | 'flows' | 'machines' | 'health')[];
+  /** What keeps it from being shown. */
+  problem?: string;
 }
 
-export const nodesRoute = (nodes: readonly PageNode[]): Route => ({
+export const nodesRoute = (nodes: readonly PageNode[]): Route => pagesNodes(async () => nodes);
+
+export const pagesNodes = (nodes: () => Promise<readonly PageNode[]>): Route => ({
   pattern: '/v1/page/nodes',
   doc: 'nodes that the page shows, and where their paths begin',
-  answer: () => json(nodes),
+  answer: async () => json(await nodes()),
 });
 
 export function withPage(listener: RequestListener): RequestListener {

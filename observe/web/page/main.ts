@@ -59,7 +59,7 @@ function frame(): TemplateResult {
         <img src="/page/icon.svg" alt="" width="24" height="24"><span>Axoneme</span>
       </a>
       <nav aria-label="Views">
-        ${views.map(
+        ${offered().map(
           (name, i) => html`<a
             href=${hashOf(name, '', app.node ? new URLSearchParams({ node: app.node }) : new URLSearchParams())}
             aria-current=${name === view ? 'page' : nothing} title="${titles[name]} (${i + 1})">${titles[name]}</a>`,
@@ -67,6 +67,7 @@ function frame(): TemplateResult {
       </nav>
       <span class="grow"></span>
       ${isReachable ? nothing : html`<span class="pill bad" role="status">agent does not answer</span>`}
+      ${silent()}
       ${app.replay ? html`<span class="pill accent">replay of ${app.replay.node}</span>` : nothing}
       ${app.nodes.length > 1 ? chooser() : html`<span class="quiet node-name">${app.nodes[0]?.name}</span>`}
       <button class="icon" @click=${switchTheme} aria-label="Theme: ${themeNow()}" title="Theme: ${themeNow()} (t)">${themeIcon()}</button>
@@ -76,6 +77,20 @@ function frame(): TemplateResult {
     <main id="main" tabindex="-1" class="view-${view}" aria-label=${titles[view]}>${shown[view].draw(app)}</main>
     ${helpDialog()}
   `;
+}
+
+/** A relay's nodes show less than an agent does. */
+function offered(): readonly ViewName[] {
+  const [first] = app.nodes;
+  return first?.views ? views.filter((view) => first.views?.includes(view)) : views;
+}
+
+function silent(): TemplateResult | typeof nothing {
+  const some = app.nodes.filter(({ problem }) => problem);
+  if (some.length === 0) return nothing;
+  const names = some.map(({ name, problem }) => `${name} ${problem}`).join('\n');
+  const text = some.length === 1 ? `${some[0]?.name} ${some[0]?.problem}` : `${some.length} nodes do not answer`;
+  return html`<span class="pill bad" role="status" title=${names}>${text}</span>`;
 }
 
 function chooser(): TemplateResult {
@@ -112,6 +127,7 @@ function skip(event: Event): void {
 function moved(): void {
   const before = app.place.view;
   app.place = placeOf(location.hash);
+  if (!offered().includes(app.place.view)) app.place = placeOf('');
   const node = app.place.params.get('node') ?? '';
   const isOtherNode = node !== app.node;
   app.node = node;
@@ -131,7 +147,7 @@ function pressed(event: KeyboardEvent): void {
     if (event.key === 'Escape' && event.target instanceof HTMLInputElement) event.target.blur();
     return;
   }
-  const view = views[Number(event.key) - 1];
+  const view = offered()[Number(event.key) - 1];
   if (view) app.go(view);
   else if (event.key === '/') document.querySelector<HTMLElement>('main [data-search]')?.focus();
   else if (event.key === '?') help();
