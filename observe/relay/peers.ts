@@ -72,10 +72,12 @@ export class Peers {
     let isSilent = false;
     while (!signal.aborted) {
       try {
+        let isFirst = true;
         for await (const change of seed.peers(signal)) {
           if (isSilent) this.#log(`${seed.address} answers again`);
           isSilent = false;
-          this.#take(change, seed.address);
+          this.#take(change, seed.address, isFirst);
+          isFirst = false;
         }
       } catch (error) {
         if (!isSilent)
@@ -86,17 +88,17 @@ export class Peers {
     }
   }
 
-  #take({ name, address, type, tls }: PeerChange, seed: string): void {
+  /** A node tells of itself first. */
+  #take({ name, address, type, tls }: PeerChange, seed: string, isItself: boolean): void {
     const known = this.#peers.get(name);
-    // What a node says of itself over its own socket may be an address that only it can reach: the one that it was reached by counts.
-    const isSelf = known === undefined ? false : known.address === seed;
     if (type === 'PEER_DELETED') {
       known?.client.close();
       this.#peers.delete(name);
       return;
     }
-    const where = isLocal(address) && !isLocal(seed) ? seed : address;
-    if (known && (known.address === where || isSelf)) return;
+    // Who is reached over its own socket needs no other way: what it says of itself may lead there from elsewhere only.
+    const where = (isItself && isLocal(seed)) || (isLocal(address) && !isLocal(seed)) ? seed : address;
+    if (known && (known.address === where || isLocal(known.address))) return;
     known?.client.close();
     const serverName = tls?.server_name ?? '';
     this.#peers.set(name, { name, address: where, client: this.#client(where, serverName), serverName });

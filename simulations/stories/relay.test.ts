@@ -1,9 +1,14 @@
 /** Flows of two nodes through a relay, and what becomes of it when one of them goes silent. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { join } from 'node:path';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { DebugClient } from '../../cli/output/debug-client.ts';
 import { HubbleClient } from '../../observe/hubble/client.ts';
 import type { GetFlowsRequest, GetFlowsResponse } from '../../observe/hubble/observer.ts';
+import type { FlowLine } from '../../observe/web/flow-routes.ts';
+import type { ServiceMapView } from '../../observe/web/service-map.ts';
 import { AXONEME, commandPod, EmbeddedCluster, namespaceOf, run, serverPod, until } from './embedded.ts';
 
 const name = `axt-${process.pid}-relay`;
@@ -25,7 +30,12 @@ beforeAll(async () => {
     onNode(commandPod('demo', 'client', ['sleep', 'infinity']), 'node-1'),
     onNode(serverPod('demo', 'server'), 'node-2'),
   ];
-  cluster = await EmbeddedCluster.up(name, namespaceOf('demo') + pods.join(''), ['--nodes', '2']);
+  const configured = join(tmpdir(), `${name}.json`);
+  writeFileSync(configured, JSON.stringify({ hubble: { listen: ':4244' } }));
+  cluster = await EmbeddedCluster.up(name, namespaceOf('demo') + pods.join(''), [
+    ...['--nodes', '2', '--agent-config', configured],
+  ]);
+  rmSync(configured);
   address = join(cluster.dir, 'relay.sock');
   const argv = ['--pdeathsig', 'TERM', AXONEME, 'relay', '--name', name, '--socket', address];
   relay = spawn('setpriv', argv, { stdio: ['ignore', 'ignore', 'inherit'] });
@@ -101,6 +111,71 @@ it('follows, as observe does', async () => {
     follower.kill('SIGTERM');
   }
 }, 30_000);
+
+it('finds all nodes by one of them, over TCP, and shows them on one page', async () => {
+  const [first] = cluster.ready.nodes;
+  const only = join(cluster.dir, 'one-peer.sock');
+  const seed = `unix://${join(dirname(first?.debugSocket ?? ''), 'hubble.sock')}`;
+  const argv = [`--net=/run/netns/${first?.netns}`, '--', 'setpriv', '--pdeathsig', 'TERM', AXONEME, 'relay'];
+  const found = spawn('nsenter', [...argv, '--peer', seed, '--socket', only, '--web', '4999'], { stdio: 'ignore' });
+  const asking = new HubbleClient(`unix://${only}`);
+  const fetched = async <T>(path: string): Promise<T | undefined> => {
+    const { code, stdout } = await run('nsenter', [
+      ...argv.slice(0, 2),
+      ...['curl', '-sS', '-m', '10', `http://127.0.0.1:4999${path}`],
+    ]);
+    return code === 0 ? (JSON.parse(stdout) as T) : undefined;
+  };
+  try {
+    const nodes = await until('both nodes', 20_000, async () => {
+      const known = await asking.nodes().catch(() => []);
+      return known.filter(({ state }) => state === 'NODE_CONNECTED').length === 2 ? known : undefined;
+    });
+    expect(nodes.map((node) => node.name)).toEqual([`${name}/node-1`, `${name}/node-2`]);
+    expect(nodes[1]?.address).toMatch(/^172\.28\..*:4244$/);
+    expect(await fetched('/v1/page/nodes')).toMatchObject([
+      { name: `${name}/node-1`, views: ['map', 'flows'] },
+      { name: `${name}/node-2`, base: `/nodes/${encodeURIComponent(`${name}/node-2`)}` },
+    ]);
+    const map = await until('the map', 20_000, async () => {
+      const view = await fetched<ServiceMapView>('/v1/service-map');
+      return view?.edges.some(({ to, port }) => to === 'demo/server' && port === 8080) ? view : undefined;
+    });
+    expect(map.nodes.map(({ id }) => id)).toEqual(expect.arrayContaining(['demo/client', 'demo/server']));
+    const path = `/nodes/${encodeURIComponent(`${name}/node-2`)}/v1/flows?last=5&q=to-port%208080`;
+    const lines = (await fetched<FlowLine[]>(path)) ?? [];
+    expect(new Set(lines.map(({ flow }) => flow?.node_name))).toEqual(new Set([`${name}/node-2`]));
+  } finally {
+    asking.close();
+    found.kill('SIGTERM');
+  }
+}, 60_000);
+
+it('the dashboard asks only for metrics that a node has', async () => {
+  const text = await new DebugClient(cluster.ready.debugSocket).text('/metrics');
+  const names = new Set(text.split('\n').flatMap((line) => /^([a-z_:][a-z0-9_:]*)[{ ]/i.exec(line)?.[1] ?? []));
+  const declared = new Set(text.split('\n').flatMap((line) => /^# TYPE (\S+)/.exec(line)?.[1] ?? []));
+  const dashboard = readFileSync(new URL('../../deploy/dashboards/axoneme.json', import.meta.url), 'utf8');
+  const asked = dashboard.match(/\b(cilium|hubble|axoneme|process|nodejs)_[a-z0-9_]+/g) ?? [];
+  expect(asked.length).toBeGreaterThan(40);
+  for (const metric of new Set(asked)) {
+    const base = metric.replace(/_bucket$/, '');
+    expect([...declared], metric).toContain(base);
+    if (!SELDOM.has(base)) expect([...names], metric).toContain(metric);
+  }
+});
+/** Nothing of the kind need have happened by then. */
+const SELDOM = new Set([
+  'cilium_drop_count_total',
+  'hubble_drop_total',
+  'hubble_policy_verdicts_total',
+  'hubble_flows_to_world_total',
+  'cilium_policy_implementation_delay',
+  'cilium_service_implementation_delay',
+  'cilium_errors_warnings_total',
+  'axoneme_export_flows_total',
+  'axoneme_export_queue',
+]);
 
 it('agent events are a node’s; those of the node tell of its pods', async () => {
   const { stdout } = await run(AXONEME, ['status', '--name', name, '--node', 'node-2', '-o', 'json']);
