@@ -100,7 +100,7 @@ export class Peers {
     const where = (isItself && isLocal(seed)) || (isLocal(address) && !isLocal(seed)) ? seed : address;
     if (known && (known.address === where || isLocal(known.address))) return;
     known?.client.close();
-    const serverName = tls?.server_name ?? '';
+    const serverName = isLocal(where) ? '' : (tls?.server_name ?? '');
     this.#peers.set(name, { name, address: where, client: this.#client(where, serverName), serverName });
   }
 }

@@ -2,7 +2,7 @@
 import dagre from '@dagrejs/dagre';
 import { nothing, type SVGTemplateResult, svg } from 'lit-html';
 import type { KindGraph } from '../../kind-graph.ts';
-import type { Box } from './pan-zoom.ts';
+import type { Box } from './box.ts';
 
 export interface DiagramEdge {
   from: string;

@@ -3,7 +3,7 @@
  *
  * - The same cards and lines always give the same places; its time is linear but for sorting, so 500 workloads take milliseconds.
  */
-import type { Box } from './pan-zoom.ts';
+import type { Box } from './box.ts';
 
 export interface Size {
   id: string;
@@ -69,11 +69,6 @@ export function layOutMap(cards: readonly { id: string; group: string }[], links
         places.set(id, { ...box, x: box.x + at.x + GROUP.side, y: box.y + at.y + GROUP.top });
   }
   return { cards: places, groups: outer.places, box: outer.box };
-}
-
-interface Point {
-  x: number;
-  y: number;
 }
 
 interface Placed {
@@ -259,43 +254,4 @@ function gridded(
     height = Math.max(height, item.height);
   }
   return { places, width, bottom: items.length > 0 ? y + height : 0 };
-}
-
-/** Nearer to the end: lines that begin together are apart there. */
-const LABEL_AT = 0.64;
-
-function onCurve(from: Point, bend: number, to: Point): Point {
-  const t = LABEL_AT;
-  const [a, b, c, d] = [(1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t ** 2, t ** 3];
-  return {
-    x: a * from.x + b * (from.x + bend) + c * (to.x - bend) + d * to.x,
-    y: (a + b) * from.y + (c + d) * to.y,
-  };
-}
-
-/** From the right of one card to the left of another; `side` sets lines between the same cards apart. */
-export function lineBetween(from: Box, to: Box, side: number): { path: string; middle: { x: number; y: number } } {
-  const [y1, y2] = [from.y + from.height / 2 + side, to.y + to.height / 2 + side];
-  const tip = 5;
-  if (from === to) {
-    const [x, y] = [from.x + from.width, from.y + 12];
-    return {
-      path: `M${x} ${y} C${x + 34} ${y - 8} ${x + 34} ${y + 30} ${x + tip} ${y + 22}`,
-      middle: { x: x + 30, y: y + 11 },
-    };
-  }
-  const isForward = to.x >= from.x + from.width - 1;
-  const isBackward = to.x + to.width <= from.x + 1;
-  if (isForward || isBackward) {
-    const [x1, x2] = isForward ? [from.x + from.width, to.x - tip] : [from.x, to.x + to.width + tip];
-    const bend = Math.max(30, Math.abs(x2 - x1) * 0.45) * (isForward ? 1 : -1);
-    return {
-      path: `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
-      middle: onCurve({ x: x1, y: y1 }, bend, { x: x2, y: y2 }),
-    };
-  }
-  // One above the other: around the right.
-  const [x1, x2] = [from.x + from.width, to.x + to.width + tip];
-  const out = Math.max(x1, x2) + 36 + Math.abs(side);
-  return { path: `M${x1} ${y1} C${out} ${y1} ${out} ${y2} ${x2} ${y2}`, middle: { x: out - 10, y: (y1 + y2) / 2 } };
 }

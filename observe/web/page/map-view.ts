@@ -9,7 +9,8 @@ import type { App, View } from './app.ts';
 import { type FlowRow, rowOf } from './flow-list.ts';
 import { shortened } from './format.ts';
 import { zoomButtons } from './machine-panel.ts';
-import { layOutMap, lineBetween, type MapLayout } from './map-layout.ts';
+import { layOutMap, type MapLayout } from './map-layout.ts';
+import { type Curve, labelPlaces, lineBetween } from './map-lines.ts';
 import { type Card, type Drawn, drawn, type Line, OPEN_MAX } from './map-model.ts';
 import { mapPanel, plainName, wordsOfEnd } from './map-panel.ts';
 import { PanZoom } from './pan-zoom.ts';
@@ -17,6 +18,7 @@ import { PanZoom } from './pan-zoom.ts';
 const MAP_MS = 2_000;
 const FLOWS_MS = 2_000;
 const IDLE_MS = 60_000;
+const URGENT = { denied: 0, audit: 1, forwarded: 2 } as const;
 /** Past this many lines only those of what is chosen bear a label. */
 const LABELS_MAX = 40;
 /** Past this many lines each is fainter. */
@@ -125,7 +127,7 @@ export class MapView implements View {
             <defs>${['tip-of-edge'].map((id) => svg`<marker id=${id} viewBox="0 0 8 8" refX="4" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0.6 7 4 0 7.4Z"></path></marker>`)}</defs>
             <g transform=${this.#zoom.transform}>
               ${groups.map(({ id, title, isClosable }) => this.#group(id, title, isClosable))}
-              ${lines.map((line) => this.#line(line, lines.length))}
+              ${this.#lines(lines)}
               ${cards.map((card) => this.#card(card))}
             </g>
           </svg>
@@ -194,14 +196,31 @@ export class MapView implements View {
     </g>`;
   }
 
-  #line(line: Line, number: number): SVGTemplateResult | typeof nothing {
-    const [from, to] = [this.#layout.cards.get(line.from), this.#layout.cards.get(line.to)];
-    if (!from || !to) return nothing;
-    const side = line.verdict === 'denied' ? 7 : line.verdict === 'audit' ? -7 : 0;
-    const { path, middle } = lineBetween(from, to, side);
+  #lines(lines: readonly Line[]): (SVGTemplateResult | typeof nothing)[] {
+    const curves = new Map<string, Curve>();
+    for (const { id, from, to, verdict } of lines) {
+      const [a, b] = [this.#layout.cards.get(from), this.#layout.cards.get(to)];
+      if (a && b) curves.set(id, lineBetween(a, b, verdict === 'denied' ? 7 : verdict === 'audit' ? -7 : 0));
+    }
+    // What is denied gets its word first.
+    const worded = lines.length > LABELS_MAX ? [] : [...lines].sort((a, b) => URGENT[a.verdict] - URGENT[b.verdict]);
+    const labelled = worded.flatMap(({ id, label }) => {
+      const curve = curves.get(id);
+      return curve ? [{ id, label, curve }] : [];
+    });
+    const places = labelPlaces(labelled, [...this.#layout.cards.values()]);
+    return lines.map((line) => {
+      const curve = curves.get(line.id);
+      return curve ? this.#line(line, curve, places.get(line.id)) : nothing;
+    });
+  }
+
+  #line(line: Line, curve: Curve, place: { x: number; y: number } | undefined): SVGTemplateResult {
+    const { path } = curve;
     const touches = (id: string): boolean => id !== '' && (line.id === id || line.from === id || line.to === id);
     const isLit = touches(this.#hovered) || touches(this.#chosen);
     const isDim = !isLit && (this.#chosen !== '' || (this.#search !== '' && !this.#isFound(line)));
+    const label = place ?? (isLit ? curve.at(0.64) : undefined);
     const isIdle = line.last < Date.now() - IDLE_MS;
     const width = 1.25 + Math.min(2, Math.log10(1 + line.flows) / 2.2);
     return svg`<g class="edge ${line.verdict} ${isLit ? 'lit' : ''} ${isDim ? 'dim' : ''} ${isIdle ? 'idle' : ''}"
@@ -212,7 +231,7 @@ export class MapView implements View {
       <title>${plainName(line.from)} → ${plainName(line.to)}: ${line.label}, ${line.verdict}</title>
       <path class="hit" d=${path}></path>
       <path class="drawn" d=${path} stroke-width=${width} marker-end="url(#tip-of-edge)"></path>
-      ${number <= LABELS_MAX || isLit ? svg`<text x=${middle.x} y=${middle.y - 6} text-anchor="middle">${line.label}</text>` : nothing}
+      ${label ? svg`<text x=${label.x} y=${label.y} text-anchor="middle">${line.label}</text>` : nothing}
     </g>`;
   }
 

@@ -3,13 +3,7 @@
  *
  * - It fits its content until the reader moves it; then it stays where it was put, whatever is drawn anew.
  */
-
-export interface Box {
-  x: number;
-  y: number;
-  width: number;
-  height: number;
-}
+import type { Box } from './box.ts';
 
 const SCALE_MIN = 0.08;
 const SCALE_MAX = 2.5;
