@@ -209,21 +209,33 @@ export class MapView implements View {
       return curve ? [{ id, label, curve }] : [];
     });
     const places = labelPlaces(labelled, [...this.#layout.cards.values()]);
-    return lines.map((line) => {
-      const curve = curves.get(line.id);
-      return curve ? this.#line(line, curve, places.get(line.id)) : nothing;
-    });
+    const known = lines.filter(({ id }) => curves.has(id));
+    // Words after all lines, so that none is struck through.
+    return [
+      ...known.map((line) => this.#line(line, curves.get(line.id) as Curve)),
+      ...known.map((line) => {
+        const isLit = this.#isLit(line);
+        const at = places.get(line.id) ?? (isLit ? curves.get(line.id)?.at(0.64) : undefined);
+        if (!at) return nothing;
+        return svg`<g class=${this.#classOf(line)}><text x=${at.x} y=${at.y} text-anchor="middle">${line.label}</text></g>`;
+      }),
+    ];
   }
 
-  #line(line: Line, curve: Curve, place: { x: number; y: number } | undefined): SVGTemplateResult {
-    const { path } = curve;
-    const touches = (id: string): boolean => id !== '' && (line.id === id || line.from === id || line.to === id);
-    const isLit = touches(this.#hovered) || touches(this.#chosen);
+  #isLit({ id, from, to }: Line): boolean {
+    return [this.#hovered, this.#chosen].some((one) => one !== '' && (one === id || one === from || one === to));
+  }
+
+  #classOf(line: Line): string {
+    const isLit = this.#isLit(line);
     const isDim = !isLit && (this.#chosen !== '' || (this.#search !== '' && !this.#isFound(line)));
-    const label = place ?? (isLit ? curve.at(0.64) : undefined);
     const isIdle = line.last < Date.now() - IDLE_MS;
+    return `edge ${line.verdict} ${isLit ? 'lit' : ''} ${isDim ? 'dim' : ''} ${isIdle ? 'idle' : ''}`;
+  }
+
+  #line(line: Line, { path }: Curve): SVGTemplateResult {
     const width = 1.25 + Math.min(2, Math.log10(1 + line.flows) / 2.2);
-    return svg`<g class="edge ${line.verdict} ${isLit ? 'lit' : ''} ${isDim ? 'dim' : ''} ${isIdle ? 'idle' : ''}"
+    return svg`<g class=${this.#classOf(line)}
         @click=${(event: Event) => {
           event.stopPropagation();
           this.#choose(line.id);
@@ -231,7 +243,6 @@ export class MapView implements View {
       <title>${plainName(line.from)} → ${plainName(line.to)}: ${line.label}, ${line.verdict}</title>
       <path class="hit" d=${path}></path>
       <path class="drawn" d=${path} stroke-width=${width} marker-end="url(#tip-of-edge)"></path>
-      ${label ? svg`<text x=${label.x} y=${label.y} text-anchor="middle">${line.label}</text>` : nothing}
     </g>`;
   }
 
