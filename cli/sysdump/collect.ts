@@ -2,7 +2,8 @@
  * What goes into a sysdump: from the agent while it answers, and from the machine in any case.
  *
  * - A part that fails is a line in `errors.txt`, never the end of the dump.
- * - Everything passes through redaction, and is cut at FILE_BYTES_MAX: newest last, so the head is what goes.
+ * - Everything passes through redaction, and is cut at FILE_BYTES_MAX: newest last, so the head is what goes. What would make the whole
+ *   larger than TOTAL_BYTES_MAX is left out, and said to be.
  */
 
 import { execFile } from 'node:child_process';
@@ -10,14 +11,17 @@ import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, rea
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
-import { redact } from '../../cluster/recording-redact.ts';
+import { REDACTED, redact } from '../../cluster/recording-redact.ts';
+import { probeFeatures } from '../../datapath/features.ts';
 import { HubbleClient } from '../../observe/hubble/client.ts';
 import { flowJson } from '../../observe/hubble/flow-json.ts';
 import type { StatusView } from '../../observe/status.ts';
 import { tableNames } from '../../state/tables.ts';
 import type { DebugClient } from '../output/debug-client.ts';
+import { version } from '../version.ts';
 
 export const FILE_BYTES_MAX = 16 << 20;
+export const TOTAL_BYTES_MAX = 256 << 20;
 const COMMAND_TIMEOUT_MS = 20_000;
 const run = promisify(execFile);
 
@@ -41,13 +45,16 @@ export async function collect(
   client: DebugClient | undefined,
   place: Place,
   progress: (file: string) => void,
+  bytesMax = TOTAL_BYTES_MAX,
 ): Promise<string[]> {
   const errors: string[] = [];
   const parts = [...(client ? agentParts(client) : []), ...machineParts(place), ...storeParts(place), ...tails(place)];
+  let bytes = 0;
   for (const { file, read } of parts) {
     progress(file);
     try {
-      write(join(directory, file), await read());
+      if (bytes > bytesMax) throw new Error(`left out: the dump has its ${bytesMax >> 20} MiB`);
+      bytes += write(join(directory, file), await read());
     } catch (error) {
       errors.push(`${file}: ${error instanceof Error ? error.message.split('\n')[0] : error}`);
     }
@@ -57,10 +64,12 @@ export async function collect(
   return errors;
 }
 
-function write(path: string, text: string): void {
+/** How much it was. */
+function write(path: string, text: string): number {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const kept = text.length > FILE_BYTES_MAX ? `… cut\n${text.slice(-FILE_BYTES_MAX)}` : text;
   writeFileSync(path, kept, { mode: 0o600 });
+  return kept.length;
 }
 
 /** The debug endpoint redacts what it says. */
@@ -105,6 +114,7 @@ function machineParts({ netns, pinRoot }: Place): Part[] {
   });
   return [
     command('uname.txt', 'uname', '-a'),
+    { file: 'node/versions.json', read: async () => JSON.stringify(versions(), undefined, 2) },
     command('ip-link.json', 'ip', '-j', '-d', 'link'),
     command('ip-addr.json', 'ip', '-j', 'addr'),
     command('ip-route.json', 'ip', '-j', 'route', 'show', 'table', 'all'),
@@ -139,9 +149,9 @@ function storeParts({ stateDir }: Place): Part[] {
             database
               .prepare(`SELECT * FROM "${name.replaceAll('"', '""')}"`)
               .all()
-              .map((row) => JSON.stringify({ from: name, ...(row as object) })),
+              .map((row) => JSON.stringify(redact({ from: name, ...opened(row as Record<string, unknown>) }))),
           );
-          return lines.map((line) => `${redact(line)}\n`).join('');
+          return lines.map((line) => `${line}\n`).join('');
         } finally {
           database.close();
         }
@@ -149,6 +159,15 @@ function storeParts({ stateDir }: Place): Part[] {
     },
   ];
 }
+
+/** Columns that hold JSON are JSON again: a secret inside a text inside a text would not be seen. */
+const opened = (row: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(row).map(([column, value]) => [
+      column,
+      typeof value === 'string' && /^[[{]/.test(value) ? (parsed(value) ?? value) : value,
+    ]),
+  );
 
 function tails({ logs }: Place): Part[] {
   return logs.filter(existsSync).flatMap((folder) =>
@@ -170,17 +189,39 @@ function tailOf(path: string): string {
   }
 }
 
-/** Lines that are JSON are looked through as JSON: a secret may have any look there. */
-function redactLines(text: string): string {
-  return text
-    .split('\n')
-    .map((line) => {
-      if (!line.startsWith('{')) return redact(line);
-      try {
-        return JSON.stringify(redact(JSON.parse(line) as unknown));
-      } catch {
-        return redact(line);
-      }
-    })
-    .join('\n');
+/** A key whose beginning was cut off. */
+const TAIL_OF_KEY = /^(?:(?!-----BEGIN)[\s\S])*?-----END [A-Z ]*PRIVATE KEY-----/;
+
+/** Lines that are JSON are looked through as JSON: a secret may have any look there. What is between them is one text: keys have many lines. */
+export function redactLines(text: string): string {
+  const parts: string[] = [];
+  let plain: string[] = [];
+  const flush = (): void => {
+    if (plain.length > 0) parts.push(redact(plain.join('\n')));
+    plain = [];
+  };
+  for (const line of text.replace(TAIL_OF_KEY, REDACTED).split('\n')) {
+    const json = line.startsWith('{') ? parsed(line) : undefined;
+    if (json === undefined) plain.push(line);
+    else {
+      flush();
+      parts.push(JSON.stringify(redact(json)));
+    }
+  }
+  flush();
+  return parts.join('\n');
+}
+
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Also where no agent answers. */
+function versions(): object {
+  const { kernel, has, missing } = probeFeatures();
+  return { axoneme: version, node: process.version, kernel, features: has, missing };
 }
