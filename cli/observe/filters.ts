@@ -93,6 +93,21 @@ const workload = (value: string): unknown => {
   return { kind, name };
 };
 
+const header = (value: string): unknown => {
+  const colon = value.indexOf(':');
+  if (colon < 1) throw new Error('expected NAME:VALUE');
+  return { key: value.slice(0, colon), value: value.slice(colon + 1) };
+};
+const whole = (value: string): number => {
+  if (!/^[0-9]{1,15}$/.test(value)) throw new Error('expected a number');
+  return Number(value);
+};
+const ipVersion = (value: string): string => {
+  const family = /^(?:ip)?v?([46])$/i.exec(value)?.[1];
+  if (family === undefined) throw new Error('expected 4 or 6');
+  return `IPv${family}`;
+};
+
 /** Flags with two sides: the bare word is either. */
 const SIDED: Readonly<Record<string, readonly [source: Put, destination: Put]>> = {
   namespace: [into('source_pod', namespace), into('destination_pod', namespace)],
@@ -118,8 +133,19 @@ const PLAIN: Readonly<Record<string, Put>> = {
   'http-method': into('http_method'),
   'http-path': into('http_path'),
   'http-status': into('http_status_code'),
+  'http-url': into('http_url'),
+  'http-header': into('http_header', header),
   'dns-query': into('dns_query'),
+  'snat-ip': into('source_ip_xlated'),
+  'node-label': into('node_labels'),
+  'trace-id': into('trace_id'),
+  'ip-trace-id': into('ip_trace_id', whole),
+  'ip-version': into('ip_version', ipVersion),
+  interface: into('interface', (name) => ({ name })),
   uuid: into('uuid'),
+  'cel-expression': (filter, value) => {
+    filter.experimental = { cel_expression: [...(filter.experimental?.cel_expression ?? []), value] };
+  },
 };
 
 /** Flags that take no value. */
@@ -128,6 +154,12 @@ const SWITCHES: Readonly<Record<string, (filter: FlowFilter) => void>> = {
   ipv6: (filter) => into('ip_version')(filter, 'IPv6'),
   'is-reply': (filter) => {
     filter.reply = [true];
+  },
+  encrypted: (filter) => {
+    filter.encrypted = [true];
+  },
+  unencrypted: (filter) => {
+    filter.encrypted = [false];
   },
 };
 

@@ -6,7 +6,7 @@ const RESERVED = /^reserved:/;
 
 /** `shop/web-0:1024 (ID:4000)`, `198.51.100.7:80 (world)`. */
 function endText(
-  { namespace, pod_name, identity, labels = [] }: FlowEndpoint,
+  { namespace, pod_name, identity = 0, labels = [] }: FlowEndpoint,
   address = '',
   port = 0,
   service?: string,
@@ -14,7 +14,7 @@ function endText(
   const host = service || (pod_name ? `${namespace}/${pod_name}` : address);
   const place = port > 0 ? `${host.includes(':') ? `[${host}]` : host}:${port}` : host;
   const reserved = labels.find((label) => RESERVED.test(label));
-  return `${place} (${reserved ? reserved.replace(RESERVED, '') : `ID:${identity}`})`;
+  return `${place} (${reserved ? reserved.replace(RESERVED, '') : identity > 0 ? `ID:${identity}` : 'unknown'})`;
 }
 
 const portsOf = ({ l4 }: Flow): { source_port?: number; destination_port?: number } =>
@@ -47,10 +47,19 @@ export function typeText(flow: Flow): string {
       return (trace_observation_point ?? 'trace').toLowerCase().replaceAll('_', '-');
     case 5:
       return `policy-verdict:${MATCHES[policy_match_type] ?? policy_match_type} ${flow.traffic_direction}`;
+    case 7:
+      return socketText(flow.sock_xlate_point);
     default:
       return `event ${event_type.type}`;
   }
 }
+
+/** `SOCK_XLATE_POINT_PRE_DIRECTION_FWD` as `pre-xlate-fwd`. */
+const socketText = (point = 'UNKNOWN'): string =>
+  point
+    .replace(/^SOCK_XLATE_POINT_/, '')
+    .replace('_DIRECTION_', '-xlate-')
+    .toLowerCase();
 
 const MATCHES = ['none', 'L3-Only', 'L3-L4', 'L4-Only', 'all', 'L3-Proto', 'Proto-Only'];
 
@@ -62,9 +71,17 @@ export function policiesOf(flow: Flow): string[] {
   );
 }
 
-function verdictText({ verdict }: Flow, { red, green, yellow }: Colours): string {
-  if (verdict === 'FORWARDED' || verdict === 'TRANSLATED') return green(verdict);
-  return verdict === 'DROPPED' || verdict === 'ERROR' ? red(verdict) : yellow(verdict);
+/** Of policy verdicts Hubble's client says what policy did, not what became of the packet. */
+const DECIDED: Readonly<Record<string, string>> = { FORWARDED: 'ALLOWED', DROPPED: 'DENIED', AUDIT: 'AUDITED' };
+
+const verdictWord = ({ verdict, event_type }: Flow): string =>
+  event_type.type === 5 ? (DECIDED[verdict] ?? verdict) : verdict;
+
+function verdictText(flow: Flow, { red, green, yellow }: Colours): string {
+  const { verdict } = flow;
+  const word = verdictWord(flow);
+  if (verdict === 'FORWARDED' || verdict === 'TRANSLATED') return green(word);
+  return verdict === 'DROPPED' || verdict === 'ERROR' ? red(word) : yellow(word);
 }
 
 export function compact(flow: Flow, colours: Colours): string {
@@ -95,5 +112,5 @@ export const TAB_HEADER = ['TIMESTAMP', 'SOURCE', 'DESTINATION', 'TYPE', 'VERDIC
 
 export function tab(flow: Flow): string[] {
   const { source, destination } = ends(flow);
-  return [timeText(flow.time), source, destination, typeText(flow), flow.verdict, flow.Summary];
+  return [timeText(flow.time), source, destination, typeText(flow), verdictWord(flow), flow.Summary];
 }

@@ -37,6 +37,22 @@ describe('filters', () => {
       [{ tcp_flags: [{ SYN: true, ACK: true }], drop_reason_desc: ['POLICY_DENIED'] }],
       [],
     ],
+    [
+      '--http-header x-id:1:2 --http-url /a --ip-version v6 --interface eth0 --snat-ip 192.0.2.1 --ip-trace-id 7 --unencrypted',
+      [
+        {
+          http_header: [{ key: 'x-id', value: '1:2' }],
+          http_url: ['/a'],
+          ip_version: ['IPv6'],
+          interface: [{ name: 'eth0' }],
+          source_ip_xlated: ['192.0.2.1'],
+          ip_trace_id: [7],
+          encrypted: [false],
+        },
+      ],
+      [],
+    ],
+    ['--not --cel-expression _flow.uuid==""', [], [{ experimental: { cel_expression: ['_flow.uuid==""'] } }]],
   ])('%s', (line, whitelist, blacklist) => {
     const args = line.split(' ').filter(Boolean);
     expect(parseFilters(args)).toEqual({ whitelist, blacklist, rest: [] });
@@ -46,12 +62,18 @@ describe('filters', () => {
     expect(parseFilters(['--last', '5', '--pod', 'a/b', '-f']).rest).toEqual(['--last', '5', '-f']);
   });
 
-  it.each(['--verdict good', '--pod', '--not --last 3', '--not', '--to-identity nobody', '--type flow'])(
-    'refuses %s',
-    (line) => {
-      expect(() => parseFilters(line.split(' '))).toThrow(UsageError);
-    },
-  );
+  it.each([
+    '--verdict good',
+    '--pod',
+    '--not --last 3',
+    '--not',
+    '--to-identity nobody',
+    '--type flow',
+    '--http-header x',
+    '--ip-version 5',
+  ])('refuses %s', (line) => {
+    expect(() => parseFilters(line.split(' '))).toThrow(UsageError);
+  });
 });
 
 describe('times', () => {
@@ -96,6 +118,19 @@ describe('a flow', () => {
     );
     expect(tab(flow)[2]).toBe('[2001:db8::1]:80 (world-ipv6)');
     expect(dict(flow, 'node-1', plain)).toContain('VERDICT: DROPPED');
+  });
+
+  it('says what policy did, and where a socket was translated', () => {
+    const { drop_reason: _, drop_reason_desc: __, ...rest } = flow;
+    const verdict: Flow = { ...rest, event_type: { type: 5, sub_type: 0 }, policy_match_type: 2 };
+    expect(tab(verdict).slice(3, 5)).toEqual(['policy-verdict:L3-L4 EGRESS', 'DENIED']);
+    const socket: Flow = {
+      ...rest,
+      verdict: 'TRANSLATED',
+      event_type: { type: 7, sub_type: 2 },
+      sock_xlate_point: 'SOCK_XLATE_POINT_POST_DIRECTION_FWD',
+    };
+    expect(tab(socket).slice(3, 5)).toEqual(['post-xlate-fwd', 'TRANSLATED']);
   });
 
   it('points back when it is a reply', () => {

@@ -1,6 +1,6 @@
 /** `axoneme observe`: flows of a node or a relay, by the Hubble API. */
-
-import { HubbleClient } from '../../observe/hubble/client.ts';
+import { readFileSync } from 'node:fs';
+import { type ClientTls, HubbleClient } from '../../observe/hubble/client.ts';
 import { flowJson } from '../../observe/hubble/flow-json.ts';
 import type { GetFlowsRequest, GetFlowsResponse, NodeStatus } from '../../observe/hubble/observer.ts';
 import type { Flow } from '../../observe/hubble/types.ts';
@@ -24,11 +24,15 @@ export const usage = `axoneme observe [FILTERS] [--last N | --first N | --all] [
   --until TIME      up to a time
   --follow          and those to come
   --server ADDRESS  a Hubble server instead of this node's: unix:///path, host:port
+  --tls-ca FILE     over TLS: the server's certificate is of this CA
+  --tls-cert FILE --tls-key FILE   shown to the server
+  --tls-server-name NAME           in the server's certificate, where it is not its address
   --policy NAME     flows that this policy allowed or denied (namespace/name, or a name)
 
 Filters, each with --from- and --to- for one side: --namespace --pod --ip --label --identity --port --service --fqdn --workload --cluster
-and --verdict --drop-reason-desc --protocol --type --traffic-direction --tcp-flags --node-name --http-method --http-path --http-status
---dns-query --uuid --ipv4 --ipv6 --is-reply; --not before one of them excludes what it selects.
+and --verdict --drop-reason-desc --protocol --type --traffic-direction --tcp-flags --node-name --node-label --interface --snat-ip
+--http-method --http-path --http-status --http-url --http-header --dns-query --trace-id --ip-trace-id --uuid --ip-version --ipv4 --ipv6
+--is-reply --encrypted --unencrypted --cel-expression; --not before one of them excludes what it selects.
 ${targetUsage}`;
 
 const FORMATS = ['compact', 'dict', 'tab', 'json', 'jsonpb'] as const;
@@ -44,6 +48,10 @@ const flagSpec = {
   until: 'TIME',
   follow: true,
   server: 'ADDRESS',
+  'tls-ca': 'FILE',
+  'tls-cert': 'FILE',
+  'tls-key': 'FILE',
+  'tls-server-name': 'NAME',
   policy: 'NAME',
 } as const;
 
@@ -59,7 +67,7 @@ export async function run(args: string[]): Promise<number> {
   if (flags.until) request.until = parseTime('until', flags.until, Date.now());
   const server = flags.server ?? (await ownServer(flags));
   const show = printer(format);
-  const client = new HubbleClient(server);
+  const client = new HubbleClient(server, tlsOf(flags));
   for await (const response of client.flows(request)) {
     if (response.node_status) warn(response.node_status);
     if (response.lost_events) process.stderr.write(`… ${response.lost_events.num_events_lost} flows were lost\n`);
@@ -67,6 +75,18 @@ export async function run(args: string[]): Promise<number> {
   }
   client.close();
   return 0;
+}
+
+type TlsFlags = { 'tls-ca'?: string; 'tls-cert'?: string; 'tls-key'?: string; 'tls-server-name'?: string };
+
+function tlsOf(flags: TlsFlags): ClientTls {
+  const read = (flag: 'tls-ca' | 'tls-cert' | 'tls-key'): Buffer | undefined =>
+    flags[flag] === undefined ? undefined : readFileSync(flags[flag]);
+  const [ca, cert, key, serverName] = [read('tls-ca'), read('tls-cert'), read('tls-key'), flags['tls-server-name']];
+  if ((cert === undefined) !== (key === undefined))
+    throw new UsageError('flags --tls-cert and --tls-key: expected both or none');
+  if (!ca && (cert || serverName)) throw new UsageError('flag --tls-ca is wanted beside the other --tls flags');
+  return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }), ...(serverName && { serverName }) };
 }
 
 /** Nodes that a relay could not ask. */

@@ -32,7 +32,7 @@ const LAST = 200;
 const LAST_MAX = 2_000;
 /** Nobody looks any more. */
 const FORSAKEN_MS = 120_000;
-const SWITCHES = new Set(['ipv4', 'ipv6', 'is-reply', 'not']);
+const SWITCHES = new Set(['ipv4', 'ipv6', 'is-reply', 'encrypted', 'unencrypted', 'not']);
 
 /** What flows are asked of. */
 export interface FlowSource {

@@ -97,6 +97,14 @@ function protocolOf({ l4, Summary }: Flow): string {
 
 const MATCHES = ['none', 'L3 only', 'L3 and L4', 'L4 only', 'all', 'L3 and protocol', 'protocol only'];
 
+/** A socket and the service it asks for, before a packet is there. */
+const SOCKETS: Readonly<Record<string, string>> = {
+  SOCK_XLATE_POINT_PRE_DIRECTION_FWD: 'socket asks for a service',
+  SOCK_XLATE_POINT_POST_DIRECTION_FWD: 'socket is led to a backend',
+  SOCK_XLATE_POINT_PRE_DIRECTION_REV: 'socket is answered by a backend',
+  SOCK_XLATE_POINT_POST_DIRECTION_REV: 'socket sees the service’s address',
+};
+
 function whatOf({
   event_type,
   drop_reason_desc,
@@ -104,6 +112,7 @@ function whatOf({
   policy_match_type,
   l4,
   verdict,
+  sock_xlate_point,
 }: Flow): string {
   switch (event_type.type) {
     case 1:
@@ -117,6 +126,8 @@ function whatOf({
       return verdict === 'DROPPED'
         ? `denied${drop_reason_desc ? ` · ${words(drop_reason_desc)}` : ''}`
         : `policy verdict · ${MATCHES[policy_match_type ?? 0] ?? policy_match_type}`;
+    case 7:
+      return SOCKETS[sock_xlate_point ?? ''] ?? 'socket';
     default:
       return `event ${event_type.type}`;
   }
