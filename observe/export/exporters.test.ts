@@ -1,4 +1,5 @@
 /** Each exporter against a receiver on loopback that speaks its protocol; what a dead, slow or full one costs. */
+import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -209,6 +210,29 @@ it('a full disk is one more dead sink', async () => {
   expect(exporters.stats()[0]).toMatchObject({ sent: 0, dropped: 40, queued: 10 });
   await exporters.close();
 });
+
+it('a disk that fills up leaves whole lines, and what waited follows once there is room', async () => {
+  const disk = mkdtempSync(join(tmpdir(), `axt-${process.pid}-disk-`));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'axt', disk]);
+  try {
+    const path = join(disk, 'flows.ndjson');
+    const ballast = join(disk, 'ballast');
+    writeFileSync(ballast, Buffer.alloc(40 << 10));
+    const exporters = await start({ type: 'file', path, capacity: 60 });
+    for (let i = 0; i < 80; i++) flows$.next(flow());
+    await expect.poll(() => exporters.stats()[0]?.error, { timeout: 5_000 }).toContain('ENOSPC');
+    expect(exporters.stats()[0]).toMatchObject({ sent: 0, dropped: 20, queued: 60 });
+    expect(readFileSync(path, 'utf8')).toBe('');
+    rmSync(ballast);
+    await expect.poll(() => exporters.stats()[0]?.sent, { timeout: 15_000 }).toBe(60);
+    const lines = readFileSync(path, 'utf8').trim().split('\n');
+    expect(lines.map((line) => (JSON.parse(line) as { flow: object }).flow)).toHaveLength(60);
+    await exporters.close();
+  } finally {
+    execFileSync('umount', [disk]);
+    rmSync(disk, { recursive: true, force: true });
+  }
+}, 30_000);
 
 it.each([
   [{ type: 'kafka' }, 'hubble.export[0].type is "kafka", expected file | loki | otlp | syslog'],

@@ -1,5 +1,5 @@
 /** Lines of JSON in a file, as `hubble observe -o json` prints them; by size it becomes `FILE.1`, `FILE.2`, … */
-import { appendFile, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { flowJson } from '../hubble/flow-json.ts';
 import type { Flow } from '../hubble/types.ts';
 import type { Sink } from './sink.ts';
@@ -13,7 +13,6 @@ export interface FileOptions {
 
 export class FileSink implements Sink {
   readonly #options: FileOptions;
-  #size: number | undefined;
 
   constructor(options: FileOptions) {
     this.#options = options;
@@ -21,14 +20,21 @@ export class FileSink implements Sink {
 
   async send(batch: readonly Flow[]): Promise<void> {
     const { path, maxBytes } = this.#options;
-    this.#size ??= (await stat(path).catch(() => ({ size: 0 }))).size;
-    if (this.#size >= maxBytes) await this.#rotate();
     const text = batch.map((flow) => `${JSON.stringify(lineOf(flow))}\n`).join('');
-    // After a write that failed in the middle the size is not known.
-    const before = this.#size;
-    this.#size = undefined;
-    await appendFile(path, text, { mode: 0o600 });
-    this.#size = before + Buffer.byteLength(text);
+    if ((await sizeOf(path)) >= maxBytes) await this.#rotate();
+    const file = await open(path, 'a', 0o600);
+    try {
+      const { size } = await file.stat();
+      try {
+        await file.appendFile(text);
+      } catch (error) {
+        // A disk that fills up takes half a line: the batch comes again whole, so nothing of it may stay.
+        await file.truncate(size).catch(() => {});
+        throw error;
+      }
+    } finally {
+      await file.close();
+    }
   }
 
   async close(): Promise<void> {}
@@ -40,8 +46,11 @@ export class FileSink implements Sink {
       const from = number === 1 ? path : `${path}.${number - 1}`;
       await rename(from, `${path}.${number}`).catch(ignoreMissing);
     }
-    this.#size = 0;
   }
+}
+
+async function sizeOf(path: string): Promise<number> {
+  return (await stat(path).catch(() => ({ size: 0 }))).size;
 }
 
 /** `observer.ExportEvent`. */

@@ -2,8 +2,9 @@
  * Where the Hubble API is served: a unix socket, a TCP port, or both.
  *
  * - The unix socket is root's alone. The TCP port has TLS when certificates are given, and asks clients for theirs when it has a CA.
+ * - Certificates are renewed while we run: new connections get what the files hold then; while those are no good, what they held before.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { listening, listenOnSocket } from '../listening.ts';
 import type { HubbleSource } from './source.ts';
@@ -85,15 +86,34 @@ export class Servers {
         [{ cert_chain: readFileSync(tlsCert), private_key: readFileSync(tlsKey) }],
         tlsClientCa !== '',
       );
-    const secure = tlsCert ? server.createConnectionInjector(credentials()) : undefined;
+    let secure: { of: string; injector: ReturnType<typeof server.createConnectionInjector> } | undefined;
+    const renewed = (): typeof secure => {
+      const of = [tlsCert, tlsKey, tlsClientCa].map(changedAt).join(' ');
+      if (secure?.of === of) return secure;
+      try {
+        secure = { of, injector: server.createConnectionInjector(credentials()) };
+      } catch (error) {
+        if (!secure) throw error;
+      }
+      return secure;
+    };
     return {
       plain: (socket: Socket) => plain.injectConnection(socket),
-      secure: (socket: Socket) => secure?.injectConnection(socket),
+      secure: (socket: Socket) => {
+        try {
+          renewed()?.injector.injectConnection(socket);
+        } catch {
+          // No certificate was ever good: nobody is served over TCP, everybody over the socket.
+          socket.destroy();
+        }
+      },
       end: () => {
         plain.destroy();
-        secure?.destroy();
+        secure?.injector.destroy();
         server.forceShutdown();
       },
     };
   }
 }
+
+const changedAt = (path: string): number => (path && statSync(path, { throwIfNoEntry: false })?.mtimeMs) || 0;
