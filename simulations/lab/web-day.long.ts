@@ -1,6 +1,7 @@
 /** A day of a page that nobody closes: two million flows through its live stream, views changed now and then. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { filterFlags, parseFilters } from '../../cli/observe/filters.ts';
 import { type OpenDay, openDay } from '../stories/web-day.ts';
 import { openBrowser } from '../stories/web-fixtures.ts';
 
@@ -12,7 +13,7 @@ let day: OpenDay;
 
 beforeAll(async () => {
   browser = await openBrowser();
-  day = await openDay(browser);
+  day = await openDay(browser, { flags: filterFlags, parse: parseFilters });
 }, 60_000);
 afterAll(async () => {
   await day?.close();

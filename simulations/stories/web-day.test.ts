@@ -1,6 +1,7 @@
 /** The page left open: memory that stays, and a stream that comes back; `simulations/lab/web-day.long.ts` does a whole day. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { filterFlags, parseFilters } from '../../cli/observe/filters.ts';
 import { type OpenDay, openDay } from './web-day.ts';
 import { openBrowser } from './web-fixtures.ts';
 
@@ -12,7 +13,7 @@ let day: OpenDay;
 
 beforeAll(async () => {
   browser = await openBrowser();
-  day = await openDay(browser);
+  day = await openDay(browser, { flags: filterFlags, parse: parseFilters });
 }, 60_000);
 afterAll(async () => {
   await day?.close();

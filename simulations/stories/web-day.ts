@@ -3,10 +3,9 @@ import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Browser, CDPSession, Page } from 'playwright-core';
-import { filterFlags, parseFilters } from '../../cli/observe/filters.ts';
 import { type Route, serve } from '../../observe/debug/http.ts';
 import { listening } from '../../observe/listening.ts';
-import { flowRoutes } from '../../observe/web/flow-routes.ts';
+import { type FilterWords, flowRoutes } from '../../observe/web/flow-routes.ts';
 import { nodesRoute, withPage } from '../../observe/web/page.ts';
 import { openPage, talkingCluster } from './web-fixtures.ts';
 
@@ -26,8 +25,8 @@ export interface OpenDay {
   close(): Promise<void>;
 }
 
-export async function openDay(browser: Browser): Promise<OpenDay> {
-  const cluster = talkingCluster(WORKLOADS, { flags: filterFlags, parse: parseFilters });
+export async function openDay(browser: Browser, words: FilterWords): Promise<OpenDay> {
+  const cluster = talkingCluster(WORKLOADS, words);
   cluster.talk(1_000);
   const routes: Route[] = [
     nodesRoute([{ name: 'node-1', base: '', views: ['map', 'flows'] }]),

@@ -9,18 +9,14 @@ import type { App, View } from './app.ts';
 import { type FlowRow, rowOf } from './flow-list.ts';
 import { shortened } from './format.ts';
 import { zoomButtons } from './machine-panel.ts';
+import { drawLines } from './map-edges.ts';
 import { layOutMap, type MapLayout } from './map-layout.ts';
-import { type Curve, labelPlaces, lineBetween } from './map-lines.ts';
 import { type Card, type Drawn, drawn, type Line, OPEN_MAX } from './map-model.ts';
 import { mapPanel, plainName, wordsOfEnd } from './map-panel.ts';
 import { PanZoom } from './pan-zoom.ts';
 
 const MAP_MS = 2_000;
 const FLOWS_MS = 2_000;
-const IDLE_MS = 60_000;
-const URGENT = { denied: 0, audit: 1, forwarded: 2 } as const;
-/** Past this many lines only those of what is chosen bear a label. */
-const LABELS_MAX = 40;
 /** Past this many lines each is fainter. */
 const CROWDED = 120;
 const TITLE_MAX = 21;
@@ -127,7 +123,11 @@ export class MapView implements View {
             <defs>${['tip-of-edge'].map((id) => svg`<marker id=${id} viewBox="0 0 8 8" refX="4" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0.6 7 4 0 7.4Z"></path></marker>`)}</defs>
             <g transform=${this.#zoom.transform}>
               ${groups.map(({ id, title, isClosable }) => this.#group(id, title, isClosable))}
-              ${this.#lines(lines)}
+              ${drawLines(lines, this.#layout, {
+                lit: [this.#hovered, this.#chosen],
+                isDim: (line) => this.#chosen !== '' || (this.#search !== '' && !this.#isFound(line)),
+                choose: (id) => this.#choose(id),
+              })}
               ${cards.map((card) => this.#card(card))}
             </g>
           </svg>
@@ -193,56 +193,6 @@ export class MapView implements View {
             <title>${isClosed ? 'Open' : 'Close'} ${title}</title><rect width="22" height="20" rx="6"></rect><path d=${isClosed ? 'M6 10h10M11 5v10' : 'M6 10h10'}></path></g>`
           : nothing
       }
-    </g>`;
-  }
-
-  #lines(lines: readonly Line[]): (SVGTemplateResult | typeof nothing)[] {
-    const curves = new Map<string, Curve>();
-    for (const { id, from, to, verdict } of lines) {
-      const [a, b] = [this.#layout.cards.get(from), this.#layout.cards.get(to)];
-      if (a && b) curves.set(id, lineBetween(a, b, verdict === 'denied' ? 7 : verdict === 'audit' ? -7 : 0));
-    }
-    // What is denied gets its word first.
-    const worded = lines.length > LABELS_MAX ? [] : [...lines].sort((a, b) => URGENT[a.verdict] - URGENT[b.verdict]);
-    const labelled = worded.flatMap(({ id, label }) => {
-      const curve = curves.get(id);
-      return curve ? [{ id, label, curve }] : [];
-    });
-    const places = labelPlaces(labelled, [...this.#layout.cards.values()]);
-    const known = lines.filter(({ id }) => curves.has(id));
-    // Words after all lines, so that none is struck through.
-    return [
-      ...known.map((line) => this.#line(line, curves.get(line.id) as Curve)),
-      ...known.map((line) => {
-        const isLit = this.#isLit(line);
-        const at = places.get(line.id) ?? (isLit ? curves.get(line.id)?.at(0.64) : undefined);
-        if (!at) return nothing;
-        return svg`<g class=${this.#classOf(line)}><text x=${at.x} y=${at.y} text-anchor="middle">${line.label}</text></g>`;
-      }),
-    ];
-  }
-
-  #isLit({ id, from, to }: Line): boolean {
-    return [this.#hovered, this.#chosen].some((one) => one !== '' && (one === id || one === from || one === to));
-  }
-
-  #classOf(line: Line): string {
-    const isLit = this.#isLit(line);
-    const isDim = !isLit && (this.#chosen !== '' || (this.#search !== '' && !this.#isFound(line)));
-    const isIdle = line.last < Date.now() - IDLE_MS;
-    return `edge ${line.verdict} ${isLit ? 'lit' : ''} ${isDim ? 'dim' : ''} ${isIdle ? 'idle' : ''}`;
-  }
-
-  #line(line: Line, { path }: Curve): SVGTemplateResult {
-    const width = 1.25 + Math.min(2, Math.log10(1 + line.flows) / 2.2);
-    return svg`<g class=${this.#classOf(line)}
-        @click=${(event: Event) => {
-          event.stopPropagation();
-          this.#choose(line.id);
-        }}>
-      <title>${plainName(line.from)} → ${plainName(line.to)}: ${line.label}, ${line.verdict}</title>
-      <path class="hit" d=${path}></path>
-      <path class="drawn" d=${path} stroke-width=${width} marker-end="url(#tip-of-edge)"></path>
     </g>`;
   }
 
