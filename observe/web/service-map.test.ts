@@ -71,6 +71,7 @@ it('counts a denied packet once, though verdict and drop tell of it, and passes 
   map.add(drop);
   map.add(flow({ Type: 'SOCK', verdict: 'TRANSLATED' }));
   expect(counts(map)).toEqual(['shop/web shop/db denied 1']);
+  expect(map.view(NOW).edges[0]?.reasons).toEqual({ POLICY_DENIED: 1 });
 });
 
 it('keeps so many edges, and forgets those that were idle for long', () => {

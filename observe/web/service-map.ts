@@ -92,7 +92,8 @@ export class ServiceMap {
     edge.flows = most(edge.seen);
     edge.last = Math.max(edge.last, flow.time.seconds * 1000 + Math.floor(flow.time.nanos / 1e6));
     if (service) edge.service = `${service.namespace}/${service.name}`;
-    const reason = flow.drop_reason_desc;
+    // A policy's verdict is followed by the drop itself.
+    const reason = flow.event_type.type === POLICY_VERDICT ? undefined : flow.drop_reason_desc;
     if (reason) edge.reasons[reason] = (edge.reasons[reason] ?? 0) + 1;
     learnPolicies(edge, flow);
     // The newest last, so that the first is the one idle longest.
