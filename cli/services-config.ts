@@ -15,6 +15,8 @@ export interface PolicyConfig {
   hostFirewall: boolean;
   /** The node reaches its pods unless a rule denies it. */
   allowLocalhost: boolean;
+  /** fromNodes and toNodes select by labels of nodes: each other node has an identity of its own. */
+  nodeSelectorLabels: boolean;
   /** Labels that make up identities, beside the built-in patterns: `app`, or `!version` for one that does not. */
   labels: string[];
 }
@@ -41,6 +43,7 @@ export const policyDefaults: PolicyConfig = {
   audit: false,
   hostFirewall: false,
   allowLocalhost: true,
+  nodeSelectorLabels: false,
   labels: [],
 };
 

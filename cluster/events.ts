@@ -120,6 +120,8 @@ export interface PolicyFacts {
   allowLocalhost: boolean;
   /** Capacity of an endpoint's policy map. */
   entriesMax: number;
+  /** Other nodes are told apart by their labels: each has an identity of its own. */
+  nodeSelectorLabels?: boolean;
   /** Patterns beside the built-in ones; see policy/labels.ts. */
   labels?: readonly string[];
 }

@@ -11,6 +11,7 @@ import type { LocalPolicyRow } from '../state/tables.ts';
 import type { ApiServerFact } from './api-server.ts';
 import { type Backoff, calm } from './backoff.ts';
 import { reservedIdentities } from './identity.ts';
+import type { NodeIdentityFact } from './node-identity.ts';
 import type { SubjectFact } from './policy-facts.ts';
 import { type Recorded, Records, recordsOf } from './records.ts';
 
@@ -100,6 +101,8 @@ export interface PolicyContext {
   services: Recorded<{ labels: Record<string, string>; selector?: Record<string, string> }>;
   /** Undefined: not heard of yet. */
   apiServer: ApiServerFact | undefined;
+  /** Of other nodes, by their machine; where policies tell nodes by labels. */
+  nodeIdentities: Recorded<NodeIdentityFact>;
   /** Groups of rows and facts that the last event changed. */
   touched: readonly string[];
   backoff: Backoff;
@@ -149,6 +152,7 @@ export function initialContext(agent: AgentFacts): PolicyContext {
     serviceOfSlice: Records.from({}),
     services: Records.from({}),
     apiServer: undefined,
+    nodeIdentities: Records.from({}),
     touched: [],
     backoff: calm,
   };

@@ -6,6 +6,7 @@ import { canonical } from '../state/tables.ts';
 import { type ApiServerFact, apiServerKey } from './api-server.ts';
 import { canonicalCidr, hostCidr } from './cidr.ts';
 import type { Hears } from './machine.ts';
+import { type NodeIdentityFact, nodeIdentitiesTopic } from './node-identity.ts';
 import { change, nextAfter, statusGroup } from './policy-apply.ts';
 import {
   HOST_ENDPOINT,
@@ -17,6 +18,7 @@ import {
   stateOf,
 } from './policy-context.ts';
 import type { SubjectFact } from './policy-facts.ts';
+import { hearNodeIdentity } from './policy-nodes.ts';
 import { isPolicyResource, judge, keyOf, namesServices, type PolicyResource } from './policy-objects.ts';
 import { hearService, hearSlice } from './policy-services.ts';
 import { endpointGroup, HOST_GROUP, mapGroup } from './policy-settle.ts';
@@ -66,6 +68,8 @@ export function hear(before: PolicyContext, event: PolicyEvent): PolicyContext {
       return hearObject(context, event);
     case 'fact':
       if (event.topic === apiServerKey) return hearApiServer(context, event.value as ApiServerFact | undefined);
+      if (event.topic === nodeIdentitiesTopic)
+        return hearNodeIdentity(context, event.from, event.value as NodeIdentityFact | undefined);
       return hearSubject(context, event.from, event.value as SubjectFact | undefined);
     default:
       return context;

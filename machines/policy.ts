@@ -13,6 +13,7 @@ import type { Row } from '../state/tables.ts';
 import { apiServerKey } from './api-server.ts';
 import { calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
 import { type Kind, speech } from './machine.ts';
+import { nodeIdentitiesTopic } from './node-identity.ts';
 import { begin, proceed, retire } from './policy-apply.ts';
 import { initialContext, type PolicyContext, policyMachineKey } from './policy-context.ts';
 import { subjectsTopic } from './policy-facts.ts';
@@ -198,8 +199,9 @@ export const policy: Kind = {
   topics: (snapshot: AnyMachineSnapshot) => {
     const { agent, namingServices } = snapshot.context as Context;
     const node = agent.policy?.hostFirewall ? [`nodes/${agent.nodeName}`] : [];
+    const others = agent.policy?.nodeSelectorLabels ? [nodeIdentitiesTopic] : [];
     const services = namingServices > 0 ? SERVICE_TOPICS : [];
-    return [...BASE_TOPICS, ...node, ...services];
+    return [...BASE_TOPICS, ...node, ...others, ...services];
   },
   rows: (snapshot) => rows(snapshot as Snapshot),
   groups: {

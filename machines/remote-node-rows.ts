@@ -11,6 +11,7 @@ import {
 import { contains, familyOf, hostCidr } from './cidr.ts';
 import { reservedIdentities } from './identity.ts';
 import { fnv1a } from './naming.ts';
+import { ownIdentityOf } from './node-identity.ts';
 import { podsIn, type RemoteNodeContext, type Route } from './remote-node-context.ts';
 import { encryptionOf, healthOf, overheadOf, routingOf } from './underlay.ts';
 
@@ -42,10 +43,12 @@ const ipcache = (key: string, identity: number, tunnelEndpoint: string, encryptK
   value: { identity, tunnelEndpoint, encryptKey, flags: 0 } satisfies IpcacheRow,
 });
 
-function addressRows({ agent, apiServers }: RemoteNodeContext, route: Route): Row[] {
+function addressRows(context: RemoteNodeContext, route: Route): Row[] {
+  const { agent, apiServers } = context;
+  const own = ownIdentityOf(context);
   const { type, nodeEncryption } = encryptionOf(agent as NonNullable<typeof agent>);
   const identityOf = (address: string): number =>
-    reservedIdentities[apiServers.includes(address) ? 'kube-apiserver' : 'remote-node'] ?? 0;
+    own ?? reservedIdentities[apiServers.includes(address) ? 'kube-apiserver' : 'remote-node'] ?? 0;
   const nodeKey = type === 'wireguard' && nodeEncryption ? route.encryptKey : 0;
   const { addresses, internal, health, tunnelEndpoint, encryptKey } = route;
   const isNode = new Set([...addresses, ...internal]);

@@ -19,6 +19,7 @@ export interface NodeView {
   internal: readonly string[];
   health: readonly string[];
   podCidrs: readonly string[];
+  labels: Readonly<Record<string, string>>;
   /** WireGuard's public key; '': none. */
   wireguardKey: string;
   /** Number of IPsec's key; 0: none. */
@@ -102,8 +103,9 @@ function ofNode(object: KubeObject): NodeView {
   };
 }
 
-const named = ({ metadata }: KubeObject): Pick<NodeView, 'uid' | 'created'> => ({
+const named = ({ metadata }: KubeObject): Pick<NodeView, 'uid' | 'created' | 'labels'> => ({
   uid: metadata.uid ?? '',
+  labels: metadata.labels ?? {},
   created: metadata.creationTimestamp ?? '',
 });
 

@@ -13,6 +13,7 @@ import { hostCidr } from './cidr.ts';
 import type { Birth, Fact, Kind } from './machine.ts';
 import { speech } from './machine.ts';
 import { claimsTopic, type NodeClaim } from './node-claim.ts';
+import { nodeIdentitiesTopic, nodeIdentityOf } from './node-identity.ts';
 import {
   endpointNodes,
   hear,
@@ -145,14 +146,18 @@ function facts(context: Context): Fact[] {
   if (!agent || !view || agent.nodeName === name) return [];
   const cidrs = [...new Set([...view.podCidrs, ...view.addresses.map(hostCidr)])].sort();
   const claim: NodeClaim = { name, own: false, created: view.created, cidrs };
-  const claimed = { topic: claimsTopic, value: claim };
-  if (!route || !standing || peerTopic(context) === undefined) return [claimed];
+  const identity = nodeIdentityOf(context);
+  const claimed: Fact[] = [
+    { topic: claimsTopic, value: claim },
+    ...(identity ? [{ topic: nodeIdentitiesTopic, value: identity }] : []),
+  ];
+  if (!route || !standing || peerTopic(context) === undefined) return claimed;
   const { local, remote, podCidrs, addresses, internal } = route;
   const { wireguardKey, keyId } = view;
   const fact: ClusterNodeFact = {
     ...{ name, id: standing.id, local, remote, podCidrs, addresses, internal, wireguardKey, keyId },
   };
-  return [claimed, { topic: clusterNodeTopic(name), value: fact }];
+  return [...claimed, { topic: clusterNodeTopic(name), value: fact }];
 }
 
 export const remoteNode: Kind = {

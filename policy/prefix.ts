@@ -87,6 +87,16 @@ export function cidrIdentityLabels(cidr: string, families: Families = DUAL_STACK
   return { [cidrLabel(cidr)]: '', [worldLabel(cidr, families)]: '' };
 }
 
+/** Labels of another node that policies tell by its labels. */
+export function nodeIdentityLabels(labels: Readonly<Record<string, string>>, isApiServer: boolean): IdentityLabels {
+  const own = Object.entries(labels).map(([key, value]) => [`node:${key}`, value] as const);
+  return {
+    'reserved:remote-node': '',
+    ...(isApiServer && { 'reserved:kube-apiserver': '' }),
+    ...Object.fromEntries(own),
+  };
+}
+
 /** Of an address or CIDR outside: with both families each has a world of its own. */
 export function worldLabel(address: string, { ipv4, ipv6 }: Families = DUAL_STACK): string {
   if (!ipv4 || !ipv6) return 'reserved:world';

@@ -25,7 +25,7 @@ import { addSubject, removeSubject, replacePolicyAt } from './subject-policy.ts'
 import { touchedBy } from './touched.ts';
 
 export { enforcement, entries, entryCount, identitiesOf } from './groups.ts';
-export { cidrIdentityLabels } from './prefix.ts';
+export { cidrIdentityLabels, nodeIdentityLabels } from './prefix.ts';
 export { emptyPolicyState, PolicyState };
 
 export function apply(state: PolicyState, changes: readonly Change[]): { state: PolicyState; touched: Touched } {

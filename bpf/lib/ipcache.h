@@ -7,6 +7,7 @@
 /* Identities of this scope stand for CIDRs outside of the cluster, known to this node only. */
 #define IDENTITY_SCOPE_SHIFT 24
 #define IDENTITY_SCOPE_CIDR 1
+#define IDENTITY_SCOPE_NODE 2
 
 inline_fn __u32 identity_world(const struct packet *p)
 {
@@ -55,12 +56,13 @@ inline_fn bool identity_is_world(__u32 identity)
 
 inline_fn bool identity_is_node(__u32 identity)
 {
-	return identity == IDENTITY_HOST || identity == IDENTITY_REMOTE_NODE || identity == IDENTITY_KUBE_APISERVER;
+	return identity == IDENTITY_HOST || identity == IDENTITY_REMOTE_NODE || identity == IDENTITY_KUBE_APISERVER ||
+	       identity >> IDENTITY_SCOPE_SHIFT == IDENTITY_SCOPE_NODE;
 }
 
 inline_fn bool identity_is_pod(__u32 identity)
 {
-	return identity >= 256 && identity >> IDENTITY_SCOPE_SHIFT != IDENTITY_SCOPE_CIDR;
+	return identity >= 256 && !(identity >> IDENTITY_SCOPE_SHIFT);
 }
 
 inline_fn const struct endpoint *endpoint_of(const struct addr *addr)

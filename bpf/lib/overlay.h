@@ -49,7 +49,7 @@ noinline_fn int overlay_identify(struct __sk_buff *skb, struct packet *p)
 		p->carried_identity = identity_is_world(known) ? known : identity_world(p);
 	} else if (key->tunnel_id == IDENTITY_REMOTE_NODE) {
 		known = identity_of(p, &p->tuple.saddr);
-		if (known == IDENTITY_KUBE_APISERVER)
+		if (known != IDENTITY_HOST && identity_is_node(known))
 			p->carried_identity = known;
 	}
 	p->src_identity = p->carried_identity;

@@ -5,7 +5,7 @@ import { tables } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
 
 export function policyFacts({ policy, maps }: AgentConfig): PolicyFacts {
-  const { enforcement, audit, hostFirewall, allowLocalhost, labels } = policy;
+  const { enforcement, audit, hostFirewall, allowLocalhost, nodeSelectorLabels, labels } = policy;
   const entriesMax = maps[POLICY_ENTRIES] ?? tables['bpf.policy'].map?.entriesMax ?? 0;
-  return { enforcement, audit, hostFirewall, allowLocalhost, entriesMax, labels };
+  return { enforcement, audit, hostFirewall, allowLocalhost, nodeSelectorLabels, entriesMax, labels };
 }

@@ -47,6 +47,7 @@ const marks = { overlay: 0x0400, encrypt: 0x0e00 };
 const UNENCRYPTED = 'UNENCRYPTED_TRAFFIC';
 const NO_NODE = 'NO_NODE_ID';
 const CIDR_SCOPE = 1;
+const NODE_SCOPE = 2;
 const scopeOf = (identity: number): number => identity >>> 24;
 
 export const isWorld = (identity: number): boolean =>
@@ -55,7 +56,10 @@ export const isWorld = (identity: number): boolean =>
   identity === reserved.worldV6 ||
   scopeOf(identity) === CIDR_SCOPE;
 const isNode = (identity: number): boolean =>
-  identity === reserved.host || identity === reserved.remoteNode || identity === reserved.apiServer;
+  identity === reserved.host ||
+  identity === reserved.remoteNode ||
+  identity === reserved.apiServer ||
+  scopeOf(identity) === NODE_SCOPE;
 
 export function vniOf(identity: number): number {
   if (identity === reserved.host) return reserved.remoteNode;
@@ -106,7 +110,7 @@ export class Between {
     if (vni === 0 || vni === reserved.host) return undefined;
     const known = this.#identityOf(from);
     if (isWorld(vni)) return isWorld(known) ? known : this.world(from);
-    return vni === reserved.remoteNode && known === reserved.apiServer ? known : vni;
+    return vni === reserved.remoteNode && known !== reserved.host && isNode(known) ? known : vni;
   }
 
   world(address: string): number {

@@ -8,6 +8,7 @@ import { HOST_ENDPOINT } from '../../machines/policy-context.ts';
 import type { CidrGroup, Identity, IdentityLabels, NamedPort, ServiceFact, Subject } from '../../policy/change.ts';
 import { podIdentityLabels } from '../../policy/labels.ts';
 import { parseCidrGroup } from '../../policy/parse.ts';
+import { nodeIdentityLabels } from '../../policy/resolver.ts';
 import type { Policy } from '../../policy/rule.ts';
 import { selectorsOf } from '../../policy/selectors.ts';
 import { addressesOfNode, addressesOfPod, type Cluster, namespaceOf, ofKind } from '../policy-oracle/cluster.ts';
@@ -98,15 +99,7 @@ export function hostSubject(node: KubeObject | undefined): Subject {
 }
 
 export function nodeIdentity({ object, identity }: NodeFacts, isApiServer: boolean): Identity {
-  const own = Object.entries(object.metadata.labels ?? {}).map(([key, value]) => [`node:${key}`, value]);
-  return {
-    identity,
-    labels: {
-      'reserved:remote-node': '',
-      ...(isApiServer && { 'reserved:kube-apiserver': '' }),
-      ...Object.fromEntries(own),
-    },
-  };
+  return { identity, labels: nodeIdentityLabels(object.metadata.labels ?? {}, isApiServer) };
 }
 
 /** Identities with fixed numbers. */
