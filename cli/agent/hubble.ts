@@ -10,6 +10,7 @@ import { ownAddress, peerName, peersOf } from '../../observe/hubble/peers.ts';
 import { keptLinkNames } from '../../observe/link-names.ts';
 import { Names } from '../../observe/names.ts';
 import { podsByNetns } from '../../observe/pods-by-netns.ts';
+import type { Workloads } from '../../observe/workloads.ts';
 import type { Inspector } from '../../reconcilers/inspect.ts';
 import type { AgentConfig } from '../agent-config.ts';
 
@@ -19,6 +20,7 @@ export async function agentHubble(
   datapath: Datapath,
   version: string,
   log: (line: string) => void,
+  workloads?: Workloads,
 ): Promise<Hubble & { exports: Exporters['stats'] }> {
   const names = new Names(inspector);
   const origins = new Origins(inspector);
@@ -31,6 +33,7 @@ export async function agentHubble(
     linkName: keptLinkNames(Date.now),
     bootedAtNs: BigInt(Date.now()) * 1_000_000n - monotonicNs(),
     podOfNetns: podsByNetns(inspector),
+    ...(workloads && { workloadsOf: workloads.of }),
   };
   const time = timeOf(Date.now());
   const agentEvents$ = agentEvents(inspector, names).pipe(

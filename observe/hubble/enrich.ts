@@ -15,6 +15,7 @@ import {
   ORIG_SOURCE,
 } from '../../datapath/events.ts';
 import type { Names } from '../names.ts';
+import type { Workload } from '../workloads.ts';
 import type { Origins, ServiceName } from './origins.ts';
 import { type PacketHead, packetHead, readHead, SCTP, TCP, UDP } from './packet-head.ts';
 import type { FlowEndpoint, FlowPolicy } from './types.ts';
@@ -29,6 +30,8 @@ export interface FlowContext {
   linkName: (ifindex: number) => string | undefined;
   /** Wall-clock nanoseconds at which CLOCK_MONOTONIC was 0. */
   bootedAtNs: bigint;
+  /** Of a pod of this node, `namespace/name`. */
+  workloadsOf?: (pod: string) => readonly Workload[] | undefined;
   /** Addresses of the pod in a network namespace, by its cookie; undefined: no pod of ours. */
   podOfNetns?: (cookie: bigint) => { ipv4: string; ipv6: string } | undefined;
 }
@@ -165,17 +168,19 @@ export class Enricher {
   }
 
   #endOf(address: string, identity: number): FlowEndpoint {
-    const { names, clusterName } = this.#context;
+    const { names, clusterName, workloadsOf } = this.#context;
     const known = names.of(address, identity);
     const slash = known.pod.indexOf('/');
-    return {
+    const workloads = known.pod ? workloadsOf?.(known.pod) : undefined;
+    return Object.freeze({
       ID: names.endpointIdOf(address),
       identity: known.identity,
       cluster_name: known.pod ? clusterName : '',
       namespace: slash > 0 ? known.pod.slice(0, slash) : '',
       labels: known.labels,
       pod_name: known.pod.slice(slash + 1),
-    };
+      ...(workloads && { workloads: [...workloads] }),
+    });
   }
 }
 

@@ -174,11 +174,10 @@ function nodeOf({ namespace, labels, pod_name, identity, workloads }: FlowEndpoi
   const space = namespace || labels.find((label) => label.startsWith(NAMESPACE_LABEL))?.slice(NAMESPACE_LABEL.length);
   if (space) {
     const label = NAME_LABELS.map((name) => labels.find((one) => one.startsWith(`${name}=`))).find(Boolean);
-    const name = workloads?.[0]?.name || label?.slice(label.indexOf('=') + 1) || withoutSuffix(pod_name) || 'unknown';
-    const words: MapNode['words'] = [
-      ['namespace', space],
-      label && !workloads?.[0]?.name ? ['label', label] : ['pod', `${space}/${name}`],
-    ];
+    // Labels first: every node knows them, and only a pod's own node knows its owner.
+    const owner = workloads?.find(({ kind }) => kind !== 'Pod')?.name;
+    const name = label?.slice(label.indexOf('=') + 1) || owner || withoutSuffix(pod_name) || 'unknown';
+    const words: MapNode['words'] = [['namespace', space], label ? ['label', label] : ['pod', `${space}/${name}`]];
     return { id: `${space}/${name}`, kind: 'workload', namespace: space, name, pods: [], words };
   }
   const special = labels.find((label) => /^(cidr|fqdn|cidrgroup):/.test(label));

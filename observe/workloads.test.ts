@@ -1,0 +1,43 @@
+/** Pods' workloads, by their owners. */
+import { expect, it } from 'vitest';
+import type { KubeObject } from '../cluster/events.ts';
+import { Workloads, workloadOf } from './workloads.ts';
+
+const pod = (owner: object | undefined, hash = ''): KubeObject => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: {
+    name: 'web-0',
+    namespace: 'shop',
+    uid: 'u',
+    ...(hash && { labels: { 'pod-template-hash': hash } }),
+    ...(owner && {
+      ownerReferences: [
+        { kind: 'Other', name: 'x' },
+        { controller: true, ...owner },
+      ],
+    }),
+  },
+});
+
+it.each([
+  [pod({ kind: 'ReplicaSet', name: 'web-7d9f8b6c5d' }, '7d9f8b6c5d'), 'Deployment web'],
+  [pod({ kind: 'ReplicaSet', name: 'web-alone' }), 'ReplicaSet web-alone'],
+  [pod({ kind: 'StatefulSet', name: 'db' }), 'StatefulSet db'],
+  [pod({ kind: 'Job', name: 'backup-29387460' }), 'CronJob backup'],
+  [pod({ kind: 'Job', name: 'once' }), 'Job once'],
+  [pod({ kind: 3 }), 'Pod web-0'],
+  [pod(undefined), 'Pod web-0'],
+])('%#: %j', (object, workload) => {
+  const { kind, name } = workloadOf(object);
+  expect(`${kind} ${name}`).toBe(workload);
+});
+
+it('knows pods as long as they are there', () => {
+  const workloads = new Workloads();
+  const object = pod({ kind: 'StatefulSet', name: 'db' });
+  workloads.hear({ type: 'kube.upserted', resource: 'pods', object });
+  expect(workloads.of('shop/web-0')).toEqual([{ name: 'db', kind: 'StatefulSet' }]);
+  workloads.hear({ type: 'kube.deleted', resource: 'pods', object });
+  expect(workloads.of('shop/web-0')).toBeUndefined();
+});
