@@ -20,6 +20,7 @@ import type { DebugSources } from '../../observe/debug/sources.ts';
 import { startDebugServer } from '../../observe/debug-server.ts';
 import { KubeCounts } from '../../observe/metrics/kube-metrics.ts';
 import { startMetrics } from '../../observe/metrics/metrics-server.ts';
+import { Workloads } from '../../observe/workloads.ts';
 import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
 import { HealthChecksDriver } from '../../reconcilers/drivers/health-checks.ts';
 import { IdentityClaimsDriver, KubeObjectsDriver, KubeStatusDriver } from '../../reconcilers/drivers/kube.ts';
@@ -142,7 +143,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   loop.feed('links', datapath.linkEvents$);
   loop.feed('keys', keys.events$);
   const kubeCounts = new KubeCounts(Date.now);
-  loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log).pipe(tap(kubeCounts.count)));
+  const workloads = new Workloads();
+  loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log).pipe(tap(kubeCounts.count), tap(workloads.hear)));
 
   const kernelRows = async (table: TableName): Promise<ReadonlyMap<string, unknown>> =>
     (await datapath.drivers.find((driver) => driver.tables.includes(table))?.dump?.(table, engine.actual(table))) ??
@@ -152,7 +154,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     handlers: cniHandlers({ engine, loop, store, replies, kernelRows }),
     log,
   });
-  const hubble = await agentHubble(config, engine, datapath, version, log);
+  const hubble = await agentHubble(config, engine, datapath, version, log, workloads);
   const sources: DebugSources = {
     inspector: engine,
     kernelRows,
