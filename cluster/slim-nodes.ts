@@ -51,6 +51,7 @@ export function slimCiliumEndpoint({ apiVersion, kind, metadata, status }: KubeO
     status: {
       ...(identity !== undefined && { identity: only(fields(identity), 'id') }),
       ...(networking !== undefined && { networking: slimNetworking(networking) }),
+      ...only(fields(status), 'named-ports'),
     },
   };
 }
@@ -59,7 +60,7 @@ export function slimCiliumEndpointSlice({ apiVersion, kind, metadata, endpoints,
   const slim = (one: unknown): Fields => {
     const all = fields(one);
     return {
-      ...only(all, 'name', 'id'),
+      ...only(all, 'name', 'id', 'named-ports'),
       ...(all['networking'] !== undefined && { networking: slimNetworking(all['networking']) }),
     };
   };

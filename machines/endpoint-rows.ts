@@ -4,6 +4,7 @@ import { timerRow } from './backoff.ts';
 import { hostCidr } from './cidr.ts';
 import type { EndpointSnapshot } from './endpoint.ts';
 import type { EndpointContext } from './endpoint-context.ts';
+import { namedPortsOf } from './endpoint-subject.ts';
 import { endpointFlags, policyRevisionOf } from './policy-facts.ts';
 
 interface Family {
@@ -160,6 +161,7 @@ function announcement(context: EndpointContext, state: EndpointState): Row[] {
   // What was said before the start stays until this node is known.
   if (nodeAddress === '') return [];
   const { podNamespace, podName, podUid, endpointId, identity, labels, ipv4, ipv6, containerId, ifname } = context;
+  const namedPorts = context.pod ? namedPortsOf(context.pod) : [];
   const owner = podUid ? { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: podName, uid: podUid }] } : {};
   const row: Row = {
     table: 'kube.objects',
@@ -176,6 +178,7 @@ function announcement(context: EndpointContext, state: EndpointState): Row[] {
           node: nodeAddress,
         },
         ...(encryptKey > 0 && { encryption: { key: encryptKey } }),
+        ...(namedPorts.length > 0 && { 'named-ports': namedPorts }),
         'external-identifiers': {
           'container-id': containerId,
           'cni-attachment-id': `${containerId}:${ifname}`,

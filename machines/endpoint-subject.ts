@@ -29,7 +29,7 @@ interface Container {
 const protocols = ['TCP', 'UDP', 'SCTP'] as const;
 
 /** Of all containers that run beside each other; sidecars are init containers that go on. */
-function namedPortsOf(pod: KubeObject): NamedPort[] {
+export function namedPortsOf(pod: KubeObject): NamedPort[] {
   const { containers = [], initContainers = [] } = (pod.spec ?? {}) as {
     containers?: Container[];
     initContainers?: Container[];

@@ -13,6 +13,7 @@ import { type Backoff, calm } from './backoff.ts';
 import { reservedIdentities } from './identity.ts';
 import type { NodeIdentityFact } from './node-identity.ts';
 import type { SubjectFact } from './policy-facts.ts';
+import type { PeerPorts } from './policy-ports.ts';
 import { type Recorded, Records, recordsOf } from './records.ts';
 
 export const policyMachineKey = 'policy';
@@ -92,6 +93,11 @@ export interface PolicyContext {
   objects: Recorded<PolicyObject>;
   /** Policies in force that name services. */
   namingServices: number;
+  /** Policies in force that name ports of their peers. */
+  namingPorts: number;
+  /** Meanwhile: named ports of all pods by object that tells them, and how many bear them by identity. */
+  peerPorts: Recorded<readonly PeerPorts[]>;
+  portBearers: Recorded<Readonly<Record<string, number>>>;
   /** From the life before this one: of objects that were not valid. */
   remembered: Readonly<Record<string, Policy>>;
   endpoints: Recorded<EndpointPolicy>;
@@ -146,6 +152,9 @@ export function initialContext(agent: AgentFacts): PolicyContext {
     orphaned: [],
     objects: Records.from({}),
     namingServices: 0,
+    namingPorts: 0,
+    peerPorts: Records.from({}),
+    portBearers: Records.from({}),
     remembered: {},
     endpoints: Records.from({}),
     slices: Records.from({}),

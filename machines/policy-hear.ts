@@ -2,6 +2,7 @@
 import type { AgentFacts, KubeObject } from '../cluster/events.ts';
 import type { Change, CidrGroup, IdentityLabels, NamedPort, Subject } from '../policy/change.ts';
 import { cidrIdentityLabels } from '../policy/resolver.ts';
+import type { Policy } from '../policy/rule.ts';
 import { canonical } from '../state/tables.ts';
 import { type ApiServerFact, apiServerKey } from './api-server.ts';
 import { canonicalCidr, hostCidr } from './cidr.ts';
@@ -20,6 +21,7 @@ import {
 import type { SubjectFact } from './policy-facts.ts';
 import { hearNodeIdentity } from './policy-nodes.ts';
 import { isPolicyResource, judge, keyOf, namesServices, type PolicyResource } from './policy-objects.ts';
+import { hearPeerPorts, namesPeerPorts, withoutPeerPorts } from './policy-ports.ts';
 import { hearService, hearSlice } from './policy-services.ts';
 import { endpointGroup, HOST_GROUP, mapGroup } from './policy-settle.ts';
 import { Records, recordsOf } from './records.ts';
@@ -112,6 +114,9 @@ function hearObject(context: PolicyContext, event: ObjectEvent): PolicyContext {
       return hearSlice(context, object, gone);
     case 'nodes':
       return hearNode(context, object, gone);
+    case 'ciliumendpoints':
+    case 'ciliumendpointslices':
+      return hearPorts(context, resource, object, gone);
     default:
       return context;
   }
@@ -156,14 +161,19 @@ function forget(context: PolicyContext, resource: PolicyResource, object: KubeOb
 
 function withObject(context: PolicyContext, key: string, now: PolicyObject | undefined): PolicyContext {
   const objects = objectsOf(context);
-  const naming = (object: PolicyObject | undefined): number =>
-    object?.lastValid && namesServices(object.lastValid) ? 1 : 0;
-  return {
+  const before = objects.get(key);
+  const more = (names: (policy: Policy) => boolean): number => {
+    const count = (object: PolicyObject | undefined): number => (object?.lastValid && names(object.lastValid) ? 1 : 0);
+    return count(now) - count(before);
+  };
+  const next = {
     ...context,
     objects: objects.with(key, now),
-    namingServices: context.namingServices + naming(now) - naming(objects.get(key)),
+    namingServices: context.namingServices + more(namesServices),
+    namingPorts: context.namingPorts + more(namesPeerPorts),
     touched: [...context.touched, statusGroup(key)],
   };
+  return context.namingPorts > 0 && next.namingPorts === 0 ? withoutPeerPorts(next) : next;
 }
 
 // --- identities
@@ -183,12 +193,29 @@ function hearIdentity(context: PolicyContext, object: KubeObject, gone: boolean)
 }
 
 /** With the named ports of all who bear it. */
-function upserted({ bearers }: PolicyContext, identity: number, labels: IdentityLabels): Change {
+function upserted({ bearers, portBearers }: PolicyContext, identity: number, labels: IdentityLabels): Change {
   const ports = new Map<string, NamedPort>();
-  for (const text of Object.keys(recordsOf(bearers).get(identity) ?? {}))
-    for (const port of JSON.parse(text) as NamedPort[]) ports.set(canonical(port), port);
+  const texts = [bearers, portBearers].flatMap((all) => Object.keys(recordsOf(all).get(identity) ?? {}));
+  for (const text of texts) for (const port of JSON.parse(text) as NamedPort[]) ports.set(canonical(port), port);
   const namedPorts = [...ports].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, port]) => port);
   return { type: 'identity.upserted', identity: { identity, labels, ...(namedPorts.length > 0 && { namedPorts }) } };
+}
+
+function hearPorts(before: PolicyContext, resource: string, object: KubeObject, gone: boolean): PolicyContext {
+  const { context, identities } = hearPeerPorts(before, resource, object, gone);
+  // One that is not known yet has them when it comes.
+  const changes = identities.flatMap((identity) => {
+    const labels = labelsOf(context, identity);
+    return labels ? [upserted(context, identity, labels)] : [];
+  });
+  return changes.length > 0 ? change(context, changes) : context;
+}
+
+function labelsOf(context: PolicyContext, identity: number): IdentityLabels | undefined {
+  for (const block of [...context.waiting].reverse())
+    for (const one of [...block].reverse())
+      if (one.type === 'identity.upserted' && one.identity.identity === identity) return one.identity.labels;
+  return stateOf(context).tables.identities.get(identity)?.identity.labels;
 }
 
 function withBearer({ bearers }: PolicyContext, fact: SubjectFact | undefined, by: 1 | -1): PolicyContext['bearers'] {

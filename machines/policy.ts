@@ -19,6 +19,7 @@ import { initialContext, type PolicyContext, policyMachineKey } from './policy-c
 import { subjectsTopic } from './policy-facts.ts';
 import { hear, type PolicyEvent, rested } from './policy-hear.ts';
 import { policyResources } from './policy-objects.ts';
+import { PORT_TOPICS } from './policy-ports.ts';
 import { groupFacts, groupRows } from './policy-rows.ts';
 import { isRelabelling, open, relabel } from './policy-settle.ts';
 
@@ -47,7 +48,10 @@ type Event = PolicyEvent;
 // --- guards
 
 const guards = {
-  listed: ({ context }: { context: Context }) => policySources.every((source) => context.synced.includes(source)),
+  listed: ({ context }: { context: Context }) =>
+    [...policySources, ...(context.namingPorts > 0 ? ['kube/ciliumendpoints'] : [])].every((source) =>
+      context.synced.includes(source),
+    ),
   closing: ({ context }: { context: Context }) => context.closing !== undefined,
   relabelling: ({ context }: { context: Context }) => isRelabelling(context),
   introducing: ({ context }: { context: Context }) => context.waiting.length > 0,
@@ -197,11 +201,12 @@ export const policy: Kind = {
       ? [{ key: policyMachineKey, input: { agent: event.config } }]
       : [],
   topics: (snapshot: AnyMachineSnapshot) => {
-    const { agent, namingServices } = snapshot.context as Context;
+    const { agent, namingServices, namingPorts } = snapshot.context as Context;
     const node = agent.policy?.hostFirewall ? [`nodes/${agent.nodeName}`] : [];
     const others = agent.policy?.nodeSelectorLabels ? [nodeIdentitiesTopic] : [];
     const services = namingServices > 0 ? SERVICE_TOPICS : [];
-    return [...BASE_TOPICS, ...node, ...others, ...services];
+    const ports = namingPorts > 0 ? PORT_TOPICS : [];
+    return [...BASE_TOPICS, ...node, ...others, ...services, ...ports];
   },
   rows: (snapshot) => rows(snapshot as Snapshot),
   groups: {
