@@ -45,7 +45,7 @@ export interface Write {
   method: 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   body?: unknown;
   /** By default JSON; of a PATCH the kind of patch. */
-  contentType?: 'application/merge-patch+json';
+  contentType?: 'application/merge-patch+json' | 'application/strategic-merge-patch+json';
 }
 
 const WRITE_TIMEOUT_MS = 30_000;

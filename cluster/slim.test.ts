@@ -52,6 +52,9 @@ describe('slim objects', () => {
     });
     expect(slim.status).toEqual({ loadBalancer: service.status.loadBalancer });
     expect(serviceSpec(slim)).toEqual(serviceSpec(service));
+    const own = { type: 'axoneme.io/FrontendConflict', status: 'True' };
+    const contested = slimService({ ...service, status: { conditions: [{ type: 'X' }, own, null] } });
+    expect(contested.status).toEqual({ conditions: [own] });
   });
   test('a slice keeps its endpoints without their pods, and equal conditions once', () => {
     const slim = slimEndpointSlice(slice);

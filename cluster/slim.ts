@@ -8,9 +8,13 @@ import type { KubeObject } from './events.ts';
 const APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
 const SLICE_LABELS = ['kubernetes.io/service-name', 'service.kubernetes.io/headless'];
 
+/** A condition that an agent wrote: it is taken back by what it says. */
+const isOwn = (condition: { type?: unknown } | null): boolean => String(condition?.type).startsWith('axoneme.io/');
+
 export function slimService({ apiVersion, kind, metadata, spec, status }: KubeObject): KubeObject {
   const { [APPLIED]: _, ...annotations } = metadata.annotations ?? {};
-  const { loadBalancer } = (status ?? {}) as { loadBalancer?: unknown };
+  const { loadBalancer, conditions } = (status ?? {}) as { loadBalancer?: unknown; conditions?: unknown };
+  const own = Array.isArray(conditions) ? conditions.filter(isOwn) : [];
   return {
     apiVersion,
     kind,
@@ -20,7 +24,9 @@ export function slimService({ apiVersion, kind, metadata, spec, status }: KubeOb
       ...(Object.keys(annotations).length > 0 && { annotations }),
     },
     ...(spec !== undefined && { spec }),
-    ...(loadBalancer !== undefined && { status: { loadBalancer } }),
+    ...((loadBalancer !== undefined || own.length > 0) && {
+      status: { ...(loadBalancer !== undefined && { loadBalancer }), ...(own.length > 0 && { conditions: own }) },
+    }),
   };
 }
 

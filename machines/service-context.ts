@@ -37,7 +37,7 @@ export interface ServiceContext {
   rivals: Rivals;
   /** Frontends that another has, and who. */
   lost: Readonly<Record<string, Claim>>;
-  /** When the first of them was lost. */
+  /** When the first of them was lost, or the last of them was won. */
   lostAtMs: number;
   groups: Groups;
   backoff: Backoff;
@@ -121,8 +121,8 @@ function contested(context: ServiceContext, at: number): ServiceContext {
     const winner = winnerOver(claimOf(context, frontend), context.rivals, frontend.key);
     if (winner) lost[frontend.key] = winner;
   }
-  const isNew = Object.keys(context.lost).length === 0;
-  return { ...context, lost, lostAtMs: isNew ? at : context.lostAtMs, groups: { ...context.groups, touched: [] } };
+  const isSame = context.lostAtMs > 0 && Object.keys(context.lost).length > 0 === Object.keys(lost).length > 0;
+  return { ...context, lost, lostAtMs: isSame ? context.lostAtMs : at, groups: { ...context.groups, touched: [] } };
 }
 
 /** Key of the set that a frontend's connections from inside, or from outside, choose from. */

@@ -199,6 +199,13 @@ describe('two services and one address', () => {
       .filter(({ kind }) => kind === 'Event')
       .map(({ involvedObject, message }) => `${(involvedObject as { name: string }).name}: ${message}`);
 
+  const conditions = (made: ServiceWorld) =>
+    Object.entries(made.rows('kube.status')).map(([key, { status }]) => [
+      key,
+      (status as ReturnType<typeof said>).conditions[0]?.status,
+    ]);
+  const said = (status: string) => ({ conditions: [{ type: 'axoneme.io/FrontendConflict', status }] });
+
   test('the oldest has it, whatever came first; the other says so, and has it when it is free', () => {
     const older = vip('z-older', 1, '2026-01-01T00:00:00Z');
     const younger = vip('a-younger', 2);
@@ -213,7 +220,14 @@ describe('two services and one address', () => {
         expect.stringMatching(/^a-younger: 203\.0\.113\.9:80\/TCP is served for demo\/z-older/),
       ]);
       expect(made.rows('bpf.frontends')['10.96.1.2:80/TCP']?.service).toBe('demo/a-younger');
+      expect(conditions(made)).toEqual([['services/demo/a-younger', 'True']]);
+      // The Service comes back with what was said of it.
+      made.upsert('services', { ...younger, status: said('True') });
+      expect(conditions(made)).toEqual([['services/demo/a-younger', 'True']]);
       made.delete('services', older);
+      expect(conditions(made)).toEqual([['services/demo/a-younger', 'False']]);
+      made.upsert('services', { ...younger, status: said('False') });
+      expect(conditions(made)).toEqual([]);
       expect([ownerOf(made), made.state('demo/a-younger'), events(made)]).toEqual([
         'demo/a-younger',
         'no-backends',

@@ -5,6 +5,7 @@ import { fnv1a } from './naming.ts';
 import { type ServiceContext, setOf } from './service-context.ts';
 import { setIn, sliceIn } from './service-groups.ts';
 import { type Backend, backendRowsOf, type SliceFacts } from './service-slices.ts';
+import { CONFLICT } from './service-spec.ts';
 
 /** All rows but those in groups. */
 export function serviceRows(context: ServiceContext, isFailing: boolean): Row[] {
@@ -103,13 +104,22 @@ function healthRows({ spec, node, service, localEndpoints }: ServiceContext): Ro
   ];
 }
 
-/** A Kubernetes event for as long as another has what this one asks for. */
+/**
+ * A Kubernetes event for as long as another has what this one asks for, and a condition of the Service, which is taken back
+ * afterwards: by an agent that has been started since, too, since the Service itself tells of it.
+ */
 function conflictRows({ lost, lostAtMs, service, spec }: ServiceContext): Row[] {
   const parts = Object.entries(lost)
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([key, { owner, type }]) => `${key} is served for ${owner} (${type})`);
-  if (parts.length === 0 || !spec) return [];
+  if (!spec) return [];
   const [namespace = '', name = ''] = service.split('/');
+  if (parts.length === 0) {
+    const message = 'all its addresses and ports are served for it';
+    return spec.saysConflict
+      ? [conditionRow(namespace, name, { status: 'False', reason: 'Served', message, atMs: lostAtMs })]
+      : [];
+  }
   const message = `${parts.join(', ')}: a cluster address goes before others, and an older service before a younger`;
   const time = new Date(lostAtMs).toISOString().replace(/\.\d+Z$/, 'Z');
   const metadata = { name: `${name}.${fnv1a(message)}`, namespace };
@@ -131,8 +141,35 @@ function conflictRows({ lost, lostAtMs, service, spec }: ServiceContext): Row[] 
         count: 1,
       },
     },
+    conditionRow(namespace, name, { status: 'True', reason: 'ServedForAnother', message, atMs: lostAtMs }),
   ];
 }
 
-/** Of an Event, says the API server. */
+interface Said {
+  status: 'True' | 'False';
+  reason: string;
+  message: string;
+  atMs: number;
+}
+
+function conditionRow(namespace: string, name: string, { message, atMs, ...said }: Said): Row {
+  const condition = {
+    type: CONFLICT,
+    ...said,
+    message: message.slice(0, MESSAGE_CHARACTERS_MAX),
+    lastTransitionTime: new Date(atMs).toISOString().replace(/\.\d+Z$/, 'Z'),
+  };
+  return {
+    table: 'kube.status',
+    key: `services/${namespace}/${name}`,
+    value: {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name, namespace },
+      status: { conditions: [condition] },
+    },
+  };
+}
+
+/** Of an Event, says the API server; a condition may have more. */
 const MESSAGE_CHARACTERS_MAX = 1_024;

@@ -29,7 +29,11 @@ export interface ServiceSpec {
   sourceRanges?: string[];
   /** Health check node port, or 0. */
   healthPort: number;
+  /** Its status says that another has some of its addresses. */
+  saysConflict?: true;
 }
+/** Of a Service's status. */
+export const CONFLICT = 'axoneme.io/FrontendConflict';
 export interface ServicePort {
   name: string;
   port: number;
@@ -89,7 +93,15 @@ export function serviceSpec({ metadata, ...object }: KubeObject): ServiceSpec {
     affinityTimeout: spec.sessionAffinity === 'ClientIP' ? timeoutOf(spec.sessionAffinityConfig) : 0,
     ...(sourceRanges && { sourceRanges }),
     healthPort: isLoadBalancer && externalLocal && isPort(spec.healthCheckNodePort) ? spec.healthCheckNodePort : 0,
+    ...(saysConflict(object.status) && { saysConflict: true as const }),
   };
+}
+
+function saysConflict(status: unknown): boolean {
+  const { conditions } = objectOf<{ conditions: unknown }>(status);
+  return objectsIn<{ type: unknown; status: unknown }>(conditions).some(
+    ({ type, status }) => type === CONFLICT && status === 'True',
+  );
 }
 
 function whyUnserved(spec: RawSpec, clusterIPs: readonly unknown[], proxy: string | undefined): string {

@@ -325,7 +325,7 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     lane: 'kube',
     durable: true,
     unawaited: true,
-    sources: POLICIES,
+    sources: [...POLICIES, 'kube/services'],
     doc: 'status of objects that others own',
   },
   'cni.replies': { rank: 80, lane: 'edge', durable: false, sources: [], doc: 'answers to CNI requests' },

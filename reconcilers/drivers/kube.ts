@@ -107,7 +107,9 @@ export class KubeStatusDriver implements Driver {
     return each(ops, async ({ action, key, value }) => {
       if (action === 'delete') return;
       const { status, ...row } = value as KubeStatusRow;
-      const contentType = 'application/merge-patch+json';
+      // Conditions of Kubernetes' own objects have other writers too, and are merged by type.
+      const kind = row.apiVersion === 'v1' ? 'strategic-merge' : 'merge';
+      const contentType = `application/${kind}-patch+json` as const;
       try {
         await this.#client.send(
           { method: 'PATCH', body: { status }, contentType },

@@ -249,6 +249,23 @@ describe('clients from outside', () => {
     });
   });
 
+  it('an address that an older service has stays with it; the younger says so, and no more when it asks no longer', async () => {
+    const patch = (spec: object) =>
+      cluster.kubectl('-n', 'demo', 'patch', 'service', 'thief', '--type=merge', '-p', JSON.stringify({ spec }));
+    await cluster.kubectl('-n', 'demo', 'create', 'service', 'clusterip', 'thief', '--tcp=80:8080');
+    const externalIPs = [externalIP.ipv4, externalIP.ipv6];
+    await patch({ ipFamilyPolicy: 'RequireDualStack', selector: { service: 'near' }, externalIPs });
+    const status = async (): Promise<string> => {
+      const path = '{.status.conditions[?(@.type=="axoneme.io/FrontendConflict")].status}';
+      return (await cluster.kubectl('-n', 'demo', 'get', 'service', 'thief', '-o', `jsonpath=${path}`)).stdout;
+    };
+    await until('the conflict is told', 10_000, async () => (await status()) === 'True' || undefined);
+    const answers = await ask('outside', [url(externalIP.ipv4), url(externalIP.ipv6)]);
+    expect(answers).toEqual(answers.map(() => expect.stringMatching(/^web-[12]$/)));
+    await patch({ externalIPs: [] });
+    await until('it is taken back', 10_000, async () => (await status()) === 'False' || undefined);
+  });
+
   it('a ClusterIP is for the cluster only', async () => {
     await outside(['ip', 'route', 'add', clusterIP.ipv4, 'via', nodes[0]?.ipv4 ?? '']);
     expect(await ask('outside', [url(clusterIP.ipv4)])).toEqual(['curl 28']);
