@@ -204,6 +204,9 @@ export interface LocalRestored {
   ipsecKeys?: IpsecKey[];
   /** Last valid versions of policies that were not valid. */
   policies?: LocalPolicyRow[];
+  /** Where the search for a free address, and for a free number of a CIDR, goes on; only in frames of recordings. */
+  nextAddress?: number;
+  nextCidr?: number;
 }
 /** A driver reports: one result for each op of a step, in order. */
 export interface OpsDone {

@@ -3,11 +3,15 @@
  *
  * - A run is one life of the agent; its entries are numbered from 1 without a gap, over all its parts.
  * - Files of a directory sort by name into the order in which they were written.
+ * - A file that is not the first of its run begins with a frame: entries that an agent which starts there would hear (objects, links,
+ *   rows). They are for whoever has not the files before; others skip them.
  */
-import type { AgentFacts, ClusterEvent, LogEntry } from './events.ts';
+import type { AgentFacts, ClusterEvent, LogEntry, OpError } from './events.ts';
 
 export const FORMAT = 'axoneme-recording';
-export const VERSION = 1;
+/** 2: frames. */
+export const VERSION = 2;
+const VERSION_MIN = 1;
 
 export interface RunFacts {
   /** Version of the program. */
@@ -22,11 +26,22 @@ export interface RunFacts {
 
 export interface RecordingHeader extends RunFacts {
   format: typeof FORMAT;
-  version: typeof VERSION;
+  version: number;
   /** Milliseconds since the epoch; names the run. */
   startedAt: number;
   /** 1 for the first file of a run. */
   part: number;
+  /** Lines of the frame, right after this one; their numbers end with that of the entry before. */
+  frame?: number;
+  /** Rows that are not as they should be at the frame. */
+  pending?: readonly PendingRow[];
+}
+
+/** An op of the row is under way, or has failed and was not tried again yet. */
+export interface PendingRow {
+  table: string;
+  key: string;
+  error?: OpError;
 }
 
 /** A recording that cannot be read: which file and line, and what was expected there. */
@@ -105,8 +120,11 @@ export function headerFault(value: unknown): string | undefined {
   if (shapeOf(header) !== 'object' || header?.format !== FORMAT) {
     return `expected a header {"format":"${FORMAT}","version":${VERSION},…}, got ${brief(value)}`;
   }
-  if (header.version !== VERSION)
-    return `field version is ${brief(header.version)}, this build reads version ${VERSION}${hintOf(header)}`;
+  const { version } = header;
+  if (typeof version !== 'number' || version < VERSION_MIN || version > VERSION)
+    return `field version is ${brief(version)}, this build reads versions ${VERSION_MIN} to ${VERSION}${hintOf(header)}`;
+  if (header.frame !== undefined && !Number.isSafeInteger(header.frame))
+    return `field frame is ${brief(header.frame)}, expected a number of lines`;
   return fieldFault(header, HEADER);
 }
 

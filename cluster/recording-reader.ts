@@ -4,6 +4,7 @@
  * - The last line of a run may be torn by a crash: it is left out, and reported.
  * - Anything else that is not as it should be ends the reading with file, line and what was expected; a lenient reader reports it, leaves
  *   the line out and goes on.
+ * - A run whose first files are gone begins with the frame of the first that is there.
  * - Reading can go on later from where a batch ended.
  */
 import type { LogEntry } from './events.ts';
@@ -58,7 +59,7 @@ export async function* readBatches(
     try {
       for await (const { first, lines, whole, next } of linesOf(file, from?.file === file ? from : undefined)) {
         const items = reader.take(first, lines, whole);
-        yield { items, next: reader.header && { ...next, header: reader.header, seq: reader.seq } };
+        yield { items, next: reader.isInFrame ? undefined : placeOf(reader, next) };
       }
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
@@ -66,6 +67,9 @@ export async function* readBatches(
     }
   }
 }
+
+const placeOf = ({ header, seq }: Reader, next: FilePlace): ReadingPlace | undefined =>
+  header && { ...next, header, seq };
 
 class Reader {
   readonly #lenient: boolean;
@@ -76,6 +80,9 @@ class Reader {
   /** The file's own header was read. */
   #isBegun: boolean;
   #items: RecordingItem[] = [];
+  /** Lines of a frame that are still to come, to be taken or to be left out. */
+  #framed = 0;
+  #skipped = 0;
 
   constructor(lenient: boolean, from: ReadingPlace | undefined) {
     this.#lenient = lenient;
@@ -85,8 +92,15 @@ class Reader {
     this.#file = from?.file ?? '';
   }
 
+  /** Where reading cannot go on another time. */
+  get isInFrame(): boolean {
+    return this.#framed > 0 || this.#skipped > 0;
+  }
+
   open(file: string): void {
     if (file !== this.#file) this.#isBegun = false;
+    this.#framed = 0;
+    this.#skipped = 0;
     this.#file = file;
   }
 
@@ -97,6 +111,10 @@ class Reader {
   }
 
   #line(text: string, line: number, whole: boolean): void {
+    if (this.#skipped > 0) {
+      this.#skipped--;
+      return;
+    }
     let value: unknown;
     try {
       value = JSON.parse(text);
@@ -116,7 +134,9 @@ class Reader {
   }
 
   #entry(value: unknown, line: number): void {
-    const fault = entryFault(value) ?? orderFault(value as LogEntry, this.seq);
+    const isFrame = this.#framed > 0;
+    if (isFrame) this.#framed--;
+    const fault = entryFault(value) ?? (isFrame ? undefined : orderFault(value as LogEntry, this.seq));
     if (fault !== undefined) {
       this.#fault(line, fault);
       const seq = (value as Partial<LogEntry> | null)?.seq;
@@ -138,11 +158,19 @@ class Reader {
     const header = value as RecordingHeader;
     const isNew = header.startedAt !== this.header?.startedAt;
     const expected = isNew ? 1 : (this.header?.part ?? 0) + 1;
-    if (header.part !== expected) {
-      const missing = 'earlier parts are missing, and a run can only be read from its start';
-      this.#fault(line, `this is part ${header.part} of its run, expected part ${expected}: ${missing}`);
+    const { part, frame = 0 } = header;
+    const isGap = part !== expected;
+    // Of a run's beginning nothing is said: the oldest files go when there is no more room for them.
+    if (isGap && !(isNew && frame > 0)) {
+      const missing = isNew
+        ? 'earlier parts are missing, and a run without frames can only be read from its start'
+        : 'parts between are missing';
+      this.#fault(line, `this is part ${part} of its run, expected part ${expected}: ${missing}`);
     }
-    if (isNew) {
+    const isStart = isNew || (isGap && frame > 0);
+    if (isStart) this.#framed = frame;
+    else this.#skipped = frame;
+    if (isStart) {
       this.#items.push({ kind: 'run', header, file: this.#file });
       this.seq = 0;
     }

@@ -140,7 +140,7 @@ describe('a broken recording names the file, the line and what was expected', ()
     [
       'another version',
       [header.replace('"version":1', '"version":9')],
-      /:1: field version is 9, this build reads version 1/,
+      /:1: field version is 9, this build reads versions 1 to 2/,
     ],
     ['no JSON', [header, 'hello', '{}'], /:2: expected a line of JSON/],
     [

@@ -124,6 +124,7 @@ const machine = setup({
     remember: assign(
       recipe<Context, Event>((draft, event) => {
         if (event.type !== 'local.restored') return;
+        draft.cursor = event.nextAddress ?? draft.cursor;
         for (const { containerId, ifname, ipv4, ipv6 } of event.endpoints) {
           draft.restored[`endpoint/${containerId}/${ifname}`] = [ipv4, ipv6].filter(Boolean);
         }

@@ -55,7 +55,7 @@ export function hear(before: PolicyContext, event: PolicyEvent): PolicyContext {
         cidrs: Records.from(cidrIdentities),
         numbers: Records.from(Object.fromEntries(numbers)),
         // A number that is free is not soon another's, not even over a restart: its rows may still be there.
-        nextCidr: nextAfter(Object.values(cidrIdentities)),
+        nextCidr: event.nextCidr ?? nextAfter(Object.values(cidrIdentities)),
         // Those that no policy names go once everything is known.
         retired: Object.keys(cidrIdentities),
         remembered: rememberedOf(policies),

@@ -15,7 +15,7 @@
  * - An orphan is deleted only after all sources of its table have synced.
  */
 import { Subject } from 'rxjs';
-import type { LogEntry, OpDone } from '../cluster/events.ts';
+import type { ClusterEvent, LogEntry, OpDone, OpError } from '../cluster/events.ts';
 import type { Op } from '../datapath/driver.ts';
 import type { Kind } from '../machines/machine.ts';
 import type { RowChange, StoredRow } from '../state/store.ts';
@@ -415,6 +415,21 @@ export class Engine implements Inspector, RowKeeper {
 
   machines(): MachineView[] {
     return [...this.#population.machines.values()].map((machine) => viewOf(machine, this.#heldBack));
+  }
+
+  /** Ops that are under way. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Rows with an op under way, or with one that failed. */
+  pending(): { table: TableName; key: string; error?: OpError }[] {
+    return this.#rows.pending().map(({ table, key, error }) => ({ table, key, ...(error && { error }) }));
+  }
+
+  /** Events that are still true: of objects, links, keys, sources and the agent itself. */
+  heard(): Iterable<ClusterEvent> {
+    return this.#population.heard();
   }
 
   contexts(kind: string): unknown[] {

@@ -129,6 +129,14 @@ export class Population {
     }
   }
 
+  /** Events whose facts are retained, each once. */
+  heard(): Set<ClusterEvent> {
+    const heard = new Set<ClusterEvent>();
+    for (const known of this.#facts.values())
+      for (const message of known.values()) if (isEvent(message)) heard.add(message);
+    return heard;
+  }
+
   send(to: string, message: AnyMessage): void {
     this.#queue.push({ to, message });
   }
@@ -316,6 +324,10 @@ export class Population {
     if (server?.serves) this.#bear(server, { key: machine.key, input: { key: machine.key } }, cause);
   }
 }
+
+const SPOKEN: readonly string[] = ['fact', 'settled', 'failed', 'wanted', 'unwanted'];
+const isEvent = (message: AnyMessage): message is AnyMessage & ClusterEvent =>
+  !SPOKEN.includes(message.type) && !message.type.startsWith('address.');
 
 /** `ready`, or `up.ready` where states are nested. */
 export function nameOf(snapshot: AnyMachineSnapshot): string {

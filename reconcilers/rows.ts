@@ -80,6 +80,13 @@ export class RowIndex {
     return sum;
   }
 
+  pending(): RowEntry[] {
+    const found: RowEntry[] = [];
+    for (const entries of this.#entries.values())
+      for (const entry of entries.values()) if (entry.inFlight || entry.error) found.push(entry);
+    return found;
+  }
+
   ensure(table: TableName, key: string): RowEntry {
     const entries = this.#entries.get(table) as Map<string, RowEntry>;
     let entry = entries.get(key);

@@ -28,6 +28,7 @@ import { LocalDriver } from '../../reconcilers/drivers/local.ts';
 import { TimersDriver } from '../../reconcilers/drivers/timers.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import { Loop } from '../../reconcilers/loop.ts';
+import { isCalm, presentOf } from '../../reconcilers/present.ts';
 import { restored } from '../../reconcilers/restored.ts';
 import { Store } from '../../state/store.ts';
 import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
@@ -90,6 +91,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     },
   );
   const agentFacts = facts(config, datapath.build, services.facts);
+  const engine = new Engine(kinds, store);
   const recording = config.record
     ? openRecording(
         config.record,
@@ -100,11 +102,17 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
           kernel: release(),
           features: datapath.features.has,
         },
-        config.recording,
+        {
+          ...config.recording,
+          present: {
+            entries: () => presentOf(engine),
+            isCalm: () => isCalm(engine),
+            pending: () => engine.pending(),
+          },
+        },
       )
     : undefined;
 
-  const engine = new Engine(kinds, store);
   const replies = new CniRepliesDriver();
   const healthChecks = new HealthChecksDriver();
   const health = agentHealth(config, (event) => loop.push('health', event), log);

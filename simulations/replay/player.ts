@@ -3,6 +3,8 @@
  *
  * - An op is carried out when the log reports it done, and the world changes when the log observed that it did.
  * - What this build does differently from the one that recorded is a divergence, never an error: the replay goes on.
+ * - A run that is entered by a frame begins as an agent does that starts there, and is done with all it plans at the frame's end. Ops are
+ *   known by row and action then, for revisions were counted from another start.
  */
 import type { LogEntry, OpDone } from '../../cluster/events.ts';
 import type { RecordingHeader } from '../../cluster/recording-format.ts';
@@ -12,6 +14,7 @@ import { kinds } from '../../machines/kinds.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import type { Step } from '../../reconcilers/plan.ts';
 import type { SavedEngine } from '../../reconcilers/saved.ts';
+import { isTableName } from '../../state/tables.ts';
 import { isKernelTable, type KernelTable, SimulatedKernel } from '../kernel.ts';
 import type { Divergence, Moment, Position, Watcher } from './moment.ts';
 
@@ -20,6 +23,9 @@ export const noStore = { forgets: true, rows: () => [], write: () => {} };
 
 /** As many are told; all are counted. */
 const DIVERGENCES_KEPT = 1_000;
+
+/** More is a loop without end. */
+const ROUNDS_MAX = 100;
 
 /** Tables whose rows are devices. */
 const DEVICES: readonly string[] = ['links', 'tunnels', 'wireguard.devices'];
@@ -195,6 +201,28 @@ export class Life {
     this.seq = entry.seq;
     this.at = entry.at;
     this.#happen(entry);
+    const steps = this.#step(entry);
+    if (this.entries === this.header.frame) this.#settle(entry);
+    return steps;
+  }
+
+  /** All that is planned is done, at once, or fails as it had; of what was under way the result comes. */
+  #settle({ seq, at }: LogEntry): void {
+    const pending = new Map(this.header.pending?.map((row) => [nameOf(row), row]));
+    for (let round = 0; round < ROUNDS_MAX; round++) {
+      const results: OpDone[] = [];
+      for (const { table, key, action, revision } of this.#outstanding.values()) {
+        const row = pending.get(nameOf({ table, key }));
+        if (!row || row.error) results.push({ table, key, action, revision, ...(row?.error && { error: row.error }) });
+      }
+      if (results.length === 0) return;
+      const entry: LogEntry = { seq, at, source: 'frame', event: { type: 'ops.done', results } };
+      this.#happen(entry);
+      this.#step(entry);
+    }
+  }
+
+  #step(entry: LogEntry): Step[] {
     const steps = this.engine.step(entry);
     for (const { ops } of steps) {
       for (const op of ops) {
@@ -207,11 +235,25 @@ export class Life {
 
   /** What the event says of the world becomes true in the simulated kernel. */
   #happen({ event }: LogEntry): void {
-    if (event.type === 'ops.done') for (const result of event.results) this.#done(result);
-    else if (event.type === 'link.deleted') this.#kernel.removeLink(event.name);
+    if (event.type === 'ops.done') {
+      for (const result of event.results) {
+        if (this.header.frame) this.#translate(result);
+        this.#done(result);
+      }
+    } else if (event.type === 'link.deleted') this.#kernel.removeLink(event.name);
     else if (event.type === 'observed' && isKernelTable(event.table)) {
       for (const { key, value } of event.changes) this.#kernel.observe(event.table, key, value ?? undefined);
     }
+  }
+
+  /** Into revisions of this engine. */
+  #translate(result: OpDone): void {
+    const op = this.#outstanding.get(nameOf(result));
+    if (op?.action === result.action) result.revision = op.revision;
+  }
+
+  #isThere({ table, key }: OpDone): boolean {
+    return isTableName(table) && this.engine.explain(table, key)?.row.actual !== undefined;
   }
 
   #done(result: OpDone): void {
@@ -219,6 +261,8 @@ export class Life {
     const op = this.#outstanding.get(name);
     if (!op || op.action !== result.action || op.revision !== result.revision) {
       const { action, table, key } = result;
+      // What had failed before the frame, or was under way, is done there.
+      if (this.header.frame && (!isKernelTable(table) || this.#isThere(result) === (action === 'put'))) return;
       this.#diverge(`the recording reports ${action} ${table} ${key}, which this build did not plan`);
       return;
     }
