@@ -200,32 +200,36 @@ describe.each(families)('$name', ({ vip, backends, node, loopback, shown, called
     expect(await bench.host.call('bind', 'TCP', end(any, own.port))).toBeNull();
   });
 
-  test('a datagram socket whose backend is gone takes another', async () => {
-    const { port, set } = service(vip, backends, 'UDP');
-    const open = await bench.pod.call('open', end(called(vip), port));
-    const { said } = await bench.pod.call('askOpen', open.socket);
-    const bystander = await bench.pod.call('open', end(called(said), BACKEND_PORT));
-    const gone = { address: said, port: BACKEND_PORT, protocol: 'UDP' as const };
-    bench.rows.set(
-      set,
-      places(
-        backends.filter((address) => address !== said),
-        'UDP',
-      ),
-    );
-    bench.rows.removeBackend({ address: said, port: BACKEND_PORT, proto: 'UDP' });
-    const namespaces = [bench.netns.host, bench.netns.pod, '/run/netns/axt-gone'];
-    const { isTranslated } = bench;
-    expect(await destroySockets([gone, { ...gone, protocol: 'TCP' }], { namespaces, isTranslated })).toBe(1);
-    await expect(bench.pod.call('askOpen', open.socket)).rejects.toThrow(
-      /ECONNABORTED|EDESTADDRREQ/, // the first to a call that was waiting, the second to one that comes later
-    );
-    expect((await bench.pod.call('askOpen', bystander.socket)).said).toBe(said);
-    await bench.pod.call('close', bystander.socket);
-    const again = await bench.pod.call('open', end(called(vip), port));
-    expect((await bench.pod.call('askOpen', again.socket)).said).not.toBe(said);
-    await bench.pod.call('close', again.socket);
-  });
+  test.each(['pod', 'host'] as const)(
+    'a datagram socket of a %s whose backend is gone takes another',
+    async (place) => {
+      const { [place]: process } = bench;
+      const { port, set } = service(vip, backends, 'UDP');
+      const open = await process.call('open', end(called(vip), port));
+      const { said } = await process.call('askOpen', open.socket);
+      const bystander = await process.call('open', end(called(said), BACKEND_PORT));
+      const gone = { address: said, port: BACKEND_PORT, protocol: 'UDP' as const };
+      bench.rows.set(
+        set,
+        places(
+          backends.filter((address) => address !== said),
+          'UDP',
+        ),
+      );
+      bench.rows.removeBackend({ address: said, port: BACKEND_PORT, proto: 'UDP' });
+      const namespaces = [bench.netns.host, bench.netns.pod, '/run/netns/axt-gone'];
+      const { isTranslated } = bench;
+      expect(await destroySockets([gone, { ...gone, protocol: 'TCP' }], { namespaces, isTranslated })).toBe(1);
+      await expect(process.call('askOpen', open.socket)).rejects.toThrow(
+        /ECONNABORTED|EDESTADDRREQ/, // the first to a call that was waiting, the second to one that comes later
+      );
+      expect((await process.call('askOpen', bystander.socket)).said).toBe(said);
+      await process.call('close', bystander.socket);
+      const again = await process.call('open', end(called(vip), port));
+      expect((await process.call('askOpen', again.socket)).said).not.toBe(said);
+      await process.call('close', again.socket);
+    },
+  );
 
   test('a socket whose backend went unseen is found by an agent that starts', async () => {
     const { port } = service(vip, backends, 'UDP');
