@@ -7,7 +7,8 @@ import type { TimedAgentEvent } from './agent-events.ts';
 import type { FlowContext } from './enrich.ts';
 import type { FlowCounts } from './flow-counts.ts';
 import { FlowRing } from './flow-ring.ts';
-import { agentEventsFor, flowsFor } from './observer.ts';
+import { EncodedFlows } from './frames.ts';
+import { agentEventsFor, flowsFor, framesFor, type GetFlowsRequest } from './observer.ts';
 import { serverNameOf } from './peers.ts';
 import { Ring, type RingView } from './ring.ts';
 import { Servers, type ServersConfig } from './servers.ts';
@@ -98,6 +99,15 @@ function collect(
     for (let at = Math.max(first, ring.oldest); at < ring.next; at++) flows$.next(ring.get(at) as Flow);
   });
   const losses = new LossWatch(ring, eventsLost);
+  /** By the fields that are asked for; those that nobody reads any more go. */
+  const encoded = new Map<string, EncodedFlows>();
+  const encodedFor = ({ field_mask }: GetFlowsRequest): EncodedFlows => {
+    for (const [fields, { readers }] of encoded) if (readers === 0) encoded.delete(fields);
+    const fields = field_mask?.paths?.join() ?? '';
+    const known = encoded.get(fields) ?? new EncodedFlows();
+    encoded.set(fields, known);
+    return known;
+  };
   subscription.add(agentEvents$.subscribe((event) => agentRing.push(event)));
   const self = (): PeerChange => ({
     name: context.nodeName,
@@ -118,6 +128,8 @@ function collect(
     version: context.version,
     versionHeader: 'hubble-server-version',
     flows: (request, signal) => flowsFor(ring, request, context.nodeName, signal),
+    flowFrames: (request, signal, encode) =>
+      framesFor(ring, request, context.nodeName, signal, encode, encodedFor(request)),
     agentEvents: (request, signal) => agentEventsFor(agentRing, request, context.nodeName, signal),
     status: () => ({
       num_flows: ring.size,

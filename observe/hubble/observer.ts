@@ -8,6 +8,7 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { AgentEvent } from './agent-events.ts';
 import { masked } from './field-mask.ts';
 import { compileFilters, type FlowFilter, within } from './filter.ts';
+import { type EncodedFlows, Frames } from './frames.ts';
 import type { Loss, RingView } from './ring.ts';
 import { type Flow, type LostEvents, type Timestamp, timestampOf } from './types.ts';
 
@@ -64,16 +65,54 @@ export async function* flowsFor(
   nodeName: string,
   signal: AbortSignal,
 ): AsyncGenerator<GetFlowsResponse> {
+  const answer = answering(request, nodeName);
+  for await (const found of read(ring, request, compileFilters(request.whitelist, request.blacklist), signal))
+    for (const one of found) yield answer(one);
+}
+
+/** Bytes of one write to a client: what waits for a slow one is no more than that. */
+const WRITE_BYTES = 128 << 10;
+
+/** The same as bytes, many answers at once. `kept` has those of flows that other readers have asked for with the same fields. */
+export async function* framesFor(
+  ring: RingView<Flow>,
+  request: GetFlowsRequest,
+  nodeName: string,
+  signal: AbortSignal,
+  encode: (answer: GetFlowsResponse) => Buffer,
+  kept: EncodedFlows,
+): AsyncGenerator<Frames> {
+  const answer = answering(request, nodeName);
   const matches = compileFilters(request.whitelist, request.blacklist);
-  const paths = request.field_mask?.paths ?? [];
-  for await (const { item, loss, lost } of read(ring, request, matches, signal)) {
-    if (item) yield { flow: masked(item, paths), node_name: nodeName, time: item.time };
-    if (loss) yield { lost_events: loss.events, node_name: nodeName, time: loss.time };
-    if (lost) {
-      const lost_events: LostEvents = { source: 'HUBBLE_RING_BUFFER', num_events_lost: lost };
-      yield { lost_events, node_name: nodeName, time: timestampOf(BigInt(Date.now()) * 1_000_000n) };
+  kept.readers++;
+  try {
+    for await (const found of read(ring, request, matches, signal)) {
+      let messages: Buffer[] = [];
+      let size = 0;
+      for (const one of found) {
+        const message = one.item ? kept.of(one.number, () => encode(answer(one))) : encode(answer(one));
+        messages.push(message);
+        size += message.length;
+        if (size < WRITE_BYTES) continue;
+        yield new Frames(messages);
+        messages = [];
+        size = 0;
+      }
+      if (messages.length > 0) yield new Frames(messages);
     }
+  } finally {
+    kept.readers--;
   }
+}
+
+function answering(request: GetFlowsRequest, nodeName: string): (found: Found<Flow>) => GetFlowsResponse {
+  const paths = request.field_mask?.paths ?? [];
+  return ({ item, loss, lost = 0 }) => {
+    if (item) return { flow: masked(item, paths), node_name: nodeName, time: item.time };
+    if (loss) return { lost_events: loss.events, node_name: nodeName, time: loss.time };
+    const lost_events: LostEvents = { source: 'HUBBLE_RING_BUFFER', num_events_lost: lost };
+    return { lost_events, node_name: nodeName, time: timestampOf(BigInt(Date.now()) * 1_000_000n) };
+  };
 }
 
 export async function* agentEventsFor(
@@ -82,20 +121,29 @@ export async function* agentEventsFor(
   nodeName: string,
   signal: AbortSignal,
 ): AsyncGenerator<GetAgentEventsResponse> {
-  for await (const { item } of read(ring, request, () => true, signal)) {
-    if (!item) continue;
-    const { time, ...agent_event } = item;
-    yield { agent_event, node_name: nodeName, time };
-  }
+  for await (const found of read(ring, request, () => true, signal))
+    for (const { item } of found) {
+      if (!item) continue;
+      const { time, ...agent_event } = item;
+      yield { agent_event, node_name: nodeName, time };
+    }
 }
 
-/** Items that are wanted, and, now and then, how many were missed. */
+/** One of them: an item with its number, what never came into the ring, or how many this reader was too slow for. */
+interface Found<T> {
+  number: number;
+  item?: T;
+  loss?: Loss;
+  lost?: number;
+}
+
+/** A turn's worth of what is wanted, and, now and then, how many were missed. */
 async function* read<T extends Timed>(
   ring: RingView<T>,
   request: ReadRequest,
   matches: Wanted<T>,
   signal: AbortSignal,
-): AsyncGenerator<{ item?: T; loss?: Loss; lost?: number }> {
+): AsyncGenerator<Found<T>[]> {
   const { first = false, follow = false } = request;
   if (first && follow) throw new RequestError('first and follow exclude each other');
   const inTime = within(request.since ?? undefined, request.until ?? undefined);
@@ -114,26 +162,28 @@ async function* read<T extends Timed>(
       lost += ring.oldest - next;
       next = ring.oldest;
     }
+    const found: Found<T>[] = [];
     if (lost > 0 && Date.now() - lostAt >= LOST_EVENT_INTERVAL_MS) {
       lostAt = Date.now();
-      yield { lost };
+      found.push({ number: next, lost });
       lost = 0;
     }
     for (let turn = 0; turn < TURN && next <= ring.next; turn++) {
       if (losses) {
         nextLoss = Math.max(nextLoss, losses.oldest);
         for (let loss = losses.get(nextLoss); loss && loss.at <= next; loss = losses.get(++nextLoss))
-          if (inTime(loss)) yield { loss };
+          if (inTime(loss)) found.push({ number: next, loss });
       }
       const item = ring.get(next);
       if (!item) break;
       next++;
       if (!wanted(item)) continue;
-      yield { item };
+      found.push({ number: next - 1, item });
       count++;
-      if (!follow && count >= limit) return;
-      if (signal.aborted) return;
+      if (!follow && count >= limit) break;
     }
+    if (found.length > 0) yield found;
+    if (!follow && count >= limit) return;
     if (next < ring.next) continue;
     if (!follow || isOver(request.until)) return;
     await ring.reached(next, signal, nextLoss);
@@ -178,14 +228,21 @@ export async function stream<Req, Res>(
   call.once('close', () => ending.abort());
   for await (const answer of answers(ending.signal)) {
     if (ending.signal.aborted) return;
-    if (!call.write(answer)) await drained(call, ending.signal);
+    await written(call, answer, ending.signal);
   }
   if (!ending.signal.aborted) call.end();
 }
 
-function drained(call: { once(event: 'drain', listener: () => void): unknown }, signal: AbortSignal): Promise<void> {
+/** Waits until the connection has taken a batch, or, of single answers, until there is room again. */
+function written<Res>(call: ServerWritableStream<unknown, Res>, answer: Res, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    call.once('drain', resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
+    const done = (): void => {
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    signal.addEventListener('abort', done);
+    if (answer instanceof Frames) call.write(answer, done);
+    else if (call.write(answer)) done();
+    else call.once('drain', done);
   });
 }

@@ -17,15 +17,19 @@ import { loadSync } from '@grpc/proto-loader';
 import { EMPTY, NEVER } from 'rxjs';
 import { eachFrom } from '../each-from.ts';
 import { FilterError } from './filter.ts';
+import { Frames } from './frames.ts';
 import { type GetFlowsRequest, type ReadRequest, RequestError, stream } from './observer.ts';
 import { PROTO_FILES, PROTO_OPTIONS } from './proto-files.ts';
 import type { HubbleSource } from './source.ts';
+import { wireEncoder } from './wire.ts';
 
 const SERVING = new Set(['', 'hubble.server.Observer', 'observer.Observer', 'peer.Peer']);
 
 /** Definitions by full name, such as `observer.Observer`. */
-export function services(): Record<'observer' | 'peer' | 'health', ServiceClientConstructor['service']> {
-  const root = loadPackageDefinition(loadSync(PROTO_FILES, PROTO_OPTIONS)) as unknown as {
+export function services(
+  definitions = loadSync(PROTO_FILES, PROTO_OPTIONS),
+): Record<'observer' | 'peer' | 'health', ServiceClientConstructor['service']> {
+  const root = loadPackageDefinition(definitions) as unknown as {
     observer: { Observer: ServiceClientConstructor };
     peer: { Peer: ServiceClientConstructor };
     grpc: { health: { v1: { Health: ServiceClientConstructor } } };
@@ -42,7 +46,9 @@ type Streaming<Req, Res> = (call: ServerWritableStream<Req, Res>) => void;
 
 export function hubbleServer(source: HubbleSource): Server {
   const server = new Server({ 'grpc.max_receive_message_length': 1 << 20, 'grpc-node.max_session_memory': 64 });
-  const { observer, peer, health } = services();
+  const definitions = loadSync(PROTO_FILES, PROTO_OPTIONS);
+  const { observer, peer, health } = services(definitions);
+  const encode = wireEncoder(definitions, 'observer.GetFlowsResponse');
   const greeting = (): Metadata => {
     const metadata = new Metadata();
     metadata.set(source.versionHeader, source.version);
@@ -70,9 +76,11 @@ export function hubbleServer(source: HubbleSource): Server {
         (error: unknown) => done(refusal(error)),
       );
     };
-  const { agentEvents, nodes, peers } = source;
-  server.addService(observer, {
-    GetFlows: streaming<GetFlowsRequest>(source.flows),
+  const { agentEvents, flowFrames, nodes, peers } = source;
+  server.addService(withFrames(observer), {
+    GetFlows: streaming<GetFlowsRequest>(
+      flowFrames ? (request, signal) => flowFrames(request, signal, encode) : source.flows,
+    ),
     GetAgentEvents: streaming<ReadRequest>(agentEvents),
     /** The datapath has no debug events: a follower waits, everybody else gets an empty answer. */
     GetDebugEvents: streaming<ReadRequest>(agentEvents && nothing),
@@ -91,6 +99,17 @@ export function hubbleServer(source: HubbleSource): Server {
   const watch: Streaming<{ service?: string }, unknown> = (call) => void call.write({ status: healthOf(call.request) });
   server.addService(health, { Check: check, Watch: watch });
   return server;
+}
+
+/** GetFlows with answers that are bytes already, many at once. */
+function withFrames(observer: ServiceClientConstructor['service']): ServiceClientConstructor['service'] {
+  const { GetFlows } = observer;
+  if (!GetFlows) return observer;
+  const { responseSerialize } = GetFlows;
+  // grpc-js takes of a Frames what it takes of a Buffer.
+  const serialize = (answer: unknown): Buffer =>
+    answer instanceof Frames ? (answer as unknown as Buffer) : responseSerialize(answer);
+  return { ...observer, GetFlows: { ...GetFlows, responseSerialize: serialize } };
 }
 
 const UNIMPLEMENTED = {

@@ -1,11 +1,16 @@
 /** What stands behind the Hubble API: a node with its rings, or a relay with its nodes. */
+import type { Frames } from './frames.ts';
 import type { GetAgentEventsResponse, GetFlowsRequest, GetFlowsResponse, ReadRequest } from './observer.ts';
+
+export type Encode = (answer: GetFlowsResponse) => Buffer;
 
 export interface HubbleSource {
   version: string;
   /** Which header tells clients of the version. */
   versionHeader: 'hubble-server-version' | 'hubble-relay-version';
   flows(request: GetFlowsRequest, signal: AbortSignal): AsyncIterable<GetFlowsResponse>;
+  /** The same as bytes of the protocol, many in a write: a node's, where many may read much. */
+  flowFrames?(request: GetFlowsRequest, signal: AbortSignal, encode: Encode): AsyncIterable<Frames>;
   status(): ServerStatus | Promise<ServerStatus>;
   /** Namespaces with flows in the last hour, sorted. */
   namespaces(): Namespace[] | Promise<Namespace[]>;
