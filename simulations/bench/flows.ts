@@ -87,6 +87,42 @@ async function run(mode: 'raw' | 'flows', rate: number): Promise<Reading & { mad
   }
 }
 
+const FOLLOWERS = 10;
+const FOLLOWED_RATE = 20_000;
+const LAST_MS = 50;
+
+/** Followers of every flow, and then the last 4095 flows asked for by a gRPC client. */
+async function readers(): Promise<void> {
+  const pins = `/sys/fs/bpf/axb-${process.pid}-flows`;
+  const socket = `/tmp/axb-${process.pid}-hubble.sock`;
+  mkdirSync(pins);
+  const producer = new Part(CPUS.producer, 'producer.ts', [pins, String(FOLLOWED_RATE), String(seconds)]);
+  await producer.line();
+  const consumer = new Part(CPUS.consumer, 'consumer.ts', [pins, 'flows', socket], AGENT_FLAGS);
+  try {
+    await consumer.line();
+    const followers = new Part(CPUS.producer, 'reader.ts', [socket, 'follow', String(FOLLOWERS), String(seconds + 3)]);
+    await sleep(1500);
+    producer.begin();
+    const made = Number(await producer.line());
+    const { counts } = JSON.parse(await followers.line()) as { counts: { messages: number }[] };
+    await followers.close();
+    const least = Math.min(...counts.map(({ messages }) => messages));
+    console.log(`${FOLLOWERS} followers at ${FOLLOWED_RATE} flows/s each: ${least} of ${made} flows at least`);
+    check(least >= made, `${FOLLOWERS} followers at ${FOLLOWED_RATE} flows/s each without loss`);
+    const asking = new Part(CPUS.producer, 'reader.ts', [socket, 'last', '25', '0']);
+    const { flows: got, best, median } = JSON.parse(await asking.line()) as Record<'flows' | 'best' | 'median', number>;
+    await asking.close();
+    console.log(
+      `last ${got} flows by a gRPC client: ${best.toFixed(1)} ms at best, ${median.toFixed(1)} ms in the median`,
+    );
+    check(best < LAST_MS, `the last 4095 flows in ${LAST_MS} ms`);
+  } finally {
+    await consumer.close();
+    await producer.close();
+  }
+}
+
 const failures: string[] = [];
 const check = (isMet: boolean, what: string): void => {
   if (!isMet) failures.push(what);
@@ -121,6 +157,8 @@ check(
   `read and lost (${flood.records + flood.lost}) are what was made (${flood.made})`,
 );
 check(share <= FLOOD_SHARE_MAX, `at most ${100 * FLOOD_SHARE_MAX} % of the processor in a flood`);
+
+await readers();
 
 for (const failure of failures) console.log(`MISSED: ${failure}`);
 if (failures.length > 0) process.exitCode = 1;
