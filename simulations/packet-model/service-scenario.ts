@@ -86,7 +86,7 @@ export function randomServices(dice: Dice, f: Family, remote = true): Map<string
       externalSet: externalLocal ? `${name}/local` : name,
       externalLocal,
       sourceRanges,
-      forwarding: 'snat',
+      forwarding: isOutside && dice.chance(0.3) ? 'dsr' : 'snat',
     };
     put({ table: 'bpf.frontends', key, value });
   });
