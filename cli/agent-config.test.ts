@@ -52,7 +52,7 @@ describe('sections of the configuration', () => {
     [{ mtu: '1500' }, 'field mtu is "1500", expected number'],
     [
       { monitor: { aggregation: 'high' } },
-      'field monitor.aggregation is "high", expected none | low | medium | maximum',
+      'field monitor.aggregation is "high", expected none | low | medium | maximum | off',
     ],
     [{ monitor: { intervalS: 0 } }, 'field monitor.intervalS is 0, expected seconds from 1 to 32767'],
     [{ monitor: { intervalS: 70_000 } }, 'field monitor.intervalS is 70000, expected seconds from 1 to 32767'],

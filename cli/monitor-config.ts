@@ -4,9 +4,10 @@ import { type TraceFlag, traceFlags } from '../datapath/runtime-config.ts';
 export interface MonitorConfig {
   /**
    * none: every packet at every point; low: every packet where it leaves us; medium: new connections, TCP flags that a direction of a
-   * connection has not had, and once an interval; maximum: as much as can be, today as medium.
+   * connection has not had, and once an interval; maximum: as much as can be, today as medium; off:
+   * none at all, drops and policy verdicts are still told of.
    */
-  aggregation: 'none' | 'low' | 'medium' | 'maximum';
+  aggregation: 'none' | 'low' | 'medium' | 'maximum' | 'off';
   /** Seconds between traces of a direction of a connection that goes on. */
   intervalS: number;
   /** TCP flags that bring a trace when a direction has them first. */
@@ -17,7 +18,7 @@ export const monitorDefaults: MonitorConfig = { aggregation: 'medium', intervalS
 
 /** By `section.field`. */
 export const monitorChoices: Readonly<Record<string, readonly string[]>> = {
-  'monitor.aggregation': ['none', 'low', 'medium', 'maximum'],
+  'monitor.aggregation': ['none', 'low', 'medium', 'maximum', 'off'],
 };
 
 /** It is kept in 16 bits, which the clock wraps around. */

@@ -13,7 +13,7 @@ import { Codecs, encode, type Fields } from './codec.ts';
 import { elfSection } from './elf.ts';
 
 const BUILD_DIGITS = 16;
-const aggregations = ['none', 'low', 'medium', 'maximum'] as const;
+const aggregations = ['none', 'low', 'medium', 'maximum', 'off'] as const;
 /** TCP flags by their bits, RFC 9293. */
 export const traceFlags = {
   fin: 0x01,

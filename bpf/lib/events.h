@@ -75,7 +75,7 @@ noinline_fn int verdict(struct __sk_buff *skb, const struct packet *p, int ret)
 /* `due` is what conntrack says for TRACE_MEDIUM. */
 inline_fn bool is_traced(bool due)
 {
-	return config.trace_aggregation < TRACE_MEDIUM || due;
+	return config.trace_aggregation < TRACE_MEDIUM || (due && config.trace_aggregation != TRACE_OFF);
 }
 
 /* Trace of a packet that leaves us. */

@@ -25,6 +25,7 @@ enum trace_aggregation {
 	TRACE_LOW = 1,     /* only the points where a packet leaves us (to-…) */
 	TRACE_MEDIUM = 2,  /* to-… points of new connections, new TCP flags, and once an interval */
 	TRACE_MAXIMUM = 3, /* as much as is there: as medium */
+	TRACE_OFF = 4,     /* drops and policy verdicts only */
 };
 
 enum tunnel {

@@ -97,7 +97,7 @@ describe('events', () => {
 });
 
 describe('aggregation', () => {
-  const levels = ['none', 'low', 'medium', 'maximum'] as const;
+  const levels = ['none', 'low', 'medium', 'maximum', 'off'] as const;
   for (const [level, expected] of [
     [
       'none',
@@ -109,6 +109,7 @@ describe('aggregation', () => {
     ['low', [[0], [0]]],
     ['medium', [[0], []]],
     ['maximum', [[0], []]],
+    ['off', [[], []]],
   ] as const) {
     const bench = new Bench(`events-${level}`, { config: { traceAggregation: levels.indexOf(level) } });
     afterAll(() => bench.close());
@@ -129,6 +130,10 @@ describe('aggregation', () => {
           expect(mark).toBe(0);
           return [...routed.events, ...events].filter(({ subtype }) => subtype === 11);
         };
+        if (level === 'off') {
+          expect([leave(syn), leave(ack), leave(fin | ack)]).toEqual([[], [], []]);
+          return;
+        }
         expect(leave(syn)).toMatchObject([
           {
             origEnd: 1,

@@ -70,10 +70,17 @@ export function floor(): Path {
   return { ...path, name: 'floor', families: ['ipv4'], close };
 }
 
+/** TRACE_OFF of bpf/lib/structs.h. */
+const TRACE_OFF = 4;
+
+/** The same without traces: drops and policy verdicts are told of, and there are none. */
+export const axonemeSilent = (objectPath: string): Path =>
+  axoneme(objectPath, 'axoneme, no traces', { traceAggregation: TRACE_OFF });
+
 /** Our programs with the rows that the agent would write, and somebody who reads the events, as the agent does. */
-export function axoneme(objectPath: string): Path {
-  const { node, ...path } = podsOnNode('axon');
-  const datapath = orClose(path, () => attachDatapath(node, objectPath));
+export function axoneme(objectPath: string, name = 'axoneme', config: Parameters<typeof attachDatapath>[2] = {}): Path {
+  const { node, ...path } = podsOnNode(name === 'axoneme' ? 'axon' : 'mute');
+  const datapath = orClose(path, () => attachDatapath(node, objectPath, config));
   const events = ringBuffer(datapath.object.map('events'), () => {});
   const reading = setInterval(() => events.drain(), EVENT_READ_INTERVAL_MS);
   const close = () => {
@@ -82,7 +89,7 @@ export function axoneme(objectPath: string): Path {
     datapath.close();
     path.close();
   };
-  return { ...path, name: 'axoneme', families: ['ipv4', 'ipv6'], close };
+  return { ...path, name, families: ['ipv4', 'ipv6'], close };
 }
 
 /** Takes the namespaces down when what comes after them fails. */

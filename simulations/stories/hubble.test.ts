@@ -9,7 +9,35 @@ const name = `axt-${process.pid}-hubble`;
 const AXONEME = new URL('../../cli/axoneme', import.meta.url).pathname;
 let cluster: EmbeddedCluster;
 
+const CLUSTER_IPS = { IPv4: '10.96.203.1', IPv6: 'fd00:10:96::db01' } as const;
+const service = `apiVersion: v1
+kind: Service
+metadata: {namespace: demo, name: web}
+spec:
+  selector: {app: server}
+  ipFamilyPolicy: RequireDualStack
+  clusterIP: ${CLUSTER_IPS.IPv4}
+  clusterIPs: ["${CLUSTER_IPS.IPv4}", "${CLUSTER_IPS.IPv6}"]
+  ports: [{name: http, port: 80, targetPort: 8080}]
+---
+`;
+const policies = `apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {namespace: demo, name: guarded-tcp}
+spec:
+  endpointSelector: {matchLabels: {app: guarded}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: client}}]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}]}]
+---
+`;
+
 interface SeenFlow {
+  Type: string;
+  sock_xlate_point?: string;
+  socket_cookie?: string;
+  ingress_allowed_by?: { name: string; namespace: string }[];
+  destination_service?: { name: string; namespace: string };
   verdict: string;
   traffic_direction: string;
   is_reply?: boolean;
@@ -42,10 +70,12 @@ const curl = (...args: string[]) =>
   run(AXONEME, ['exec', '--name', name, 'demo/client', '--', 'curl', '-sS', '-m', '3', ...args]);
 
 beforeAll(async () => {
-  cluster = await EmbeddedCluster.up(
-    name,
-    namespaceOf('demo') + commandPod('demo', 'client', ['sleep', 'infinity']) + serverPod('demo', 'server'),
-  );
+  const pods = [
+    commandPod('demo', 'client', ['sleep', 'infinity']),
+    serverPod('demo', 'server'),
+    serverPod('demo', 'guarded'),
+  ];
+  cluster = await EmbeddedCluster.up(name, [namespaceOf('demo'), ...pods, service, policies].join(''));
 }, 60_000);
 afterAll(() => cluster?.down(), 30_000);
 
@@ -82,6 +112,77 @@ it('shows the world outside, and the address that a masqueraded connection came 
   });
   expect(masqueraded?.IP.source).toMatch(/^10\.0\.1\./);
   expect(masqueraded?.IP.source_xlated).toMatch(/^172\.28\./);
+}, 30_000);
+
+const addressesOf = async (pod: string): Promise<string[]> => {
+  const { status } = await cluster.core.readNamespacedPod({ namespace: 'demo', name: pod });
+  return (status?.podIPs ?? []).map(({ ip = '' }) => ip);
+};
+const literal = (ip: string): string => (ip.includes(':') ? `[${ip}]` : ip);
+const familyFlag = (ip: string): string => (ip.includes(':') ? '--ipv6' : '--ipv4');
+
+it('shows a service, as the socket was translated, and the connection to its backend', async () => {
+  for (const ip of Object.values(CLUSTER_IPS)) {
+    expect((await curl(`http://${literal(ip)}/`)).stdout.trim()).toBe('server');
+    const flows = await seen('--from-pod', 'demo/client', '--type', 'trace-sock', familyFlag(ip));
+    expect(flows).toContainEqual(
+      expect.objectContaining({
+        Type: 'SOCK',
+        verdict: 'TRACED',
+        sock_xlate_point: 'SOCK_XLATE_POINT_PRE_DIRECTION_FWD',
+        destination_service: { name: 'web', namespace: 'demo' },
+      }),
+    );
+    const translated = flows.find(({ verdict }) => verdict === 'TRANSLATED');
+    expect(translated).toMatchObject({
+      sock_xlate_point: 'SOCK_XLATE_POINT_POST_DIRECTION_FWD',
+      destination: { pod_name: 'server' },
+      l4: { TCP: { destination_port: 8080 } },
+    });
+    expect(Number(translated?.socket_cookie)).toBeGreaterThan(0);
+  }
+}, 30_000);
+
+it('shows UDP, ICMP and the host', async () => {
+  for (const ip of await addressesOf('server')) {
+    const ask = `echo hello | nc -u -w 1 ${ip} 8080 | head -1`;
+    expect((await cluster.exec('demo/client', ['sh', '-c', ask])).stdout.trim()).toBe('server');
+    const to = ['--from-pod', 'demo/client', '--to-pod', 'demo/server', familyFlag(ip)];
+    expect((await seen(...to, '--protocol', 'udp'))[0]).toMatchObject({ l4: { UDP: { destination_port: 8080 } } });
+    expect((await cluster.exec('demo/client', ['ping', '-c', '1', '-W', '2', ip])).code).toBe(0);
+    const [ping] = await seen(...to, '--protocol', ip.includes(':') ? 'icmpv6' : 'icmpv4');
+    expect(ping).toMatchObject({ l4: ip.includes(':') ? { ICMPv6: { type: 128 } } : { ICMPv4: { type: 8 } } });
+    expect((await cluster.onNode('node-1', ['curl', '-sS', '-m', '3', `http://${literal(ip)}:8080/`])).code).toBe(0);
+    const [host] = await seen(
+      '--from-identity',
+      'host',
+      '--to-pod',
+      'demo/server',
+      '--protocol',
+      'tcp',
+      familyFlag(ip),
+    );
+    expect(host).toMatchObject({ verdict: 'FORWARDED', source: { identity: 1, labels: ['reserved:host'] } });
+  }
+}, 30_000);
+
+it('names the policy that allows, and denies what none allows', async () => {
+  for (const ip of await addressesOf('guarded')) {
+    expect((await curl(`http://${literal(ip)}:8080/`)).stdout.trim()).toBe('guarded');
+    const to = ['--from-pod', 'demo/client', '--to-pod', 'demo/guarded', familyFlag(ip)];
+    const allowed = await seen(...to, '--type', 'policy-verdict', '--verdict', 'FORWARDED');
+    expect(allowed[0]).toMatchObject({
+      traffic_direction: 'INGRESS',
+      ingress_allowed_by: [{ name: 'guarded-tcp', namespace: 'demo' }],
+    });
+    await cluster.exec('demo/client', ['sh', '-c', `echo hello | nc -u -w 1 ${ip} 8080`]);
+    const [denied] = await seen(...to, '--verdict', 'DROPPED', '--protocol', 'udp');
+    expect(denied).toMatchObject({
+      verdict: 'DROPPED',
+      drop_reason_desc: 'POLICY_DENIED',
+      traffic_direction: 'INGRESS',
+    });
+  }
 }, 30_000);
 
 it('shows what is dropped, and why', async () => {
