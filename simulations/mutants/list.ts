@@ -221,8 +221,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'enforces policy before it is all known',
     file: 'machines/policy.ts',
-    find: 'policySources.every((source) => context.synced.includes(source))',
-    replace: 'context.synced.length >= 0',
+    find: '      context.synced.includes(source),\n',
+    replace: "      context.synced.includes(source) || source !== '',\n",
   },
   {
     name: 'closes one end and opens another at once',
