@@ -86,7 +86,7 @@ it('writes lines to a file that only root reads, turns it over by size, and keep
   const path = join(directory, 'flows.ndjson');
   const exporters = await start({ type: 'file', path, maxSizeMb: 1, maxBackups: 2, capacity: 100_000 });
   flows$.next(flow());
-  await expect.poll(() => existsSync(path)).toBe(true);
+  await expect.poll(() => existsSync(path) && readFileSync(path, 'utf8').endsWith('\n')).toBe(true);
   const [line] = readFileSync(path, 'utf8').trim().split('\n');
   expect(JSON.parse(line ?? '')).toMatchObject({ node_name: 'default/node-1', flow: { verdict: 'FORWARDED' } });
   expect(statSync(path).mode & 0o777).toBe(0o600);
