@@ -5,7 +5,6 @@
  *   pod while the object of the first is still there.
  */
 import type { KubeObject } from '../cluster/events.ts';
-import { PersistentMap } from '../policy/persistent-map.ts';
 import { canonicalAddress } from './cidr.ts';
 import { reservedIdentities } from './identity.ts';
 
@@ -24,45 +23,44 @@ type PodsBySource = Readonly<Record<string, readonly RemotePod[]>>;
 /** Sources that are about one pod, and bear its name. */
 const BY_POD = 'ciliumendpoints/';
 
-/** The pods of a node as a value that a change does not copy; as JSON it is a record. */
+/**
+ * The pods of a node as a value; as JSON it is a record.
+ *
+ * - Every node knows all pods of the cluster, so they are kept as text: a line for each, which takes a hundred bytes where objects
+ *   take ten times as much. A change copies the text, some kilobytes.
+ * - A line is the JSON of a list, so that it has no line break within, and a text in it is found by its JSON.
+ */
 export class RemotePods {
-  readonly #bySource: PersistentMap<string, readonly RemotePod[]>;
-  /** Objects that claim it: mostly one. */
-  readonly #byAddress: PersistentMap<string, string | readonly string[]>;
+  readonly #lines: string;
 
-  private constructor(
-    bySource: PersistentMap<string, readonly RemotePod[]>,
-    byAddress: PersistentMap<string, string | readonly string[]>,
-  ) {
-    this.#bySource = bySource;
-    this.#byAddress = byAddress;
+  private constructor(lines: string) {
+    this.#lines = lines;
   }
 
-  static readonly none = new RemotePods(PersistentMap.empty(), PersistentMap.empty());
+  static readonly none = new RemotePods('\n');
 
   static from(record: PodsBySource): RemotePods {
-    return Object.entries(record).reduce((all, [source, pods]) => all.with(source, pods), RemotePods.none);
+    const lines = Object.entries(record).flatMap(([source, pods]) => pods.map((pod) => lineOf(source, pod)));
+    return new RemotePods(`\n${lines.join('')}`);
   }
 
   of(source: string): readonly RemotePod[] {
-    return this.#bySource.get(source) ?? [];
+    return [...this.#linesOf(source)].map(([, line]) => podIn(line).pod);
   }
 
   /** What an object says from now on. */
   with(source: string, pods: readonly RemotePod[]): RemotePods {
-    let byAddress = this.#byAddress;
-    for (const address of addressesOfPods(this.of(source))) {
-      const left = listed(byAddress.get(address)).filter((one) => one !== source);
-      byAddress = left.length > 0 ? byAddress.set(address, shortened(left)) : byAddress.delete(address);
+    let left = '';
+    let from = 0;
+    for (const [at, line] of this.#linesOf(source)) {
+      left += this.#lines.slice(from, at);
+      from = at + line.length;
     }
-    for (const address of new Set(addressesOfPods(pods)))
-      byAddress = byAddress.set(address, shortened([...listed(byAddress.get(address)), source]));
-    const bySource = pods.length > 0 ? this.#bySource.set(source, pods) : this.#bySource.delete(source);
-    return new RemotePods(bySource, byAddress);
+    return new RemotePods(flat(left + this.#lines.slice(from) + pods.map((pod) => lineOf(source, pod)).join('')));
   }
 
   addresses(): string[] {
-    return this.#byAddress.keys();
+    return [...new Set([...this.#all()].flatMap(({ pod }) => pod.addresses))];
   }
 
   /** Whose address it is. */
@@ -76,36 +74,76 @@ export class RemotePods {
     return source.startsWith(BY_POD) ? source.slice(BY_POD.length) : '';
   }
 
-  #claimAt(address: string): { pod: RemotePod; source: string } | undefined {
-    let found: { pod: RemotePod; source: string } | undefined;
-    for (const source of [...listed(this.#byAddress.get(address))].sort())
-      for (const pod of this.of(source))
-        if (pod.addresses.includes(address) && (found === undefined || pod.created > found.pod.created))
-          found = { pod, source };
+  #claimAt(address: string): Claim | undefined {
+    let found: Claim | undefined;
+    for (const [, line] of this.#linesWith(JSON.stringify(address))) {
+      const claim = podIn(line);
+      if (claim.pod.addresses.includes(address) && (found === undefined || isBetter(claim, found))) found = claim;
+    }
     return found;
   }
 
   /** Those that are on a node with one of these addresses. */
   on(nodes: readonly string[]): RemotePods {
-    let left: RemotePods = this;
-    for (const [source, pods] of this.#bySource.entries()) {
-      const still = pods.filter(({ node }) => nodes.includes(node));
-      if (still.length < pods.length) left = left.with(source, still);
-    }
-    return left;
+    const all = [...this.#all()];
+    const still = all.filter(({ pod }) => nodes.includes(pod.node));
+    if (still.length === all.length) return this;
+    return new RemotePods(flat(`\n${still.map(({ source, pod }) => lineOf(source, pod)).join('')}`));
   }
 
   toJSON(): PodsBySource {
-    return Object.fromEntries([...this.#bySource.entries()].sort(([a], [b]) => (a < b ? -1 : 1)));
+    const bySource = new Map<string, RemotePod[]>();
+    for (const { source, pod } of this.#all()) bySource.set(source, [...(bySource.get(source) ?? []), pod]);
+    return Object.fromEntries([...bySource].sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
+  *#all(): Generator<Claim> {
+    for (const line of this.#lines.split('\n')) if (line !== '') yield podIn(line);
+  }
+
+  *#linesOf(source: string): Generator<[at: number, line: string]> {
+    for (const [at, line] of this.#linesWith(`\n[${JSON.stringify(source)},`, 1)) yield [at, line];
+  }
+
+  /** Each line with this text in it, its line break included, and where it begins; the text itself begins `skip` earlier. */
+  *#linesWith(text: string, skip = 0): Generator<[at: number, line: string]> {
+    const lines = this.#lines;
+    for (let found = lines.indexOf(text); found >= 0; ) {
+      const at = lines.lastIndexOf('\n', found + skip - 1) + 1;
+      const end = lines.indexOf('\n', found + skip) + 1;
+      yield [at, lines.slice(at, end)];
+      found = lines.indexOf(text, end - skip);
+    }
   }
 }
 
-function listed(sources: string | readonly string[] | undefined): readonly string[] {
-  if (sources === undefined) return [];
-  return typeof sources === 'string' ? [sources] : sources;
+interface Claim {
+  source: string;
+  pod: RemotePod;
 }
-const shortened = (sources: readonly string[]): string | readonly string[] =>
-  sources.length === 1 ? (sources[0] as string) : sources;
+
+const isBetter = (a: Claim, b: Claim): boolean =>
+  a.pod.created === b.pod.created ? a.source < b.source : a.pod.created > b.pod.created;
+
+const lineOf = (source: string, { node, addresses, identity, created }: RemotePod): string =>
+  `${JSON.stringify([source, node, addresses, identity, created])}\n`;
+
+function podIn(line: string): Claim {
+  const [source, node, addresses, identity, created] = JSON.parse(line) as [
+    string,
+    string,
+    readonly string[],
+    number,
+    string,
+  ];
+  return { source, pod: { node, addresses, identity, created } };
+}
+
+/** Not pieces of texts of before, which would be kept for it: looking for something in it makes it one. */
+function flat(text: string): string {
+  text.indexOf('\n');
+  return text;
+}
 
 interface Networking {
   addressing?: unknown;
