@@ -18,7 +18,7 @@ const pod: fc.Arbitrary<RemotePod> = fc.record({
 });
 const step = fc.oneof(
   fc.record({ source, pods: fc.array(pod, { maxLength: 3 }) }),
-  fc.record({ nodes: fc.uniqueArray(fc.constantFrom('192.0.2.1', 'node"\n', '10.0.0.1')) }),
+  fc.record({ nodes: fc.uniqueArray(fc.constantFrom<string>('192.0.2.1', 'node"\n', '10.0.0.1')) }),
 );
 
 it('says what lists would say', () => {
