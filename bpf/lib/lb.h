@@ -77,26 +77,41 @@ inline_fn void service_key_of_inner(const struct inner *inner, __u8 direction, s
 /*
  * An ICMP error about a packet of a service's connection. SERVICE_REPLY: it goes to the client, the packet inside was for the backend.
  * SERVICE_FORWARD: it came to the frontend, the packet inside is from there; it goes on to the backend. 1: translated, 0: not of a
- * service, or DROPPED.
+ * service, or DROPPED. Of a pod that reached itself both ends of the packet inside are translated: the backend knows the client by the loopback address.
  */
 noinline_fn int service_error(struct __sk_buff *skb, struct packet *p, __u8 direction)
 {
 	struct service_flow_key key = {};
 	const struct service_flow *flow;
 	struct nat_entry to = {};
+	struct addr self;
+	bool hairpin;
+	int ret;
 
 	__builtin_memset(&p->inner, 0, sizeof(p->inner));
 	if (parse_inner(skb, p, &p->inner) < 0)
 		return 0;
 	service_key_of_inner(&p->inner, direction, &key);
 	flow = bpf_map_lookup_elem(&service_flows, &key);
-	if (!flow || flow->flags & SERVICE_HAIRPIN)
+	if (!flow)
 		return 0;
+	hairpin = flow->flags & SERVICE_HAIRPIN;
 	to.addr = flow->addr;
 	to.port = flow->port;
+	self = p->tuple.saddr;
 	p->orig_addr = direction == SERVICE_REPLY ? p->tuple.saddr : p->tuple.daddr;
 	p->orig_end = direction == SERVICE_REPLY ? ORIG_SOURCE : ORIG_DESTINATION;
-	return nat_rewrite_error(skb, p, &p->inner, direction == SERVICE_FORWARD ? INNER_SOURCE : INNER_DESTINATION_ONLY, &to);
+	ret = nat_rewrite_error(skb, p, &p->inner, direction == SERVICE_FORWARD ? INNER_SOURCE : INNER_DESTINATION_ONLY, &to);
+	if (ret < 0 || !hairpin)
+		return ret;
+	if (direction == SERVICE_FORWARD) {
+		loopback_of(p, &to.addr);
+		to.port = p->inner.tuple.dport;
+		return nat_rewrite_error(skb, p, &p->inner, INNER_DESTINATION, &to);
+	}
+	to.addr = self;
+	to.port = p->inner.tuple.sport;
+	return nat_rewrite_error(skb, p, &p->inner, INNER_SOURCE, &to);
 }
 
 /* On the way to the client, last thing before it gets the packet. 0 or DROPPED. */
@@ -117,7 +132,7 @@ inline_fn bool service_is_hairpin_reply(const struct packet *p)
 {
 	struct addr loopback;
 
-	if (p->service != SERVICE_TO_CLIENT)
+	if (p->service < SERVICE_TO_CLIENT)
 		return false;
 	loopback_of(p, &loopback);
 	return addr_equal(&p->tuple.daddr, &loopback);

@@ -103,6 +103,43 @@ for (const f of families) {
         ]);
       });
 
+      test('about a pod’s packets to itself through a service: reach it, from either side, as about what it sent', () => {
+        const cluster = f.vip;
+        putBackend(bench, { id: 100, addr: f.a, port: 8080 }, 'udp');
+        putSet(bench, 1, [100]);
+        putFrontend(bench, { addr: cluster, port: 80, proto: 'udp' });
+        const send = (to: string, transport: Transport) => {
+          const { verdict, data } = bench.run('from_endpoint', 'lxca', ip({ from: f.a, to }, transport));
+          return { verdict, data, packet: dissect(data) };
+        };
+        const there = send(cluster, udp(5000, 80));
+        const loopback = there.packet.from;
+        expect(there.packet).toMatchObject({ to: f.a, sport: 5000, dport: 8080 });
+        const back = send(loopback, udp(8080, 5000));
+        expect(back.packet).toMatchObject({ from: cluster, to: f.a, sport: 80, dport: 5000 });
+
+        const ofBackend = send(loopback, icmpError('portUnreachable', there.data));
+        expect([ofBackend.verdict, ofBackend.packet]).toMatchObject([
+          'redirect',
+          {
+            from: cluster,
+            to: f.a,
+            checksums: 'ok',
+            inner: { from: f.a, to: cluster, sport: 5000, dport: 80 },
+          },
+        ]);
+        const ofClient = send(cluster, icmpError('portUnreachable', back.data));
+        expect([ofClient.verdict, ofClient.packet]).toMatchObject([
+          'redirect',
+          {
+            from: loopback,
+            to: f.a,
+            checksums: 'ok',
+            inner: { from: f.a, to: loopback, sport: 8080, dport: 5000 },
+          },
+        ]);
+      });
+
       test('about nothing of ours passes to the node, for every kind', () => {
         serve('udp', [f.remote]);
         for (const kind of Object.keys(errors) as (keyof typeof errors)[]) {
