@@ -14,7 +14,15 @@ const folder = mkdtempSync(join(tmpdir(), `${name}-`));
 const ASKED = 12;
 const AFFINITY_SECONDS = 3;
 const GRACE_SECONDS = 5;
-const nodePorts = { node: 30_601, zone: 30_602, ending: 30_603, sticky: 30_604, inside: 30_605 } as const;
+const nodePorts = {
+  node: 30_601,
+  zone: 30_602,
+  ending: 30_603,
+  sticky: 30_604,
+  inside: 30_605,
+  unready: 30_606,
+  anyway: 30_607,
+} as const;
 type Own = keyof typeof nodePorts;
 const families = ['ipv4', 'ipv6'] as const;
 type ByFamily = Record<(typeof families)[number], string>;
@@ -49,11 +57,17 @@ const manifests = [
   service('zone', { trafficDistribution: 'PreferSameZone' }),
   service('inside', { internalTrafficPolicy: 'Local' }),
   service('ending', {}, 'ending'),
+  service('unready', {}, 'unready'),
+  service('anyway', { publishNotReadyAddresses: true }, 'unready'),
   service('sticky', {
     sessionAffinity: 'ClientIP',
     sessionAffinityConfig: { clientIP: { timeoutSeconds: AFFINITY_SECONDS } },
   }),
 ].join('');
+/** One of its containers has ended: it runs, and is never ready. */
+const unready = server('unready-1', 'node-2', 'unready')
+  .replace('spec:\n', 'spec:\n  restartPolicy: Never\n')
+  .replace('containers:\n', "containers:\n  - {name: done, image: built-in, command: ['true']}\n");
 let cluster: EmbeddedCluster;
 let node: ByFamily;
 
@@ -70,6 +84,8 @@ beforeAll(async () => {
   // Over IPv4 at the address in the network between the nodes only, not at that of cilium_host.
   writeFileSync(config, JSON.stringify({ services: { mode: 'strict', nodePortAddresses: ['172.16.0.0/12', '::/0'] } }));
   cluster = await EmbeddedCluster.up(name, manifests, ['--nodes', '3', '--agent-config', config]);
+  writeFileSync(join(folder, 'unready.yaml'), unready);
+  expect(await cluster.kubectl('apply', '-f', join(folder, 'unready.yaml'))).toMatchObject({ code: 0 });
   type Node = { status: { addresses: { type: string; address: string }[] } };
   const { addresses } = (await read<Node>('node', 'node-1')).status;
   node = byFamily(addresses.filter(({ type }) => type === 'InternalIP').map(({ address }) => address));
@@ -116,6 +132,14 @@ describe.each(places)('from %s', (place) => {
     },
     60_000,
   );
+
+  it('a pod that is not ready serves only where the service says so', async () => {
+    await until('it is served', 30_000, async () => {
+      const answers = await ask(place, 'anyway', 1);
+      return answers.every((answer) => answer === 'unready-1') || undefined;
+    });
+    expect(await ask(place, 'unready', 1)).toEqual(['curl 7', 'curl 7']);
+  }, 60_000);
 
   it('affinity lasts as long as it should', async () => {
     const first = new Set(await ask(place, 'sticky', ASKED));

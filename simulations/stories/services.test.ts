@@ -12,6 +12,11 @@ const families = ['ipv4', 'ipv6'] as const;
 type Family = (typeof families)[number];
 const clusterIP = { ipv4: '10.96.201.1', ipv6: 'fd00:10:96::d001' };
 const externalIP = { ipv4: '192.0.2.200', ipv6: '2001:db8:99::c8' };
+/** Of balancers that are not the cluster's: one of a class that the agents serve, one of a class that they do not know. */
+const givenIP = {
+  announced: { ipv4: '192.0.2.201', ipv6: '2001:db8:99::c9' },
+  foreign: { ipv4: '192.0.2.202', ipv6: '2001:db8:99::ca' },
+};
 /** Served by pods on both nodes, on the client's node alone, on the other alone. */
 const ports = { web: 30_201, near: 30_202, far: 30_203 } as const;
 const HOST_PORT = 8_088;
@@ -62,6 +67,9 @@ const manifests = [
   service('near', { type: 'LoadBalancer', externalTrafficPolicy: 'Local' }),
   service('far', { type: 'LoadBalancer' }),
   service('closed', { type: 'LoadBalancer', loadBalancerSourceRanges: ['198.18.0.0/15'] }, 'near'),
+  service('portless', { type: 'LoadBalancer', allocateLoadBalancerNodePorts: false }, 'near'),
+  service('announced', { type: 'LoadBalancer', loadBalancerClass: 'io.cilium/l2-announcer' }, 'near'),
+  service('foreign', { type: 'LoadBalancer', loadBalancerClass: 'example.org/lb' }, 'near'),
   service('sticky', { type: 'NodePort', sessionAffinity: 'ClientIP' }, 'web'),
   service('nobody', { type: 'NodePort' }),
 ].join('');
@@ -83,7 +91,8 @@ beforeAll(async () => {
     return byFamily(own);
   });
   for (const family of families)
-    await outside(['ip', 'route', 'add', externalIP[family], 'via', nodes[0]?.[family] ?? '']);
+    for (const address of [externalIP, givenIP.announced, givenIP.foreign])
+      await outside(['ip', 'route', 'add', address[family], 'via', nodes[0]?.[family] ?? '']);
   await until('services are served', 30_000, async () => {
     const answers = await ask(
       'pod',
@@ -213,20 +222,12 @@ describe('clients from outside', () => {
     expect(await ask('outside', [url(first, ports.far, '/client')])).toEqual([first]);
   });
 
-  it('health check node ports tell where the pods are', async () => {
+  it.each(families)('health check node ports tell where the pods are; over %s', async (family) => {
     const { healthCheckNodePort = 0 } = (await object('near')).spec;
     const [first, second] = await Promise.all(
-      nodes.map(async ({ ipv4 }) => {
-        const { stdout } = await outside([
-          'curl',
-          '-sS',
-          '-m',
-          '3',
-          '-w',
-          '%{http_code}',
-          url(ipv4, healthCheckNodePort),
-        ]);
-        return stdout;
+      nodes.map(async (node) => {
+        const target = url(node[family], healthCheckNodePort);
+        return (await outside(['curl', '-sS', '-m', '3', '-w', '%{http_code}', target])).stdout;
       }),
     );
     expect(JSON.parse(first?.slice(0, -3) ?? '')).toEqual({
@@ -247,6 +248,24 @@ describe('clients from outside', () => {
       const answers = await ask('outside', [url(ipv4), url(ipv6)]);
       return answers.every((answer) => answer === 'near-1') || undefined;
     });
+  });
+
+  it('a balanced service without node ports is served at its address, one of another class is not', async () => {
+    const ownOf = async (service: string) => (await object(service)).spec.ports.map(({ nodePort }) => nodePort);
+    expect(await ownOf('portless')).toEqual([undefined, undefined]);
+    const { ipv4, ipv6 } = await ingress('portless');
+    expect(await ask('outside', [url(ipv4), url(ipv6)])).toEqual(['near-1', 'near-1']);
+    for (const service of ['foreign', 'announced'] as const) {
+      const status = { loadBalancer: { ingress: families.map((family) => ({ ip: givenIP[service][family] })) } };
+      const patch = ['--subresource=status', '--type=merge', '-p', JSON.stringify({ status })];
+      expect(await cluster.kubectl('-n', 'demo', 'patch', 'service', service, ...patch)).toMatchObject({ code: 0 });
+    }
+    const urlsOf = (service: 'foreign' | 'announced') => families.map((family) => url(givenIP[service][family]));
+    await until('the address that another gave', 10_000, async () => {
+      const answers = await ask('outside', urlsOf('announced'));
+      return answers.every((answer) => answer === 'near-1') || undefined;
+    });
+    expect(await ask('outside', urlsOf('foreign'))).not.toContain('near-1');
   });
 
   it('an address that an older service has stays with it; the younger says so, and no more when it asks no longer', async () => {
