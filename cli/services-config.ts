@@ -17,6 +17,8 @@ export interface PolicyConfig {
   allowLocalhost: boolean;
   /** fromNodes and toNodes select by labels of nodes: each other node has an identity of its own. */
   nodeSelectorLabels: boolean;
+  /** A pod whose labels change keeps its identity until the new one is this old: other nodes know it by then. */
+  identityChangeGraceMs: number;
   /** Labels that make up identities, beside the built-in patterns: `app`, or `!version` for one that does not. */
   labels: string[];
 }
@@ -44,6 +46,7 @@ export const policyDefaults: PolicyConfig = {
   hostFirewall: false,
   allowLocalhost: true,
   nodeSelectorLabels: false,
+  identityChangeGraceMs: 5_000,
   labels: [],
 };
 

@@ -122,6 +122,8 @@ export interface PolicyFacts {
   entriesMax: number;
   /** Other nodes are told apart by their labels: each has an identity of its own. */
   nodeSelectorLabels?: boolean;
+  /** An endpoint whose labels change keeps its identity until the new one is this old: other nodes know it by then. */
+  identityChangeGraceMs?: number;
   /** Patterns beside the built-in ones; see policy/labels.ts. */
   labels?: readonly string[];
 }

@@ -9,6 +9,11 @@ import { linkName, macFor } from './naming.ts';
 import { type NodeFact, nodeKey } from './node.ts';
 import { type EndpointPolicyFact, endpointPolicyTopic, flagsOf } from './policy-facts.ts';
 
+interface Subjecthood {
+  identity: number;
+  labels: string[];
+}
+
 export interface EndpointContext extends LocalEndpointRow {
   key: string;
   flags: number;
@@ -23,7 +28,9 @@ export interface EndpointContext extends LocalEndpointRow {
   /** Canonical text of the labels the pod has now; `labels` and `identity` may still be of the labels before. */
   labelsText: string;
   /** What it has as a subject of policy; it is in force (`identity`, `labels`) when policy says so. */
-  wanted: { identity: number; labels: string[] };
+  wanted: Subjecthood;
+  /** What it will want when the cluster has known it for the time of grace; until then what it has stays. */
+  next: (Subjecthood & { dueMs: number }) | undefined;
   /** Why the labels have none; else empty. */
   identityProblem: string;
   /** How other nodes reach it; '' and 0 while this node is not known. */
@@ -78,6 +85,7 @@ export function initialContext(input: EndpointInput): EndpointContext {
     pod: undefined,
     namespace: undefined,
     labelsText: '',
+    next: undefined,
     identityProblem: '',
     policed: false,
     policyProblem: '',
@@ -147,22 +155,39 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
       else if (event.topic === endpointPolicyTopic(draft.endpointId))
         learnPolicy(draft, event.value as EndpointPolicyFact);
       else if (event.topic === `identity/${draft.labelsText}`) {
-        const { identity, problem } = event.value as IdentityFact;
+        const { identity, problem, sinceMs } = event.value as IdentityFact;
         draft.identityProblem = problem;
         // Of before it stays in force.
         if (identity === 0) return;
-        draft.wanted = { identity, labels: draft.labelsText.split(';').filter(Boolean) };
-        if (!draft.policed) take(draft);
+        want(draft, { identity, labels: draft.labelsText.split(';').filter(Boolean) }, sinceMs, event.at);
       }
       break;
+    case 'timer.fired':
+      if (draft.next) want(draft, draft.next, 0, event.at);
+      return;
     default:
       return;
   }
   const { pod, namespace, agent } = draft;
   if (pod && namespace && agent) {
     const filter = labelFilter(agent.policy?.labels ?? []);
-    draft.labelsText = labelsKey(podIdentityLabels(pod, namespace, agent.clusterName, filter));
+    const text = labelsKey(podIdentityLabels(pod, namespace, agent.clusterName, filter));
+    if (text === draft.labelsText) return;
+    draft.labelsText = text;
+    draft.next = undefined;
   }
+}
+
+export const graceTimer = (key: string): string => `${key}/identity`;
+
+/** At once if it is the first, or if everybody has had the time to hear of it. */
+function want(draft: EndpointContext, { identity, labels }: Subjecthood, sinceMs: number, at: number): void {
+  const dueMs = sinceMs + (draft.agent?.policy?.identityChangeGraceMs ?? 0);
+  const isOther = draft.wanted.identity !== 0 && draft.wanted.identity !== identity;
+  draft.next = isOther && sinceMs > 0 && dueMs > at ? { identity, labels, dueMs } : undefined;
+  if (draft.next) return;
+  draft.wanted = { identity, labels };
+  if (!draft.policed) take(draft);
 }
 
 function take(draft: EndpointContext): void {

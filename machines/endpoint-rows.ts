@@ -3,7 +3,7 @@ import { addrKey, type RouteRow, type Row, routeKey } from '../state/tables.ts';
 import { timerRow } from './backoff.ts';
 import { hostCidr } from './cidr.ts';
 import type { EndpointSnapshot } from './endpoint.ts';
-import type { EndpointContext } from './endpoint-context.ts';
+import { type EndpointContext, graceTimer } from './endpoint-context.ts';
 import { namedPortsOf } from './endpoint-subject.ts';
 import { endpointFlags, policyRevisionOf } from './policy-facts.ts';
 
@@ -95,7 +95,12 @@ function wiring(context: EndpointContext, state: EndpointState = 'ready'): Row[]
       value: { dev: link, direction: 'egress', program: 'to_endpoint', build },
     },
     ...announcement(context, state),
+    ...grace(context),
   ];
+}
+
+function grace({ key, next }: EndpointContext): Row[] {
+  return next ? [{ table: 'timers', key: graceTimer(key), value: { dueMs: next.dueMs } }] : [];
 }
 
 function addressing(context: EndpointContext, { address, gateway, anywhere }: Family): Row[] {

@@ -4,7 +4,8 @@
  * - It is a subject of policy from the moment it has an identity, and nothing of it is wired before its policy is known.
  * - A state is named after the last milestone reached.
  * - A restored endpoint knows all it needs from its `local.endpoints` row, so its rows never depend on the API server.
- * - While a changed label set has no identity yet, the old identity stays in force; and then until policy says that it may go.
+ * - While a changed label set has no identity yet, the old identity stays in force; and then until other nodes have had the time to hear
+ *   of the new one, and policy says that it may go.
  * - Its `local.endpoints` row is put before all others and deleted after all others: what a dead agent leaves has an owner.
  * - The answer to CNI ADD comes after every row is actual; the address is free again only after every row is gone.
  */
@@ -19,6 +20,7 @@ import {
   type EndpointContext,
   type EndpointEvent,
   type EndpointInput,
+  graceTimer,
   initialContext,
   learn,
   missing,
@@ -58,6 +60,9 @@ const guards = {
     event.type === 'failed' && !event.error.retryable && context.requests.length > 0,
   late: ({ context, event }: { context: Context; event: Event }) =>
     context.requests.length > 0 && context.deadlineMs > 0 && event.at >= context.deadlineMs,
+  /** The new identity has been known for long enough. */
+  graced: ({ context, event }: { context: Context; event: Event }) =>
+    event.type === 'timer.fired' && event.key === graceTimer(context.key),
   answered: ({ context }: { context: Context }) => Object.keys(context.refused).length > 0,
 };
 
@@ -147,6 +152,7 @@ const machine = setup({
     'cni.add': { guard: 'again', actions: 'refuseSecondAdd' },
     'cni.del': [{ guard: 'repeated' }, { target: '.leaving', actions: 'accept' }],
     settled: { guard: 'answered', actions: 'forgetRefused' },
+    'timer.fired': { guard: 'graced', actions: 'learn' },
   },
   states: {
     /** Waits for the pod's labels and their identity. */
@@ -188,6 +194,7 @@ const machine = setup({
     failing: {
       on: {
         'timer.fired': [
+          { guard: 'graced', actions: 'learn' },
           { target: 'rejected', guard: 'late', actions: 'refuseLate' },
           { target: 'addressed', actions: { type: 'retry' } },
         ],
@@ -271,7 +278,7 @@ export const endpoint: Kind = {
   births,
   topics: ({ context }: AnyMachineSnapshot) => {
     const { key, containerId, ifname, podNamespace, podName, labelsText, endpointId } = context as Context;
-    const own = [`container/${containerId}/${ifname}`, timerTopic(key, 'wake')];
+    const own = [`container/${containerId}/${ifname}`, timerTopic(key, 'wake'), `timer/${graceTimer(key)}`];
     if (endpointId === 0) return own;
     const identity = labelsText ? [`identity/${labelsText}`] : [];
     const policy = endpointPolicyTopic(endpointId);

@@ -30,7 +30,14 @@ const policed = {
   ...agent,
   config: {
     ...agent.config,
-    policy: { enforcement: 'default' as const, audit: false, hostFirewall: true, allowLocalhost: true, entriesMax: 3 },
+    policy: {
+      enforcement: 'default' as const,
+      audit: false,
+      hostFirewall: true,
+      allowLocalhost: true,
+      entriesMax: 3,
+      identityChangeGraceMs: 5,
+    },
   },
 };
 const object = (kind: string, name: string, more: object, namespace?: string) => ({
@@ -169,7 +176,7 @@ const worlds: Record<string, { inputs: unknown[]; prelude?: Message[]; alphabet:
         at,
         topic: `identity/${labels}`,
         from: `identity/${labels}`,
-        value: { identity: 301, problem: '' },
+        value: { identity: 301, problem: '', sinceMs: at },
       },
       { type: 'address.granted', at, ipv4: '10.244.0.2', ipv6: 'fd00:244::2' },
       { type: 'address.refused', at, reason: 'exhausted' },
@@ -177,6 +184,7 @@ const worlds: Record<string, { inputs: unknown[]; prelude?: Message[]; alphabet:
       failed(true),
       failed(false),
       { type: 'timer.fired', at: at + 60_000, key: 'endpoint/c1/eth0/wake' },
+      { type: 'timer.fired', at: at + 5, key: 'endpoint/c9/eth0/identity' },
       { ...add, requestId: 'r9' },
       del,
     ],

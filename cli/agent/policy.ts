@@ -5,7 +5,6 @@ import { tables } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
 
 export function policyFacts({ policy, maps }: AgentConfig): PolicyFacts {
-  const { enforcement, audit, hostFirewall, allowLocalhost, nodeSelectorLabels, labels } = policy;
   const entriesMax = maps[POLICY_ENTRIES] ?? tables['bpf.policy'].map?.entriesMax ?? 0;
-  return { enforcement, audit, hostFirewall, allowLocalhost, nodeSelectorLabels, entriesMax, labels };
+  return { ...policy, entriesMax };
 }

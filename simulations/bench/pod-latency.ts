@@ -4,7 +4,8 @@
  *
  * node simulations/bench/pod-latency.ts [PODS]
  */
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { dialTcp, openPinnedMap } from '../../native/index.ts';
@@ -36,10 +37,12 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 const progress = (text: string): void => void process.stderr.write(`${text}\n`);
 
 progress('bringing up a cluster');
-const cluster = await EmbeddedCluster.up(
-  name,
-  namespaceOf('demo') + commandPod('demo', 'client', ['sleep', 'infinity']),
-);
+/** The time of grace of a new identity is no latency. */
+const folder = mkdtempSync(join(tmpdir(), `${name}-`));
+const config = join(folder, 'agent.json');
+writeFileSync(config, JSON.stringify({ policy: { identityChangeGraceMs: 0 } }));
+const manifests = namespaceOf('demo') + commandPod('demo', 'client', ['sleep', 'infinity']);
+const cluster = await EmbeddedCluster.up(name, manifests, ['--agent-config', config]);
 try {
   const [node] = cluster.ready.nodes;
   if (!node) throw new Error('no node');
@@ -111,4 +114,5 @@ try {
   ipcache.close();
 } finally {
   await cluster.down();
+  rmSync(folder, { recursive: true, force: true });
 }

@@ -2,11 +2,11 @@
  * A pod whose labels change while it talks to a pod on another node, under a policy that allows it before and after: no packet is dropped,
  * on a tunnel that carries the identity, and without one.
  *
- * - On a busy machine node-2 may hear of the new identity after its first packets: some are denied then (open).
+ * - The new identity is used when it is GRACE_MS old, so that the other node knows it however busy the machine is.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -22,7 +22,8 @@ import {
 } from '../stories/embedded.ts';
 
 const AXONEME = new URL('../../cli/axoneme', import.meta.url).pathname;
-const CHANGES = 12;
+const CHANGES = 8;
+const GRACE_MS = 2_000;
 const RATE = 200;
 const on = (node: string, pod: string): string => pod.replace('spec:\n', `spec:\n  nodeName: ${node}\n`);
 const folder = mkdtempSync(join(tmpdir(), `axt-${process.pid}-relabel-`));
@@ -73,7 +74,10 @@ describe.each(['native', 'vxlan'])('routing %s', (routing) => {
   let urls: string[];
 
   beforeAll(async () => {
-    cluster = await EmbeddedCluster.up(name, manifests, ['--nodes', '2', '--routing', routing]);
+    const config = join(folder, 'agent.json');
+    writeFileSync(config, JSON.stringify({ policy: { identityChangeGraceMs: GRACE_MS } }));
+    const options = ['--nodes', '2', '--routing', routing, '--agent-config', config];
+    cluster = await EmbeddedCluster.up(name, manifests, options);
     type Pod = { status: { podIPs: { ip: string }[] } };
     const { stdout } = await cluster.kubectl('get', 'pod', '-n', 'demo', 'web', '-o', 'json');
     const ips = (JSON.parse(stdout) as Pod).status.podIPs.map(({ ip }) => ip);
@@ -87,6 +91,13 @@ describe.each(['native', 'vxlan'])('routing %s', (routing) => {
     await cluster?.down();
     expect(await leftovers(name)).toEqual([]);
   }, 60_000);
+
+  /** Of the pod's labels, as its endpoint has told other nodes. */
+  async function version(pod: string): Promise<string | undefined> {
+    const { stdout } = await cluster.kubectl('get', 'ciliumendpoint', '-n', 'demo', pod, '-o', 'json');
+    const { identity } = (JSON.parse(stdout) as { status: { identity: { labels: string[] } } }).status;
+    return identity.labels.find((label) => label.startsWith('k8s:version='))?.split('=')[1];
+  }
 
   it(`${CHANGES} changes of labels at both ends drop no packet`, async () => {
     const command = ['exec', '--name', name, 'demo/client', '--', CLIENT, String(RATE), '-', '-', ...urls];
@@ -105,7 +116,11 @@ describe.each(['native', 'vxlan'])('routing %s', (routing) => {
         const pod = change % 2 === 0 ? 'client' : 'web';
         const words = ['label', 'pod', '-n', 'demo', pod, `version=v${change}`, '--overwrite'];
         expect((await cluster.kubectl(...words)).stderr).toBe('');
-        await sleep(400);
+        await until(
+          'the new identity is in use',
+          30_000,
+          async () => (await version(pod)) === `v${change}` || undefined,
+        );
       }
       await sleep(400);
     } finally {

@@ -54,6 +54,7 @@ export const policyFacts: PolicyFacts = {
   hostFirewall: false,
   allowLocalhost: true,
   entriesMax: 16_384,
+  identityChangeGraceMs: 2_000,
 };
 
 export function actOnPolicies(api: SimulatedApi, { policy, as }: PolicyAction): void {

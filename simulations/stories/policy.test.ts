@@ -1,5 +1,6 @@
 /** Policy with real packets while everything moves: labels, policies, the agent. What is allowed is not hurt, what is denied does not pass. */
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { CONNECTIONS_OF_PORT, Connections } from './connections.ts';
@@ -9,6 +10,7 @@ const CONNECTIONS = 50_000;
 const FIRST = 9000;
 const ports = [8080, ...Array.from({ length: CONNECTIONS / CONNECTIONS_OF_PORT }, (_, i) => FIRST + i)];
 const name = `axt-${process.pid}-policy`;
+const folder = mkdtempSync(join(tmpdir(), `${name}-`));
 let cluster: EmbeddedCluster;
 let urls: string[];
 
@@ -50,7 +52,9 @@ const isDenied = async (pod: string): Promise<true | undefined> => {
 beforeAll(async () => {
   const client = (pod: string): string => commandPod('shop', pod, ['sleep', 'infinity']);
   const pods = [serverPod('shop', 'backend'), client('frontend'), client('stranger')];
-  cluster = await EmbeddedCluster.up(name, namespaceOf('shop') + pods.join(''));
+  const config = join(folder, 'agent.json');
+  writeFileSync(config, JSON.stringify({ policy: { identityChangeGraceMs: 200 } }));
+  cluster = await EmbeddedCluster.up(name, namespaceOf('shop') + pods.join(''), ['--agent-config', config]);
   const { items } = await cluster.core.listNamespacedPod({ namespace: 'shop' });
   urls = (items.find(({ metadata }) => metadata?.name === 'backend')?.status?.podIPs ?? []).map(
     ({ ip = '' }) => `http://${ip.includes(':') ? `[${ip}]` : ip}:8080/`,
@@ -61,6 +65,7 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(async () => {
   await cluster?.down();
+  rmSync(folder, { recursive: true, force: true });
   expect(await leftovers(name)).toEqual([]);
 }, 90_000);
 
