@@ -62,6 +62,8 @@ export interface Fact {
   value: unknown;
 }
 
+export type RowName = Pick<Row, 'table' | 'key'>;
+
 export interface Kind {
   name: string;
   logic: AnyStateMachine;
@@ -81,6 +83,13 @@ export interface Kind {
     rows(snapshot: AnyMachineSnapshot, group: string): readonly Row[];
     /** Facts beside those of `facts`: a topic belongs to one group. */
     facts?(snapshot: AnyMachineSnapshot, group: string): readonly Fact[];
+    /** Groups whose names say which rows they may have: of these the engine keeps no lists. No row is in two groups. */
+    named?: {
+      /** Undefined: not of this group. */
+      rows(group: string): readonly RowName[] | undefined;
+      /** All such groups that there are. */
+      groups(snapshot: AnyMachineSnapshot): Iterable<string>;
+    };
   };
 }
 

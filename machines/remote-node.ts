@@ -21,6 +21,7 @@ import {
   NO_ROUTE,
   NODE_GROUP,
   peerTopic,
+  podsIn,
   type RemoteNodeContext,
   type RemoteNodeEvent,
   remoteNodeKey,
@@ -192,6 +193,10 @@ export const remoteNode: Kind = {
     rows: (snapshot, group) => {
       const context = snapshot.context as Context;
       return group === NODE_GROUP ? nodeRows(context) : podRows(context, group);
+    },
+    named: {
+      rows: (group) => (group === NODE_GROUP ? undefined : [{ table: 'bpf.ipcache', key: hostCidr(group) }]),
+      groups: (snapshot) => podsIn(snapshot.context as Context).addresses(),
     },
   },
 };

@@ -18,8 +18,10 @@ import { Subject } from 'rxjs';
 import type { ClusterEvent, LogEntry, OpDone, OpError } from '../cluster/events.ts';
 import type { Op } from '../datapath/driver.ts';
 import type { Kind } from '../machines/machine.ts';
-import type { RowChange, StoredRow } from '../state/store.ts';
+import type { RowChange } from '../state/store.ts';
 import { isTableName, type Row, type TableName, tables } from '../state/tables.ts';
+import { type ActualStore, asks, type Cold } from './actual-store.ts';
+import { ColdRows, isWhole } from './cold-rows.ts';
 import type {
   Cause,
   EngineStats,
@@ -30,20 +32,12 @@ import type {
   RowView,
   Transition,
 } from './inspect.ts';
-import { finished, orphaned, subjectOf } from './op-records.ts';
+import { finished, orphaned, readOp, subjectOf, writtenOp } from './op-records.ts';
 import { plan, type Step } from './plan.ts';
 import { type Machine, Population, type RowKeeper } from './population.ts';
 import { decided, isOf, type RowEntry, RowIndex, settled } from './rows.ts';
 import type { SavedEngine } from './saved.ts';
-import { rowViewOf, viewOf } from './views.ts';
-
-/** Where actual rows are kept. */
-export interface ActualStore {
-  /** Nothing is kept: changes need not be told. */
-  readonly forgets?: boolean;
-  rows(): StoredRow[];
-  write(changes: readonly RowChange[]): void;
-}
+import { namedRows, rowViewOf, viewOf } from './views.ts';
 
 const nothing: readonly RowEntry[] = [];
 
@@ -52,7 +46,7 @@ export class Engine implements Inspector, RowKeeper {
   readonly ops$ = new Subject<OpRecord>();
   readonly #kinds: readonly Kind[];
   readonly #population: Population;
-  readonly #rows = new RowIndex();
+  readonly #rows: RowIndex;
   readonly #store: ActualStore;
   readonly #sources = new Set<string>();
   /** Orphans that wait for their sources. */
@@ -73,10 +67,13 @@ export class Engine implements Inspector, RowKeeper {
   /** Of the rows that were looked at last: see `RowEntry.mark`. */
   #mark = 0;
 
-  constructor(kinds: readonly Kind[], store: ActualStore) {
+  /** With `cold`, what is seldom needed is there and not in memory; nobody sees a difference. */
+  constructor(kinds: readonly Kind[], store: ActualStore, cold?: Cold) {
     this.#kinds = kinds;
     this.#store = store;
-    this.#population = new Population(kinds, this, (transition) => this.transitions$.next(transition));
+    this.#rows = new RowIndex(cold && asks(store) ? new ColdRows(store, cold.rowsMax) : undefined);
+    this.#population = new Population(kinds, this, (transition) => this.transitions$.next(transition), cold);
+    if (asks(store)) return;
     for (const { table, key, op } of store.rows()) if (op) this.#pastOps.set(`${table} ${key}`, op);
   }
 
@@ -132,24 +129,39 @@ export class Engine implements Inspector, RowKeeper {
     while (this.#calm()) this.#population.run(this.#cause);
     const steps = plan(this.#difference());
     this.#store.write(this.#changes);
+    this.#population.rest();
+    this.#rows.rest();
     return steps;
   }
 
   // --- machines' wishes (RowKeeper)
 
   rewrite(machine: Machine, rows: readonly Row[], by: Transition): void {
-    machine.rows = this.#reconsider(machine, machine.rows, rows, by);
+    machine.rows = this.#reconsider(machine, machine.rows, rows, by, undefined);
     this.#restless.add(machine);
   }
 
   rewriteGroup(machine: Machine, group: string, rows: readonly Row[], by: Transition): void {
+    const named = machine.kind.groups?.named?.rows(group);
+    if (named) {
+      const had = named.flatMap(({ table, key }) => this.#rows.get(table, key) ?? []);
+      const wanted = had.filter((entry) => entry.wants.has(machine.key));
+      this.#reconsider(machine, wanted, rows, by, machine.key);
+      return;
+    }
     const before = machine.groups.get(group);
-    const now = this.#reconsider(machine, before ?? nothing, rows, by);
+    const now = this.#reconsider(machine, before ?? nothing, rows, by, undefined);
     if (now.length > 0) machine.groups.set(group, now);
     else machine.groups.delete(group);
   }
 
-  #reconsider(machine: Machine, before: readonly RowEntry[], rows: readonly Row[], by: Transition): RowEntry[] {
+  #reconsider(
+    machine: Machine,
+    before: readonly RowEntry[],
+    rows: readonly Row[],
+    by: Transition,
+    namedBy: string | undefined,
+  ): RowEntry[] {
     this.#mark += 2;
     const wasHere = this.#mark;
     const isHere = wasHere + 1;
@@ -165,6 +177,7 @@ export class Engine implements Inspector, RowKeeper {
       const entry = isNext ? known : this.#rows.ensure(row.table, row.key);
       const { mark } = entry;
       entry.mark = isHere;
+      entry.namedBy = namedBy;
       if (mark !== isHere) now.push(entry);
       if (!this.#rows.want(entry, row.value, machine.key, by) && mark === wasHere) continue;
       this.#watch(machine, entry);
@@ -271,15 +284,15 @@ export class Engine implements Inspector, RowKeeper {
       }
       this.#settle(entry);
     }
-    for (const entry of this.#rows.table(table).values()) if (entry.error) this.#rows.touch(entry, 'retry');
+    for (const entry of [...this.#rows.failed]) if (entry.table === table) this.#rows.touch(entry, 'retry');
   }
 
   #recall(entry: RowEntry): void {
+    if (entry.lastOp) return;
     const name = `${entry.table} ${entry.key}`;
-    const past = this.#pastOps.get(name);
-    if (past === undefined) return;
+    const past = this.#store.row ? this.#store.row(entry.table, entry.key)?.op : this.#pastOps.get(name);
     this.#pastOps.delete(name);
-    entry.lastOp ??= JSON.parse(past) as OpRecord;
+    if (past) entry.lastOp = readOp(past).op;
   }
 
   #synced(source: string): void {
@@ -291,12 +304,9 @@ export class Engine implements Inspector, RowKeeper {
   #persist(entry: RowEntry, op: OpRecord | undefined): void {
     if (this.#store.forgets || !tables[entry.table].durable) return;
     const json = entry.actualJson;
-    this.#changes.push({
-      table: entry.table,
-      key: entry.key,
-      json,
-      op: op && json !== undefined ? JSON.stringify(op) : '',
-    });
+    const text = op && json !== undefined ? writtenOp(op, entry) : '';
+    entry.isWritten = text !== '' && isWhole(entry);
+    this.#changes.push({ table: entry.table, key: entry.key, json, op: text });
   }
 
   // --- wanted against actual
@@ -402,19 +412,18 @@ export class Engine implements Inspector, RowKeeper {
   /** Actual rows of a table, for a dump to be compared with; rows with an op under way are left out. */
   actual(table: TableName): Map<string, unknown> {
     const known = new Map<string, unknown>();
-    for (const entry of this.#rows.table(table).values()) {
+    for (const entry of this.#rows.table(table)) {
       if (entry.actualJson !== undefined) known.set(entry.key, entry.actual);
     }
     return known;
   }
 
   hasFailed(table: TableName): boolean {
-    for (const entry of this.#rows.table(table).values()) if (entry.error) return true;
-    return false;
+    return [...this.#rows.failed].some((entry) => entry.table === table && entry.error);
   }
 
   machines(): MachineView[] {
-    return [...this.#population.machines.values()].map((machine) => viewOf(machine, this.#heldBack));
+    return [...this.#population.machines.values()].map((machine) => this.#viewOf(machine));
   }
 
   /** Ops that are under way. */
@@ -441,7 +450,11 @@ export class Engine implements Inspector, RowKeeper {
 
   machine(key: string): (MachineView & { history: Transition[] }) | undefined {
     const machine = this.#population.machines.get(key);
-    return machine && { ...viewOf(machine, this.#heldBack), history: machine.history };
+    return machine && { ...this.#viewOf(machine), history: machine.history };
+  }
+
+  #viewOf(machine: Machine): MachineView {
+    return viewOf(machine, namedRows(machine, this.#rows), this.#heldBack);
   }
 
   kinds(): { name: string; logic: unknown }[] {
@@ -449,11 +462,11 @@ export class Engine implements Inspector, RowKeeper {
   }
 
   rows(table: TableName): RowView[] {
-    return [...this.#rows.table(table).values()].map((entry) => rowViewOf(entry, this.#heldBack));
+    return [...this.#rows.table(table)].map((entry) => rowViewOf(entry, this.#heldBack));
   }
 
   explain(table: TableName, key: string): Explanation | undefined {
-    const entry = this.#rows.get(table, key);
+    const entry = this.#rows.peek(table, key);
     if (!entry) return undefined;
     const wanted = decided(entry)?.want.by;
     return {

@@ -1,6 +1,7 @@
 /** Records of ops, and what an event is about, for whoever asks later. */
 import { type ClusterEvent, type OpError, objectKey, topicsOf } from '../cluster/events.ts';
-import type { OpRecord } from './inspect.ts';
+import type { OpRecord, Transition } from './inspect.ts';
+import { decided, type RowEntry } from './rows.ts';
 
 /** One shape for all, not a spread: the last op of each row is kept. */
 export function finished(op: OpRecord, doneAt: number, error: OpRecord['error']): OpRecord {
@@ -8,6 +9,32 @@ export function finished(op: OpRecord, doneAt: number, error: OpRecord['error'])
   const record: OpRecord = { table, key, action, revision, value, before, owners, cause, reason, plannedAt, doneAt };
   if (error) record.error = error;
   return record;
+}
+
+interface Written {
+  op?: OpRecord;
+  /** The transition that gave the row its value. */
+  by?: Transition;
+  revision: number;
+}
+
+/** As a row's op is stored: with who wants the row, if it is what is wanted. */
+export function writtenOp(op: OpRecord, entry: RowEntry): string {
+  const want = decided(entry)?.want;
+  if (!want || want.json !== entry.actualJson) return JSON.stringify(op);
+  const { cause, ...by } = want.by;
+  const isSame = cause === op.cause;
+  return JSON.stringify({ ...op, wanted: { by: isSame ? by : want.by, revision: entry.revision } });
+}
+
+export function readOp(text: string): Written {
+  if (text === '') return { revision: 0 };
+  const { wanted, ...op } = JSON.parse(text) as OpRecord & { wanted?: { by: Transition; revision: number } };
+  return {
+    op,
+    revision: wanted?.revision ?? op.revision,
+    ...(wanted && { by: { ...wanted.by, cause: wanted.by.cause ?? op.cause } }),
+  };
 }
 
 export const orphaned: OpError = {

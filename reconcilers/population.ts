@@ -8,9 +8,10 @@
  */
 import type { AnyMachineSnapshot } from 'xstate';
 import { type ClusterEvent, type KubeObject, keepsTopics, type TopicRef, topicsOf } from '../cluster/events.ts';
-import type { Birth, Fact, FactMessage, Kind, Message, Tell } from '../machines/machine.ts';
+import type { Birth, Fact, FactMessage, Kind, Tell } from '../machines/machine.ts';
 import { initialTransition, transition } from '../machines/transition.ts';
 import { canonical, type Row } from '../state/tables.ts';
+import { type AnyMessage, type ColdPlace, Facts } from './facts.ts';
 import type { Cause, Transition } from './inspect.ts';
 import type { RowEntry } from './rows.ts';
 import type { SavedMachine, SavedPopulation } from './saved.ts';
@@ -28,7 +29,7 @@ export interface Machine {
   /** Facts of `Kind.groups`, by group; a group without facts is not there. */
   groupFacts: Map<string, Map<string, string>>;
   rows: readonly RowEntry[];
-  /** Rows of `Kind.groups`, by group: lists, since most groups are small and a set takes ten times the memory. */
+  /** Rows of `Kind.groups`, by group, but for named ones: lists, since most groups are small and a set takes ten times the memory. */
   groups: Map<string, readonly RowEntry[]>;
   /** Rows that are wanted or given up, and not settled. */
   unsettled: Set<RowEntry>;
@@ -36,9 +37,6 @@ export interface Machine {
   owedSettled: boolean;
   history: Transition[];
 }
-
-type Unstamped<M> = M extends unknown ? Omit<M, 'at'> : never;
-type AnyMessage = Unstamped<Message>;
 
 /** What the engine does with a machine's wishes. */
 export interface RowKeeper {
@@ -52,7 +50,7 @@ export interface RowKeeper {
 export class Population {
   readonly machines = new Map<string, Machine>();
   readonly #subscribers = new Map<string, Set<string>>();
-  readonly #facts = new Map<string, Map<string, AnyMessage>>();
+  readonly #facts: Facts;
   readonly #queue: { to: string; message: AnyMessage }[] = [];
   /** By key of a machine that is over and not yet buried: events that gave birth to it anew. */
   readonly #rebirths = new Map<string, { birth: Birth; event: ClusterEvent }[]>();
@@ -63,8 +61,14 @@ export class Population {
   /** Words to machines that do not live. */
   unheard = 0;
 
-  constructor(kinds: readonly Kind[], keeper: RowKeeper, onTransition: (transition: Transition) => void) {
+  constructor(
+    kinds: readonly Kind[],
+    keeper: RowKeeper,
+    onTransition: (transition: Transition) => void,
+    cold: ColdPlace | undefined,
+  ) {
     this.#kinds = kinds;
+    this.#facts = new Facts(cold);
     this.#keeper = keeper;
     this.#onTransition = onTransition;
   }
@@ -79,7 +83,7 @@ export class Population {
     return {
       machines,
       subscribers: this.#subscribers,
-      facts: this.#facts,
+      facts: this.#facts.save(),
       rebirths: this.#rebirths,
       transitions,
       unheard,
@@ -95,7 +99,7 @@ export class Population {
       this.machines.set(machine.key, { ...machine, kind, snapshot: resolved });
     }
     for (const [topic, keys] of subscribers) this.#subscribers.set(topic, keys);
-    for (const [topic, known] of facts) this.#facts.set(topic, known as Map<string, AnyMessage>);
+    this.#facts.load(facts);
     for (const [key, births] of rebirths) this.#rebirths.set(key, births);
     this.transitions = transitions;
     this.unheard = unheard;
@@ -112,7 +116,7 @@ export class Population {
     const topics = topicsOf(event);
     if (event.type === 'kube.upserted' || event.type === 'kube.deleted') this.#retract(topics, event.object);
     for (const { topic, fact, gone } of topics) {
-      if (fact !== undefined) this.#retain(topic, fact, gone ? undefined : event);
+      if (fact !== undefined) this.#facts.retain(topic, fact, gone ? undefined : event);
       this.#publish(topic, event);
     }
   }
@@ -120,21 +124,23 @@ export class Population {
   /** Where an object was heard of under a topic that it no longer has, or that its end does not name, it is gone. */
   #retract(topics: readonly TopicRef[], object: KubeObject): void {
     const [own] = topics;
-    const before = own?.fact === undefined ? undefined : this.#facts.get(own.topic)?.get(own.fact);
+    const before = own?.fact === undefined ? undefined : this.#facts.get(own.topic, own.fact);
     if (before?.type !== 'kube.upserted' || keepsTopics(before.resource, before.object, object)) return;
     for (const { topic, fact } of topicsOf(before)) {
       if (fact === undefined || topics.some((now) => now.topic === topic)) continue;
-      this.#retain(topic, fact, undefined);
+      this.#facts.retain(topic, fact, undefined);
       this.#publish(topic, { ...before, type: 'kube.deleted' });
     }
   }
 
   /** Events whose facts are retained, each once. */
-  heard(): Set<ClusterEvent> {
-    const heard = new Set<ClusterEvent>();
-    for (const known of this.#facts.values())
-      for (const message of known.values()) if (isEvent(message)) heard.add(message);
-    return heard;
+  heard(): ClusterEvent[] {
+    return this.#facts.heard();
+  }
+
+  /** Between two events. */
+  rest(): void {
+    this.#facts.rest();
   }
 
   send(to: string, message: AnyMessage): void {
@@ -182,7 +188,7 @@ export class Population {
   /** Of facts that ended meanwhile nothing is born; later occurrences are heard by the newborn. */
   #bearAgain(kind: Kind, key: string, cause: Cause): void {
     const isTrue = (event: ClusterEvent): boolean =>
-      topicsOf(event).every(({ topic, fact }) => fact === undefined || this.#facts.get(topic)?.has(fact) === true);
+      topicsOf(event).every(({ topic, fact }) => fact === undefined || this.#facts.get(topic, fact) !== undefined);
     const [first, ...later] = (this.#rebirths.get(key) ?? []).filter(({ event }) => isTrue(event));
     this.#rebirths.delete(key);
     if (!first) return;
@@ -241,7 +247,7 @@ export class Population {
     this.#keeper.rewrite(machine, over ? [] : kind.rows(snapshot), by);
     if (!kind.groups) return;
     const touched = over
-      ? new Set([...machine.groups.keys(), ...machine.groupFacts.keys()])
+      ? new Set([...machine.groups.keys(), ...machine.groupFacts.keys(), ...namedGroups(kind, snapshot)])
       : kind.groups.touched(snapshot);
     for (const group of touched) {
       const facts = over ? [] : (kind.groups.facts?.(snapshot, group) ?? []);
@@ -262,7 +268,7 @@ export class Population {
       const server = this.#kinds.find((kind) => kind.serves !== undefined && topic.startsWith(kind.serves));
       if (server && !this.machines.has(topic)) this.#bear(server, { key: topic, input: { key: topic } }, cause);
       else if (server && subscribers.size === 1) this.send(topic, { type: 'wanted' });
-      for (const message of this.#facts.get(topic)?.values() ?? []) this.send(machine.key, message);
+      for (const message of this.#facts.of(topic)) this.send(machine.key, message);
     }
     for (const topic of before) {
       if (now.has(topic)) continue;
@@ -296,14 +302,8 @@ export class Population {
 
   #fact(machine: Machine, topic: string, value: unknown): void {
     const message: Omit<FactMessage, never> = { type: 'fact', topic, from: machine.key, value };
-    this.#retain(topic, machine.key, value === undefined ? undefined : message);
+    this.#facts.retain(topic, machine.key, value === undefined ? undefined : message);
     this.#publish(topic, message);
-  }
-
-  #retain(topic: string, fact: string, message: AnyMessage | undefined): void {
-    const known = this.#facts.get(topic) ?? new Map<string, AnyMessage>();
-    if (message) this.#facts.set(topic, known.set(fact, message));
-    else if (known.delete(fact) && known.size === 0) this.#facts.delete(topic);
   }
 
   #publish(topic: string, message: AnyMessage): void {
@@ -325,9 +325,9 @@ export class Population {
   }
 }
 
-const SPOKEN: readonly string[] = ['fact', 'settled', 'failed', 'wanted', 'unwanted'];
-const isEvent = (message: AnyMessage): message is AnyMessage & ClusterEvent =>
-  !SPOKEN.includes(message.type) && !message.type.startsWith('address.');
+/** Those that it has, and those that it may have had before its last event. */
+const namedGroups = ({ groups }: Kind, snapshot: AnyMachineSnapshot): string[] =>
+  groups?.named ? [...groups.named.groups(snapshot), ...groups.touched(snapshot)] : [];
 
 /** `ready`, or `up.ready` where states are nested. */
 export function nameOf(snapshot: AnyMachineSnapshot): string {

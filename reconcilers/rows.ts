@@ -7,10 +7,11 @@
  */
 import type { OpError } from '../cluster/events.ts';
 import { canonical, type Row, type TableName, tables } from '../state/tables.ts';
+import type { ColdRows } from './cold-rows.ts';
 import { Few } from './few.ts';
 import type { OpRecord, RowState, Transition } from './inspect.ts';
 
-interface Want {
+export interface Want {
   json: string;
   value: unknown;
   /** The transition that gave the row this value. */
@@ -35,6 +36,10 @@ export interface RowEntry {
   why: OpRecord['reason'];
   /** Of the last look at its machine's rows that saw it; no two looks have the same. */
   mark: number;
+  /** The machine that wants it and has it in no list, since the row follows from a group's name. */
+  namedBy: string | undefined;
+  /** The store has all of this. */
+  isWritten: boolean;
 }
 
 export const isOf = (entry: RowEntry | undefined, { table, key }: Row): entry is RowEntry =>
@@ -48,18 +53,47 @@ export class RowIndex {
   readonly dirty = new Set<RowEntry>();
   /** Rows with an error. */
   readonly failed = new Set<RowEntry>();
+  readonly #cold: ColdRows | undefined;
 
-  table(table: TableName): ReadonlyMap<string, RowEntry> {
+  constructor(cold: ColdRows | undefined) {
+    this.#cold = cold;
+  }
+
+  /** Those that are not in memory as copies. */
+  *table(table: TableName): Generator<RowEntry> {
+    yield* this.#warm(table).values();
+    if (this.#cold) yield* this.#cold.all(table);
+  }
+
+  #warm(table: TableName): Map<string, RowEntry> {
     const entries = this.#entries.get(table);
     if (!entries) throw new Error(`no table ${table}`);
     return entries;
   }
 
   get(table: TableName, key: string): RowEntry | undefined {
-    return this.table(table).get(key);
+    const entries = this.#warm(table);
+    const warm = entries.get(key);
+    if (warm || !this.#cold) return warm;
+    const entry = this.#cold.take(table, key);
+    if (entry) entries.set(key, entry);
+    return entry;
   }
 
+  /** To be looked at only: of a cold row a copy. */
+  peek(table: TableName, key: string): RowEntry | undefined {
+    return this.#warm(table).get(key) ?? this.#cold?.copy(table, key);
+  }
+
+  /** Between two events. */
+  rest(): void {
+    this.#cold?.rest((entry) => this.#warm(entry.table).delete(entry.key));
+  }
+
+  /** Those that are not in memory come into it. */
   save(): Map<TableName, Map<string, RowEntry>> {
+    for (const [table, entries] of this.#entries)
+      for (const { key } of [...(this.#cold?.all(table) ?? [])]) if (!entries.has(key)) this.get(table, key);
     return new Map([...this.#entries].filter(([, entries]) => entries.size > 0));
   }
 
@@ -75,7 +109,7 @@ export class RowIndex {
   }
 
   count(): number {
-    let sum = 0;
+    let sum = this.#cold?.size ?? 0;
     for (const entries of this.#entries.values()) sum += entries.size;
     return sum;
   }
@@ -88,8 +122,7 @@ export class RowIndex {
   }
 
   ensure(table: TableName, key: string): RowEntry {
-    const entries = this.#entries.get(table) as Map<string, RowEntry>;
-    let entry = entries.get(key);
+    let entry = this.get(table, key);
     if (!entry) {
       entry = {
         table,
@@ -105,8 +138,10 @@ export class RowIndex {
         lastOp: undefined,
         why: 'desired',
         mark: 0,
+        namedBy: undefined,
+        isWritten: false,
       };
-      entries.set(key, entry);
+      this.#warm(table).set(key, entry);
     }
     return entry;
   }
@@ -138,6 +173,7 @@ export class RowIndex {
     entry.error = undefined;
     this.failed.delete(entry);
     entry.why = why;
+    entry.isWritten = false;
     this.dirty.add(entry);
   }
 
@@ -148,8 +184,9 @@ export class RowIndex {
     entry.actualJson = value === undefined ? undefined : want && want.value === value ? want.json : canonical(value);
   }
 
-  /** Forgets a row that is neither wanted nor actual. */
+  /** Forgets a row that is neither wanted nor actual; one that is settled may become cold. */
   sweep(entry: RowEntry): void {
+    this.#cold?.touch(entry);
     const entries = this.#entries.get(entry.table);
     // One that was swept before may still be in a set somewhere, while its key has a new entry.
     if (entries?.get(entry.key) !== entry) return;

@@ -1,9 +1,18 @@
 /** Machines and rows as the engine shows them to whoever looks. */
 import type { MachineView, RowView } from './inspect.ts';
 import { type Machine, nameOf } from './population.ts';
-import { decided, type RowEntry, stateOf } from './rows.ts';
+import { decided, type RowEntry, type RowIndex, stateOf } from './rows.ts';
 
-export function viewOf(machine: Machine, heldBack: ReadonlySet<RowEntry>): MachineView {
+/** Rows that a machine has in groups by name. */
+export function namedRows({ key, kind, snapshot }: Machine, rows: Pick<RowIndex, 'peek'>): RowEntry[] {
+  const { named } = kind.groups ?? {};
+  if (!named) return [];
+  const names = [...named.groups(snapshot)].flatMap((group) => named.rows(group) ?? []);
+  const there = names.flatMap((name) => rows.peek(name.table, name.key) ?? []);
+  return there.filter(({ wants }) => wants.has(key));
+}
+
+export function viewOf(machine: Machine, named: readonly RowEntry[], heldBack: ReadonlySet<RowEntry>): MachineView {
   const last = machine.history.at(-1);
   return {
     key: machine.key,
@@ -11,7 +20,7 @@ export function viewOf(machine: Machine, heldBack: ReadonlySet<RowEntry>): Machi
     state: nameOf(machine.snapshot),
     context: machine.snapshot.context,
     topics: [...machine.topics],
-    rows: [machine.rows, ...machine.groups.values()].flat().map((entry) => ({
+    rows: [machine.rows, ...machine.groups.values(), named].flat().map((entry) => ({
       table: entry.table,
       key: entry.key,
       state: stateOf(entry, heldBack.has(entry)),

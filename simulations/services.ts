@@ -71,12 +71,16 @@ export function sliceObject(service: string, name: string, fields: object): Kube
 }
 
 export class ServiceWorld {
-  readonly engine = new Engine(kinds, { rows: () => [], write: () => {} });
+  readonly engine: Engine;
   readonly ops: Op[] = [];
   /** Ops that the kernel has no room for. */
   refuse: (op: Op) => boolean = () => false;
   #seq = 0;
   #passedMs = 0;
+
+  constructor(engine = new Engine(kinds, { rows: () => [], write: () => {} })) {
+    this.engine = engine;
+  }
 
   /** `links`: addresses with prefix length of eth0. */
   start(facts: Partial<ServiceFacts> = {}, addresses: readonly string[] = ['192.0.2.1/24', '2001:db8::1/64']): this {

@@ -17,6 +17,13 @@ export interface StoredRow {
   op: string;
 }
 
+/** A row as it was written. */
+export interface WrittenRow {
+  key: string;
+  json: string;
+  op: string;
+}
+
 export interface RowChange {
   table: TableName;
   key: string;
@@ -42,6 +49,7 @@ export class Store {
   readonly #db: Database.Database;
   readonly #put: Database.Statement;
   readonly #forget: Database.Statement;
+  readonly #row: Database.Statement;
   readonly #write: (changes: readonly RowChange[]) => void;
   #lastId: number;
   #rowsInLog = 0;
@@ -57,6 +65,7 @@ export class Store {
     this.#lastId = this.#db.prepare('SELECT COALESCE(MAX(id), 0) FROM endpoint_ids').pluck().get() as number;
     this.#put = this.#db.prepare('INSERT OR REPLACE INTO rows (tbl, key, value, op) VALUES (?, ?, ?, ?)');
     this.#forget = this.#db.prepare('DELETE FROM rows WHERE tbl = ? AND key = ?');
+    this.#row = this.#db.prepare('SELECT key, value AS json, op FROM rows WHERE tbl = ? AND key = ?');
     this.#write = this.#db.transaction((changes: readonly RowChange[]) => {
       for (const { table, key, json, op } of changes) {
         if (json === undefined) this.#forget.run(table, key);
@@ -88,6 +97,15 @@ export class Store {
     return stored.flatMap(({ tbl, key, value, op }) =>
       isTableName(tbl) ? [{ table: tbl, key, value: JSON.parse(value) as unknown, op }] : [],
     );
+  }
+
+  row(table: TableName, key: string): WrittenRow | undefined {
+    return this.#row.get(table, key) as WrittenRow | undefined;
+  }
+
+  rowsOf(table: TableName): WrittenRow[] {
+    const all = this.#db.prepare('SELECT key, value AS json, op FROM rows WHERE tbl = ? ORDER BY key');
+    return all.all(table) as WrittenRow[];
   }
 
   write(changes: readonly RowChange[]): void {

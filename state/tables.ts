@@ -140,11 +140,12 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     doc: 'endpoints that survive a restart',
   },
   'local.policies': {
-    rank: 1,
+    // After the entries that it accounts for.
+    rank: 43,
     lane: 'kernel',
     durable: true,
     sources: POLICIES,
-    doc: 'last valid versions of policies that are not valid now',
+    doc: 'the policies in force, each in its last valid version',
   },
   sysctls: { rank: 5, lane: 'kernel', durable: true, sources: NODE, doc: 'kernel settings of the node' },
   links: {

@@ -21,6 +21,7 @@ import { startDebugServer } from '../../observe/debug-server.ts';
 import { KubeCounts } from '../../observe/metrics/kube-metrics.ts';
 import { startMetrics } from '../../observe/metrics/metrics-server.ts';
 import { Workloads } from '../../observe/workloads.ts';
+import { IN_MEMORY } from '../../reconcilers/actual-store.ts';
 import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
 import { HealthChecksDriver } from '../../reconcilers/drivers/health-checks.ts';
 import { IdentityClaimsDriver, KubeObjectsDriver, KubeStatusDriver } from '../../reconcilers/drivers/kube.ts';
@@ -30,6 +31,7 @@ import { Engine } from '../../reconcilers/engine.ts';
 import { Loop } from '../../reconcilers/loop.ts';
 import { isCalm, presentOf } from '../../reconcilers/present.ts';
 import { restored } from '../../reconcilers/restored.ts';
+import { ColdEvents } from '../../state/cold-events.ts';
 import { Store } from '../../state/store.ts';
 import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import type { AgentConfig } from '../agent-config.ts';
@@ -91,7 +93,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     },
   );
   const agentFacts = facts(config, datapath.build, services.facts);
-  const engine = new Engine(kinds, store);
+  const cold = new ColdEvents(join(config.stateDir, 'cold.db'));
+  const engine = new Engine(kinds, store, { events: cold, ...IN_MEMORY });
   const recording = config.record
     ? openRecording(
         config.record,
@@ -202,6 +205,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       await datapath.close();
       recording?.close();
       store.close();
+      cold.close();
     },
   };
 }

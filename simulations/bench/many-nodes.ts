@@ -15,8 +15,10 @@ import type { ClusterEvent, KubeObject } from '../../cluster/events.ts';
 import { slimCiliumEndpoint, slimCiliumNode } from '../../cluster/slim-nodes.ts';
 import type { Driver } from '../../datapath/driver.ts';
 import { kinds } from '../../machines/kinds.ts';
+import { IN_MEMORY } from '../../reconcilers/actual-store.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import { Loop } from '../../reconcilers/loop.ts';
+import { ColdEvents } from '../../state/cold-events.ts';
 import { Store } from '../../state/store.ts';
 import {
   ciliumEndpoint,
@@ -68,7 +70,8 @@ const podText = (node: number, pod: number, identity = 1_000 + pod): string =>
 
 const folder = mkdtempSync(join(tmpdir(), 'axb-many-nodes-'));
 const store = new Store(join(folder, 'state.db'));
-const engine = new Engine(kinds, store);
+const cold = new ColdEvents(join(folder, 'cold.db'));
+const engine = new Engine(kinds, store, { events: cold, ...IN_MEMORY });
 const kernel = new SimulatedKernel();
 let writtenAt = 0;
 const timed: Driver = {
@@ -205,4 +208,5 @@ print(`fastest ${(fastest / 1000).toFixed(2)} s (wanted: under 5 s, 20 KiB a nod
 if (quiet.disturbed) print('others used the processors: no clean measurement');
 await loop.stop();
 store.close();
+cold.close();
 rmSync(folder, { recursive: true });
