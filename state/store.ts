@@ -41,6 +41,8 @@ const migrations: readonly string[] = [
 const ENDPOINT_ID_MAX = 65_535;
 /** Of 4 KiB: beyond it a write does the checkpoint itself. */
 const LOG_PAGES_MAX = 8_192;
+/** Memory of SQLite; what better-sqlite3 would take is 16 MiB. */
+const CACHE_KIB = 1_024;
 const REST_MS = 100;
 /** Rows written that are worth a checkpoint. */
 const WORTH_ROWS = 500;
@@ -60,6 +62,7 @@ export class Store {
     this.#db = new Database(path);
     this.#db.pragma('journal_mode = WAL');
     this.#db.pragma('synchronous = NORMAL');
+    this.#db.pragma(`cache_size = ${-CACHE_KIB}`);
     this.#db.pragma(`wal_autocheckpoint = ${LOG_PAGES_MAX}`);
     this.#migrate(path);
     this.#lastId = this.#db.prepare('SELECT COALESCE(MAX(id), 0) FROM endpoint_ids').pluck().get() as number;
