@@ -83,8 +83,10 @@ export interface RemoteNodeContext {
   route: Route | undefined;
   /** What is not as it should be, or missing, for people. */
   problems: readonly string[];
-  /** Pods' addresses whose rows the last event may have changed; undefined: those of the node too. */
+  /** Groups whose rows the last event may have changed: pods' addresses, and the node. */
   touched: readonly string[];
+  /** The rows of all its pods, beside those. */
+  touchesPods: boolean;
   backoff: Backoff;
 }
 
@@ -117,12 +119,16 @@ export function initialContext(name: string): RemoteNodeContext {
     route: undefined,
     problems: [],
     touched: [],
+    touchesPods: false,
     backoff: calm,
   };
 }
 
 export const podsIn = ({ pods }: Pick<RemoteNodeContext, 'pods'>): RemotePods =>
   pods instanceof RemotePods ? pods : RemotePods.from(pods);
+
+export const touchedBy = (context: RemoteNodeContext): readonly string[] =>
+  context.touchesPods ? [...new Set([...context.touched, ...podsIn(context).addresses()])] : context.touched;
 
 /** A node without an agent has no CiliumNode, and is known by its Node. */
 export const viewIn = ({ views }: Pick<RemoteNodeContext, 'views'>): NodeView | undefined =>
@@ -138,7 +144,7 @@ export function hear(before: RemoteNodeContext, event: RemoteNodeEvent): RemoteN
       return considered(before, { ...before, agent: event.config });
     case 'source.synced':
       if (event.source === 'kube/ciliumendpoints')
-        return { ...before, podsListed: true, touched: podsIn(before).addresses() };
+        return { ...before, podsListed: true, touched: [], touchesPods: true };
       return considered(before, { ...before, listed: true });
     case 'fact':
       if (event.topic === underlayKey)
@@ -151,7 +157,12 @@ export function hear(before: RemoteNodeContext, event: RemoteNodeEvent): RemoteN
       return considered(before, { ...before, peer: event.value as PeerFact | undefined });
     case 'health.probed': {
       const results = event.results.map(({ probe, error = '' }) => [probe, error] as const);
-      return { ...before, touched: [], probes: { ...before.probes, ...Object.fromEntries(results) } };
+      return {
+        ...before,
+        touched: [],
+        touchesPods: false,
+        probes: { ...before.probes, ...Object.fromEntries(results) },
+      };
     }
     default:
       return before;
@@ -179,7 +190,7 @@ function hearPods(before: RemoteNodeContext, { type, resource, object }: ObjectE
   const known = all.of(source);
   if (samePods(known, pods)) return before;
   const touched = [...new Set([...addressesOfPods(known), ...addressesOfPods(pods)])];
-  return { ...before, pods: all.with(source, pods), touched };
+  return { ...before, pods: all.with(source, pods), touched, touchesPods: false };
 }
 
 /** What endpoints of this node name it by. */
@@ -191,13 +202,13 @@ export function endpointNodes(context: RemoteNodeContext): string[] {
 function considered(before: RemoteNodeContext, now: RemoteNodeContext): RemoteNodeContext {
   const { route, problems } = routeOf(now);
   const isSame = canonical(route) === canonical(before.route);
-  const podsOf = (context: RemoteNodeContext): string[] => podsIn(context).addresses();
-  const all = isSame && before.pods === now.pods ? [] : [...new Set([...podsOf(before), ...podsOf(now)])];
+  const left = before.pods === now.pods ? [] : podsIn(before).addresses();
   return {
     ...now,
     route: isSame ? before.route : route,
     problems: canonical(problems) === canonical(before.problems) ? before.problems : problems,
-    touched: [NODE_GROUP, ...all],
+    touched: [NODE_GROUP, ...left],
+    touchesPods: !isSame || before.pods !== now.pods,
   };
 }
 

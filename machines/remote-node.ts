@@ -25,6 +25,7 @@ import {
   type RemoteNodeContext,
   type RemoteNodeEvent,
   remoteNodeKey,
+  touchedBy,
   viewIn,
 } from './remote-node-context.ts';
 import { nodeRows, podRows, verdictOf } from './remote-node-rows.ts';
@@ -83,10 +84,10 @@ const machine = setup({
     hear: assign(({ context, event }) => hear(context, event)),
     backOff: assign(({ context, event }) =>
       event.type === 'failed'
-        ? { touched: [], backoff: failedAgain(context.backoff, event.at, event.error.message) }
+        ? { touched: [], touchesPods: false, backoff: failedAgain(context.backoff, event.at, event.error.message) }
         : {},
     ),
-    calm: assign({ touched: [], backoff: calm }),
+    calm: assign({ touched: [], touchesPods: false, backoff: calm }),
   },
   guards: {
     uneasy: ({ context }) => context.backoff.attempt > 0,
@@ -189,7 +190,7 @@ export const remoteNode: Kind = {
     return value === 'failing' ? [timerRow(remoteNodeKey(context.name), 'retry', context.backoff.dueMs)] : [];
   },
   groups: {
-    touched: (snapshot) => (snapshot.context as Context).touched,
+    touched: (snapshot) => touchedBy(snapshot.context as Context),
     rows: (snapshot, group) => {
       const context = snapshot.context as Context;
       return group === NODE_GROUP ? nodeRows(context) : podRows(context, group);

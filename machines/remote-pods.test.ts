@@ -14,7 +14,7 @@ const pod: fc.Arbitrary<RemotePod> = fc.record({
   node: fc.constantFrom<string>('192.0.2.1', 'node"\n', '10.0.0.1'),
   addresses: fc.uniqueArray(address, { minLength: 1, maxLength: 3 }),
   identity: fc.integer({ min: 1, max: 3 }),
-  created: fc.constantFrom('', '2026-01-01T00:00:00Z', '10.0.0.1'),
+  created: fc.constantFrom('', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00.5Z', '2026-01-01', '10.0.0.1'),
 });
 const step = fc.oneof(
   fc.record({ source, pods: fc.array(pod, { maxLength: 3 }) }),

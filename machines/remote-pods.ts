@@ -26,26 +26,28 @@ const BY_POD = 'ciliumendpoints/';
 /**
  * The pods of a node as a value; as JSON it is a record.
  *
- * - Every node knows all pods of the cluster, so they are kept as text: a line for each, which takes a hundred bytes where objects
+ * - Every node knows all pods of the cluster, so they are kept as text: a line for each, which takes some sixty bytes where objects
  *   take ten times as much. A change copies the text, some kilobytes.
  * - A line is the JSON of a list, so that it has no line break within, and a text in it is found by its JSON.
  */
 export class RemotePods {
   readonly #lines: string;
+  /** What the node was called by its pods; lines have the number. */
+  readonly #nodes: readonly string[];
 
-  private constructor(lines: string) {
+  private constructor(lines: string, nodes: readonly string[]) {
     this.#lines = lines;
+    this.#nodes = nodes;
   }
 
-  static readonly none = new RemotePods('\n');
+  static readonly none = new RemotePods('\n', []);
 
   static from(record: PodsBySource): RemotePods {
-    const lines = Object.entries(record).flatMap(([source, pods]) => pods.map((pod) => lineOf(source, pod)));
-    return new RemotePods(`\n${lines.join('')}`);
+    return Object.entries(record).reduce((all, [source, pods]) => all.with(source, pods), RemotePods.none);
   }
 
   of(source: string): readonly RemotePod[] {
-    return [...this.#linesOf(source)].map(([, line]) => podIn(line).pod);
+    return [...this.#linesOf(source)].map(([, line]) => this.#podIn(line).pod);
   }
 
   /** What an object says from now on. */
@@ -56,7 +58,10 @@ export class RemotePods {
       left += this.#lines.slice(from, at);
       from = at + line.length;
     }
-    return new RemotePods(flat(left + this.#lines.slice(from) + pods.map((pod) => lineOf(source, pod)).join('')));
+    const nodes = [...this.#nodes];
+    const added = pods.map((pod) => lineOf(source, pod, nodes)).join('');
+    const isSame = nodes.length === this.#nodes.length;
+    return new RemotePods(flat(left + this.#lines.slice(from) + added), isSame ? this.#nodes : nodes);
   }
 
   addresses(): string[] {
@@ -77,7 +82,7 @@ export class RemotePods {
   #claimAt(address: string): Claim | undefined {
     let found: Claim | undefined;
     for (const [, line] of this.#linesWith(JSON.stringify(address))) {
-      const claim = podIn(line);
+      const claim = this.#podIn(line);
       if (claim.pod.addresses.includes(address) && (found === undefined || isBetter(claim, found))) found = claim;
     }
     return found;
@@ -88,7 +93,8 @@ export class RemotePods {
     const all = [...this.#all()];
     const still = all.filter(({ pod }) => nodes.includes(pod.node));
     if (still.length === all.length) return this;
-    return new RemotePods(flat(`\n${still.map(({ source, pod }) => lineOf(source, pod)).join('')}`));
+    const names: string[] = [];
+    return new RemotePods(flat(`\n${still.map(({ source, pod }) => lineOf(source, pod, names)).join('')}`), names);
   }
 
   toJSON(): PodsBySource {
@@ -97,12 +103,16 @@ export class RemotePods {
     return Object.fromEntries([...bySource].sort(([a], [b]) => (a < b ? -1 : 1)));
   }
 
+  #podIn(line: string): Claim {
+    return podOfLine(line, this.#nodes);
+  }
+
   *#all(): Generator<Claim> {
-    for (const line of this.#lines.split('\n')) if (line !== '') yield podIn(line);
+    for (const line of this.#lines.split('\n')) if (line !== '') yield this.#podIn(line);
   }
 
   *#linesOf(source: string): Generator<[at: number, line: string]> {
-    for (const [at, line] of this.#linesWith(`\n[${JSON.stringify(source)},`, 1)) yield [at, line];
+    for (const [at, line] of this.#linesWith(`\n[${JSON.stringify(shortOf(source))},`, 1)) yield [at, line];
   }
 
   /** Each line with this text in it, its line break included, and where it begins; the text itself begins `skip` earlier. */
@@ -125,18 +135,31 @@ interface Claim {
 const isBetter = (a: Claim, b: Claim): boolean =>
   a.pod.created === b.pod.created ? a.source < b.source : a.pod.created > b.pod.created;
 
-const lineOf = (source: string, { node, addresses, identity, created }: RemotePod): string =>
-  `${JSON.stringify([source, node, addresses, identity, created])}\n`;
+/** Names of resources do not begin with it. */
+const POD = '~';
+const shortOf = (source: string): string => (source.startsWith(BY_POD) ? POD + source.slice(BY_POD.length) : source);
+const sourceOf = (short: string): string => (short.startsWith(POD) ? BY_POD + short.slice(POD.length) : short);
 
-function podIn(line: string): Claim {
-  const [source, node, addresses, identity, created] = JSON.parse(line) as [
-    string,
-    string,
-    readonly string[],
-    number,
-    string,
-  ];
-  return { source, pod: { node, addresses, identity, created } };
+/** Seconds since the epoch, where that says the same: a time as the API server writes it. */
+function secondsOf(time: string): number | undefined {
+  const seconds = Date.parse(time) / 1_000;
+  return Number.isInteger(seconds) && timeOf(seconds) === time ? seconds : undefined;
+}
+const timeOf = (seconds: number): string => `${new Date(seconds * 1_000).toISOString().slice(0, -'.000Z'.length)}Z`;
+
+/** A name that is new is added to `nodes`. */
+function lineOf(source: string, { node, addresses, identity, created }: RemotePod, nodes: string[]): string {
+  if (!nodes.includes(node)) nodes.push(node);
+  const made = created === '' ? [] : [secondsOf(created) ?? created];
+  return `${JSON.stringify([shortOf(source), nodes.indexOf(node), addresses, identity, ...made])}\n`;
+}
+
+type Line = [source: string, node: number, addresses: readonly string[], identity: number, created?: number | string];
+
+function podOfLine(line: string, nodes: readonly string[]): Claim {
+  const [source, node, addresses, identity, made = ''] = JSON.parse(line) as Line;
+  const created = typeof made === 'number' ? timeOf(made) : made;
+  return { source: sourceOf(source), pod: { node: nodes[node] ?? '', addresses, identity, created } };
 }
 
 /** Not pieces of texts of before, which would be kept for it: looking for something in it makes it one. */
