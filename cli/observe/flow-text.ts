@@ -1,5 +1,5 @@
 /** A flow for people: compact, dict, tab. */
-import type { Flow, FlowEndpoint, Timestamp } from '../../observe/hubble/types.ts';
+import type { Flow, FlowEndpoint, LostEvents, Timestamp } from '../../observe/hubble/types.ts';
 import type { Colours } from '../output/colours.ts';
 
 const RESERVED = /^reserved:/;
@@ -91,6 +91,11 @@ export function compact(flow: Flow, colours: Colours): string {
   const policies = policiesOf(flow);
   const by = policies.length > 0 ? ` by ${policies.join(', ')}` : '';
   return `${timeText(flow.time)}: ${left} ${arrow} ${right} ${typeText(flow)} ${verdictText(flow, colours)}${by} (${flow.Summary})`;
+}
+
+/** What is missing between two flows, as Hubble's client says it. */
+export function lostText({ source, cpu, num_events_lost }: LostEvents, { red }: Colours): string {
+  return red(`EVENTS LOST: ${source}${cpu ? ` CPU(${cpu.value ?? 0})` : ''} ${num_events_lost}`);
 }
 
 export function dict(flow: Flow, nodeName: string, colours: Colours): string {

@@ -6,7 +6,7 @@ import type { Flow } from '../../observe/hubble/types.ts';
 import { coloursFor } from '../output/colours.ts';
 import { UsageError } from '../usage.ts';
 import { parseFilters } from './filters.ts';
-import { compact, dict, tab } from './flow-text.ts';
+import { compact, dict, lostText, tab } from './flow-text.ts';
 import { parseTime } from './time.ts';
 
 describe('filters', () => {
@@ -150,5 +150,17 @@ describe('a flow', () => {
       node_name: 'node-1',
     });
     expect(JSON.stringify(json)).not.toContain('cluster_name');
+  });
+
+  it('says what was lost, with the names of the protocol, on processor 0 too', () => {
+    const lost_events = { source: 'PERF_EVENT_RING_BUFFER', num_events_lost: 2 ** 40, cpu: {} } as const;
+    expect(flowJson({ lost_events, node_name: 'n', time: flow.time } as never)).toEqual({
+      lost_events: { source: 'PERF_EVENT_RING_BUFFER', num_events_lost: String(2 ** 40), cpu: 0 },
+      node_name: 'n',
+      time: '1970-01-01T00:00:01.002000000Z',
+    });
+    expect(lostText({ ...lost_events, cpu: { value: 1 } }, plain)).toBe(
+      `EVENTS LOST: PERF_EVENT_RING_BUFFER CPU(1) ${2 ** 40}`,
+    );
   });
 });

@@ -6,7 +6,7 @@ import type { GetFlowsRequest, GetFlowsResponse, NodeStatus } from '../../observ
 import type { Flow } from '../../observe/hubble/types.ts';
 import type { StatusView } from '../../observe/status.ts';
 import { parseFilters } from '../observe/filters.ts';
-import { compact, dict, policiesOf, TAB_HEADER, tab } from '../observe/flow-text.ts';
+import { compact, dict, lostText, policiesOf, TAB_HEADER, tab } from '../observe/flow-text.ts';
 import { parseTime } from '../observe/time.ts';
 import { noPositionals } from '../output/arguments.ts';
 import { coloursFor } from '../output/colours.ts';
@@ -70,7 +70,7 @@ export async function run(args: string[]): Promise<number> {
   const client = new HubbleClient(server, tlsOf(flags));
   for await (const response of client.flows(request)) {
     if (response.node_status) warn(response.node_status);
-    if (response.lost_events) process.stderr.write(`… ${response.lost_events.num_events_lost} flows were lost\n`);
+    if (response.lost_events) show(response);
     if (response.flow && (!flags.policy || decidedBy(response.flow as Flow, flags.policy))) show(response);
   }
   client.close();
@@ -119,6 +119,7 @@ function printer(format: string): (response: GetFlowsResponse) => void {
   return (response) => {
     const flow = response.flow as Flow;
     if (format === 'json' || format === 'jsonpb') print(`${JSON.stringify(flowJson(response))}\n`);
+    else if (response.lost_events) return print(`${lostText(response.lost_events, colours)}\n`);
     else if (format === 'dict')
       print(`${printed > 0 ? '------------\n' : ''}${dict(flow, response.node_name, colours)}\n`);
     else if (format === 'tab') print(`${printed > 0 ? '' : `${TAB_HEADER.join('\t')}\n`}${tab(flow).join('\t')}\n`);

@@ -1,6 +1,6 @@
 /** Flows of a node and the Hubble API over them: events of the datapath into the ring, servers in front of it. */
 import { concat, defer, EMPTY, NEVER, type Observable, of, Subject } from 'rxjs';
-import type { EventBlock, EventDecoder } from '../../datapath/events.ts';
+import { EVENT_READ_INTERVAL_MS, type EventBlock, type EventDecoder } from '../../datapath/events.ts';
 import { monotonicNs } from '../../native/index.ts';
 import { eachFrom } from '../each-from.ts';
 import type { TimedAgentEvent } from './agent-events.ts';
@@ -163,6 +163,11 @@ function collect(
 /** As often as Hubble tells of what was lost. */
 const LOST_EVENT_INTERVAL_MS = 1000;
 
+/** What the programs' ring buffer had no room for came after what it held: it is noted when nothing has been read for so long. */
+const SETTLE_MS = 2 * EVENT_READ_INTERVAL_MS;
+/** Where there is always something to read. */
+const SETTLE_TURNS_MAX = 20;
+
 /** Looks every so often what the programs could not tell, and notes it in the ring where it is missing. */
 class LossWatch {
   readonly #ring: FlowRing;
@@ -170,6 +175,7 @@ class LossWatch {
   readonly #timer: NodeJS.Timeout;
   #known: readonly number[];
   #lookedAt = BigInt(Date.now());
+  readonly #noting = new Set<NodeJS.Timeout>();
   total = 0;
 
   constructor(ring: FlowRing, eventsLost: () => number[] = () => []) {
@@ -188,14 +194,25 @@ class LossWatch {
       this.total += lost;
       const [first, last] = [this.#lookedAt, now].map((ms) => timestampOf(ms * 1_000_000n));
       const cause = { source: 'PERF_EVENT_RING_BUFFER', num_events_lost: lost, cpu: { value: cpu } } as const;
-      this.#ring.lost({ ...cause, ...(first && { first }), ...(last && { last }) }, timestampOf(now * 1_000_000n));
+      const events = { ...cause, ...(first && { first }), ...(last && { last }) };
+      let read = this.#ring.next;
+      let turns = 0;
+      const noting = setInterval(() => {
+        const isSettled = this.#ring.next === read || ++turns >= SETTLE_TURNS_MAX;
+        read = this.#ring.next;
+        if (!isSettled) return;
+        clearInterval(noting);
+        this.#noting.delete(noting);
+        this.#ring.lost(events, timestampOf(BigInt(Date.now()) * 1_000_000n));
+      }, SETTLE_MS);
+      this.#noting.add(noting);
     });
     this.#known = counts;
     this.#lookedAt = now;
   }
 
   stop(): void {
-    this.look();
     clearInterval(this.#timer);
+    for (const noting of this.#noting) clearInterval(noting);
   }
 }

@@ -182,6 +182,10 @@ async function* read<T extends Timed>(
       count++;
       if (!follow && count >= limit) break;
     }
+    // What was lost after the newest one belongs to it: nothing comes behind that would bring it.
+    if (losses && !first && !follow && count >= limit)
+      for (let loss = losses.get(nextLoss); loss; loss = losses.get(++nextLoss))
+        if (inTime(loss)) found.push({ number: next, loss });
     if (found.length > 0) yield found;
     if (!follow && count >= limit) return;
     if (next < ring.next) continue;

@@ -177,6 +177,66 @@ const SELDOM = new Set([
   'axoneme_export_queue',
 ]);
 
+it('what the ring buffer had no room for is counted, and said in every stream', async () => {
+  const denied = `apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {namespace: demo, name: no-discard}
+spec:
+  endpointSelector: {matchLabels: {app: server}}
+  enableDefaultDeny: {ingress: false}
+  ingressDeny: [{fromEndpoints: [{}], toPorts: [{ports: [{port: "9", protocol: UDP}]}]}]
+`;
+  const file = join(cluster.dir, 'no-discard.yaml');
+  writeFileSync(file, denied);
+  expect((await cluster.kubectl('apply', '-f', file)).code).toBe(0);
+  const pod = await cluster.core.readNamespacedPod({ namespace: 'demo', name: 'server' });
+  const flood = async (count: number): Promise<void> => {
+    const args = [FLOOD, String(pod.status?.podIP), '9', String(count)];
+    expect((await cluster.exec('demo/client', [process.execPath, '-e', ...args])).code).toBe(0);
+  };
+  const whitelist = [{ destination_port: ['9'], verdict: ['DROPPED'] }];
+  await until('a drop', 15_000, async () => {
+    await flood(1);
+    return (await flows({ whitelist })).some(({ flow }) => flow) || undefined;
+  });
+  const before = await hubble.status();
+  const pids = cluster.agentPids();
+  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+  await flood(FLOODED).finally(() => {
+    for (const pid of pids) process.kill(pid, 'SIGCONT');
+  });
+  const told = await until('a loss', 15_000, async () => {
+    const found = (await flows({ whitelist, number: 1 })).filter(({ lost_events }) => lost_events);
+    return found.length > 0 ? found : undefined;
+  });
+  expect(new Set(told.map(({ node_name }) => node_name))).toEqual(new Set([`${name}/node-2`]));
+  const [{ lost_events } = {}] = told;
+  expect(lost_events).toMatchObject({ source: 'PERF_EVENT_RING_BUFFER' });
+  const lost = told.reduce((sum, one) => sum + (one.lost_events?.num_events_lost ?? 0), 0);
+  // A verdict and a drop for each packet, beside the little that others do.
+  const seen = (await hubble.status()).seen_flows - before.seen_flows;
+  expect(lost + seen).toBeGreaterThanOrEqual(2 * FLOODED);
+  expect(lost + seen).toBeLessThan(2 * FLOODED + 1_000);
+  const ask = ['observe', '--server', `unix://${address}`, '--last', '1', '--to-port', '9'];
+  const [json, text] = await Promise.all([run(AXONEME, [...ask, '-o', 'json']), run(AXONEME, ask)]);
+  expect(json.stdout).toContain(`"lost_events":{"source":"PERF_EVENT_RING_BUFFER","num_events_lost":"`);
+  expect(text.stdout).toMatch(/^EVENTS LOST: PERF_EVENT_RING_BUFFER CPU\(\d+\) \d+$/m);
+  const lines = await cluster.debug<FlowLine[]>('/v1/flows?q=to-port%209', 'node-2');
+  expect(lines.reduce((sum, line) => sum + (line.lost ?? 0), 0)).toBe(lost);
+  const socket = cluster.ready.nodes[1]?.debugSocket ?? '';
+  expect(await new DebugClient(socket).text('/metrics')).toContain(
+    `hubble_lost_events_total{source="perf_event_ring_buffer"} ${lost}\n`,
+  );
+}, 60_000);
+
+/** Twice as many events, of which the ring buffer holds some 20,000. */
+const FLOODED = 15_000;
+const FLOOD = `const [address, port, count] = process.argv.slice(1);
+const socket = require('dgram').createSocket('udp4');
+let left = Number(count);
+const send = () => left-- > 0 ? socket.send('x', Number(port), address, send) : socket.close();
+send();`;
+
 it('agent events are a node’s; those of the node tell of its pods', async () => {
   const { stdout } = await run(AXONEME, ['status', '--name', name, '--node', 'node-2', '-o', 'json']);
   const { hubble: own } = JSON.parse(stdout) as { hubble: { socket: string } };
