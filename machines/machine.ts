@@ -83,7 +83,10 @@ export interface Kind {
     rows(snapshot: AnyMachineSnapshot, group: string): readonly Row[];
     /** Facts beside those of `facts`: a topic belongs to one group. */
     facts?(snapshot: AnyMachineSnapshot, group: string): readonly Fact[];
-    /** Groups whose names say which rows they may have: of these the engine keeps no lists. No row is in two groups. */
+    /**
+     * Groups whose names say which rows they may have: of these the engine keeps no lists. No row is in two groups. Rows of a kind
+     * with such groups may be out of memory.
+     */
     named?: {
       /** Undefined: not of this group. */
       rows(group: string): readonly RowName[] | undefined;

@@ -17,7 +17,7 @@
 import { Subject } from 'rxjs';
 import type { ClusterEvent, LogEntry, OpDone, OpError } from '../cluster/events.ts';
 import type { Op } from '../datapath/driver.ts';
-import type { Kind } from '../machines/machine.ts';
+import type { Kind, RowName } from '../machines/machine.ts';
 import type { RowChange } from '../state/store.ts';
 import { isTableName, type Row, type TableName, tables } from '../state/tables.ts';
 import { type ActualStore, asks, type Cold } from './actual-store.ts';
@@ -32,12 +32,13 @@ import type {
   RowView,
   Transition,
 } from './inspect.ts';
-import { finished, orphaned, readOp, subjectOf, writtenOp } from './op-records.ts';
+import { joinFailed } from './join-failed.ts';
+import { finished, readOp, subjectOf, writtenOp } from './op-records.ts';
 import { plan, type Step } from './plan.ts';
 import { type Machine, Population, type RowKeeper } from './population.ts';
 import { decided, isOf, type RowEntry, RowIndex, settled } from './rows.ts';
 import type { SavedEngine } from './saved.ts';
-import { namedRows, rowViewOf, viewOf } from './views.ts';
+import { rowsOf, rowViewOf, viewOf } from './views.ts';
 
 const nothing: readonly RowEntry[] = [];
 
@@ -142,16 +143,36 @@ export class Engine implements Inspector, RowKeeper {
   }
 
   rewriteGroup(machine: Machine, group: string, rows: readonly Row[], by: Transition): void {
-    const named = machine.kind.groups?.named?.rows(group);
+    const { named } = machine.kind.groups ?? {};
     if (named) {
-      const had = named.flatMap(({ table, key }) => this.#rows.get(table, key) ?? []);
-      const wanted = had.filter((entry) => entry.wants.has(machine.key));
-      this.#reconsider(machine, wanted, rows, by, machine.key);
+      this.#rewriteNamed(machine, group, named.rows(group), rows, by);
       return;
     }
-    const before = machine.groups.get(group);
+    const before = machine.groups.get(group) as readonly RowEntry[] | undefined;
     const now = this.#reconsider(machine, before ?? nothing, rows, by, undefined);
     if (now.length > 0) machine.groups.set(group, now);
+    else machine.groups.delete(group);
+  }
+
+  /** Nothing but names refers to the rows, so that they need not be in memory. */
+  #rewriteNamed(
+    machine: Machine,
+    group: string,
+    names: readonly RowName[] | undefined,
+    rows: readonly Row[],
+    by: Transition,
+  ): void {
+    const before = (names ?? machine.groups.get(group) ?? []).flatMap(({ table, key }) => {
+      const entry = this.#rows.get(table, key);
+      return entry?.wants.has(machine.key) ? [entry] : [];
+    });
+    const now = this.#reconsider(machine, before, rows, by, machine.key);
+    if (names) return;
+    if (now.length > 0)
+      machine.groups.set(
+        group,
+        now.map(({ table, key }) => ({ table, key })),
+      );
     else machine.groups.delete(group);
   }
 
@@ -320,37 +341,10 @@ export class Engine implements Inspector, RowKeeper {
     }
     this.#rows.dirty.clear();
     if (mustWait) return ops;
-    this.#joinFailed();
+    joinFailed(this.#rows, this.#waiting, this.#population.machines);
     for (const entry of this.#waiting) this.#plan(entry, ops);
     this.#waiting.clear();
     return ops;
-  }
-
-  /**
-   * What failed of a machine is tried again with whatever else it has to do, since without it the plan would not be in order:
-   * what is to go may be what the failed row still names. What nobody owns waits until nothing has failed.
-   */
-  #joinFailed(): void {
-    const { failed } = this.#rows;
-    if (failed.size === 0) return;
-    const owners = new Set<string>();
-    // The set grows as it is walked: what joins brings its owners.
-    for (const entry of this.#waiting) {
-      if (settled(entry) || entry.error) continue;
-      for (const key of entry.watchers.keys()) {
-        if (owners.has(key)) continue;
-        owners.add(key);
-        for (const other of this.#population.machines.get(key)?.unsettled ?? []) {
-          if (!other.error || tables[other.table].lane !== 'kernel') continue;
-          this.#rows.touch(other, 'retry');
-          this.#waiting.add(other);
-        }
-      }
-    }
-    this.#rows.dirty.clear();
-    if (![...failed].some(({ table, error }) => tables[table].lane === 'kernel' && error?.kind !== 'cancelled')) return;
-    for (const entry of this.#waiting)
-      if (entry.watchers.size === 0 && !settled(entry) && !entry.error) this.#rows.fail(entry, orphaned);
   }
 
   #plan(entry: RowEntry, ops: Op[]): void {
@@ -454,7 +448,7 @@ export class Engine implements Inspector, RowKeeper {
   }
 
   #viewOf(machine: Machine): MachineView {
-    return viewOf(machine, namedRows(machine, this.#rows), this.#heldBack);
+    return viewOf(machine, rowsOf(machine, this.#rows), this.#heldBack);
   }
 
   kinds(): { name: string; logic: unknown }[] {

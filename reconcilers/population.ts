@@ -8,7 +8,7 @@
  */
 import type { AnyMachineSnapshot } from 'xstate';
 import { type ClusterEvent, type KubeObject, keepsTopics, type TopicRef, topicsOf } from '../cluster/events.ts';
-import type { Birth, Fact, FactMessage, Kind, Tell } from '../machines/machine.ts';
+import type { Birth, Fact, FactMessage, Kind, RowName, Tell } from '../machines/machine.ts';
 import { initialTransition, transition } from '../machines/transition.ts';
 import { canonical, type Row } from '../state/tables.ts';
 import { type AnyMessage, type ColdPlace, Facts } from './facts.ts';
@@ -29,8 +29,8 @@ export interface Machine {
   /** Facts of `Kind.groups`, by group; a group without facts is not there. */
   groupFacts: Map<string, Map<string, string>>;
   rows: readonly RowEntry[];
-  /** Rows of `Kind.groups`, by group, but for named ones: lists, since most groups are small and a set takes ten times the memory. */
-  groups: Map<string, readonly RowEntry[]>;
+  /** Rows of `Kind.groups`, by group, but for named ones: lists of the entries themselves, or of names where rows may be out of memory. */
+  groups: Map<string, readonly RowName[]>;
   /** Rows that are wanted or given up, and not settled. */
   unsettled: Set<RowEntry>;
   /** Something happened since it was last told that it is settled. */

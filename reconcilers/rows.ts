@@ -36,7 +36,7 @@ export interface RowEntry {
   why: OpRecord['reason'];
   /** Of the last look at its machine's rows that saw it; no two looks have the same. */
   mark: number;
-  /** The machine that wants it and has it in no list, since the row follows from a group's name. */
+  /** The machine that wants it and refers to it by name only. */
   namedBy: string | undefined;
   /** The store has all of this. */
   isWritten: boolean;

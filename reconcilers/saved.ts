@@ -4,7 +4,7 @@
  * - Only for engines of the same build, and between two steps.
  */
 import type { ClusterEvent } from '../cluster/events.ts';
-import type { Birth } from '../machines/machine.ts';
+import type { Birth, RowName } from '../machines/machine.ts';
 import type { TableName } from '../state/tables.ts';
 import type { Cause, Transition } from './inspect.ts';
 import type { RowEntry } from './rows.ts';
@@ -22,7 +22,7 @@ export interface SavedMachine {
   facts: Map<string, string>;
   groupFacts: Map<string, Map<string, string>>;
   rows: readonly RowEntry[];
-  groups: Map<string, readonly RowEntry[]>;
+  groups: Map<string, readonly RowName[]>;
   unsettled: Set<RowEntry>;
   owedSettled: boolean;
   history: Transition[];

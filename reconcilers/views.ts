@@ -3,16 +3,17 @@ import type { MachineView, RowView } from './inspect.ts';
 import { type Machine, nameOf } from './population.ts';
 import { decided, type RowEntry, type RowIndex, stateOf } from './rows.ts';
 
-/** Rows that a machine has in groups by name. */
-export function namedRows({ key, kind, snapshot }: Machine, rows: Pick<RowIndex, 'peek'>): RowEntry[] {
+export function rowsOf(machine: Machine, rows: Pick<RowIndex, 'peek'>): RowEntry[] {
+  const { key, kind, snapshot } = machine;
   const { named } = kind.groups ?? {};
-  if (!named) return [];
-  const names = [...named.groups(snapshot)].flatMap((group) => named.rows(group) ?? []);
+  const listed = [...machine.groups.values()].flat();
+  if (!named) return [...machine.rows, ...(listed as RowEntry[])];
+  const names = [...listed, ...[...named.groups(snapshot)].flatMap((group) => named.rows(group) ?? [])];
   const there = names.flatMap((name) => rows.peek(name.table, name.key) ?? []);
-  return there.filter(({ wants }) => wants.has(key));
+  return [...machine.rows, ...there.filter(({ wants }) => wants.has(key))];
 }
 
-export function viewOf(machine: Machine, named: readonly RowEntry[], heldBack: ReadonlySet<RowEntry>): MachineView {
+export function viewOf(machine: Machine, rows: readonly RowEntry[], heldBack: ReadonlySet<RowEntry>): MachineView {
   const last = machine.history.at(-1);
   return {
     key: machine.key,
@@ -20,7 +21,7 @@ export function viewOf(machine: Machine, named: readonly RowEntry[], heldBack: R
     state: nameOf(machine.snapshot),
     context: machine.snapshot.context,
     topics: [...machine.topics],
-    rows: [machine.rows, ...machine.groups.values(), named].flat().map((entry) => ({
+    rows: rows.map((entry) => ({
       table: entry.table,
       key: entry.key,
       state: stateOf(entry, heldBack.has(entry)),
