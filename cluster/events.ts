@@ -204,7 +204,7 @@ export interface LocalRestored {
   nodeIds?: Record<string, number>;
   /** Keys of IPsec that associations in the kernel have, the oldest first. */
   ipsecKeys?: IpsecKey[];
-  /** Last valid versions of policies that were not valid. */
+  /** What was in force. */
   policies?: LocalPolicyRow[];
   /** Where the search for a free address, and for a free number of a CIDR, goes on; only in frames of recordings. */
   nextAddress?: number;

@@ -187,7 +187,8 @@ function want(draft: EndpointContext, { identity, labels }: Subjecthood, sinceMs
   draft.next = isOther && sinceMs > 0 && dueMs > at ? { identity, labels, dueMs } : undefined;
   if (draft.next) return;
   draft.wanted = { identity, labels };
-  if (!draft.policed) take(draft);
+  // Another than the one it has is for policy to allow.
+  if (draft.identity === 0 || !draft.agent?.policy) take(draft);
 }
 
 function take(draft: EndpointContext): void {

@@ -8,6 +8,8 @@ import type { Change, Touched } from '../policy/change.ts';
 import { isExchange } from '../policy/intersection.ts';
 import { CIDR_NUMBERS, localIdentity } from '../policy/local-scope.ts';
 import { apply, cidrIdentityLabels, type PolicyState } from '../policy/resolver.ts';
+import type { Policy } from '../policy/rule.ts';
+import { canonical } from '../state/tables.ts';
 import { lengthened, objectsOf, type PolicyContext, revived, stateOf } from './policy-context.ts';
 import { type Applied, settle } from './policy-settle.ts';
 import { recordsOf } from './records.ts';
@@ -92,10 +94,61 @@ function whileClosing(context: PolicyContext, changes: readonly Change[]): Polic
   });
 }
 
-/** Everything has been listed: what waited is resolved at once, on the identities that CIDRs had before. */
+/**
+ * Everything has been listed. Where policies or labels changed while no agent was there, those of before come first, for they are what the
+ * maps have: from there it goes on as in any other change.
+ */
 export function begin(context: PolicyContext): PolicyContext {
+  const listed = context.waiting.flat();
+  const { remembered } = context;
+  // An object that comes from now on is a new one.
+  const begun = { ...context, remembered: {} };
+  const moved = relabelledSince(listed);
+  const since = changedSince(remembered, listed);
+  if (since.length === 0 && moved.length === 0) return beginWith(begun, listed);
+  const past = Object.values(remembered).map((policy): Change => ({ type: 'policy.upserted', policy }));
+  const others = new Set(moved);
+  const before = beginWith(begun, [...listed.filter((one) => !isPolicy(one) && !others.has(one)), ...past]);
+  // One after the other: between two identities an address needs what both have, all else being the same.
+  return [...moved.map((one) => [one]), since].reduce(change, before);
+}
+
+/** An endpoint that was there before comes first as it was; what it has become, and what went with it, is news. */
+function relabelledSince(listed: readonly Change[]): Change[] {
+  const first = new Map<number, number>();
+  const isMoved = (one: Change): boolean => {
+    if (one.type !== 'subject.upserted') return false;
+    const { endpointId, identity } = one.subject;
+    const before = first.get(endpointId);
+    if (before === undefined) first.set(endpointId, identity);
+    return before !== undefined && before !== identity;
+  };
+  const moved = listed.filter(isMoved);
+  return moved.length > 0 ? [...moved, ...listed.filter(({ type }) => type === 'identity.removed')] : [];
+}
+
+const isPolicy = ({ type }: Change): boolean => type.startsWith('policy.');
+
+/** What makes the policies that are listed of those that are remembered. Nothing is denied where nothing is remembered. */
+function changedSince(remembered: PolicyContext['remembered'], listed: readonly Change[]): Change[] {
+  if (Object.keys(remembered).length === 0) return [];
+  const now = new Map<string, Policy>();
+  for (const one of listed) {
+    if (one.type === 'policy.upserted') now.set(one.policy.key, one.policy);
+    if (one.type === 'policy.removed') now.delete(one.key);
+  }
+  const gone = Object.keys(remembered).filter((key) => !now.has(key));
+  const other = [...now].filter(([key, policy]) => canonical(policy) !== canonical(remembered[key]));
+  return [
+    ...gone.map((key): Change => ({ type: 'policy.removed', key })),
+    ...other.map(([, policy]): Change => ({ type: 'policy.upserted', policy })),
+  ];
+}
+
+/** All at once, on the identities that CIDRs had before. */
+function beginWith(context: PolicyContext, changes: readonly Change[]): PolicyContext {
   const before = stateOf(context);
-  const listed = apply(before, context.waiting.flat());
+  const listed = apply(before, changes);
   const cidrs = listed.touched.prefixesAdded;
   const numbered = number({ ...context, known: true, waiting: [] }, cidrs);
   const introduced = cidrs.map((cidr) => introduction(numbered, cidr));

@@ -98,7 +98,7 @@ export interface PolicyContext {
   /** Meanwhile: named ports of all pods by object that tells them, and how many bear them by identity. */
   peerPorts: Recorded<readonly PeerPorts[]>;
   portBearers: Recorded<Readonly<Record<string, number>>>;
-  /** From the life before this one: of objects that were not valid. */
+  /** From the life before this one: what was in force. */
   remembered: Readonly<Record<string, Policy>>;
   endpoints: Recorded<EndpointPolicy>;
   /** While a policy names services: addresses by service and EndpointSlice, and the service of each slice. */

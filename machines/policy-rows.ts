@@ -77,8 +77,7 @@ function statusRows(context: PolicyContext, key: string): Row[] {
   const object = context.known ? objectsOf(context).get(key) : undefined;
   if (!object) return [];
   const { lastValid } = object;
-  const kept: Row[] =
-    object.problems.length > 0 && lastValid ? [{ table: 'local.policies', key, value: { policy: lastValid } }] : [];
+  const kept: Row[] = lastValid ? [{ table: 'local.policies', key, value: { policy: lastValid } }] : [];
   return [...kept, ...statusRow(context.agent, object)];
 }
 

@@ -195,7 +195,7 @@ describe('policy in the engine', () => {
     const remembered = world.rows('local.policies');
     expect(Object.keys(remembered)).toEqual(['CiliumNetworkPolicy/shop/backend']);
     world.cnp('shop/backend', fromFrontend);
-    expect(world.rows('local.policies')).toEqual({});
+    expect(world.rows('local.policies')).toEqual(remembered);
     expect(world.rows('kube.status')['ciliumnetworkpolicies/shop/backend']?.status).toMatchObject({
       conditions: [{ type: 'Valid', status: 'True' }],
     });

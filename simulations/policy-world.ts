@@ -8,7 +8,16 @@ import type { Op } from '../datapath/driver.ts';
 import { kinds } from '../machines/kinds.ts';
 import { Engine } from '../reconcilers/engine.ts';
 import type { Step } from '../reconcilers/plan.ts';
-import type { IdentityClaimRow, LocalEndpointRow, TableName, Tables } from '../state/tables.ts';
+import { restored } from '../reconcilers/restored.ts';
+import type { StoredRow } from '../state/store.ts';
+import {
+  type IdentityClaimRow,
+  type LocalEndpointRow,
+  type TableName,
+  type Tables,
+  tableNames,
+  tables,
+} from '../state/tables.ts';
 
 const facts: AgentFacts = {
   nodeName: 'node-1',
@@ -48,6 +57,11 @@ export class PolicyWorld {
   slow = false;
   /** Steps of the last `say`, with those of what it caused. */
   steps: Step[] = [];
+  /** Of its whole life. */
+  readonly history: Step[] = [];
+  /** As the API server has them. */
+  readonly identities: KubeObject[] = [];
+  readonly pods = new Map<string, KubeObject>();
   readonly #claims: IdentityClaimRow[] = [];
   readonly #numbers = new Map<string, number>();
   #seq = 0;
@@ -65,6 +79,26 @@ export class PolicyWorld {
   restored(endpoints: LocalEndpointRow[], cidrIdentities: Record<string, number> = {}): this {
     this.say({ type: 'local.restored', endpoints, cidrIdentities });
     return this;
+  }
+
+  /** The next life of a node: what is in the kernel and in the store stays, identities and pods come again. */
+  static after(before: PolicyWorld): PolicyWorld {
+    const next = new PolicyWorld().start();
+    const stored = tableNames.flatMap((table) =>
+      Object.entries(before.rows(table)).map(([key, value]): StoredRow => ({ table, key, value, op: '' })),
+    );
+    for (const table of tableNames.filter((name) => tables[name].durable)) {
+      const changes = stored.filter((row) => row.table === table).map(({ key, value }) => ({ key, value }));
+      next.say({ type: 'observed', table, changes });
+    }
+    next.say(restored(stored));
+    for (const [text, number] of before.#numbers) next.#numbers.set(text, number);
+    for (const object of before.identities) next.upsert('ciliumidentities', object);
+    for (const [name, object] of before.pods) {
+      next.pods.set(name, object);
+      next.upsert('pods', object);
+    }
+    return next;
   }
 
   node(labels: Record<string, string> = {}): this {
@@ -99,12 +133,14 @@ export class PolicyWorld {
   /** The Pod object. */
   label(name: string, labels: Record<string, string>, more: object = {}, metadata: object = {}): Op[] {
     const [namespace = '', own = ''] = name.split('/');
-    return this.upsert('pods', {
+    const pod = {
       apiVersion: 'v1',
       kind: 'Pod',
       metadata: { name: own, namespace, uid: `uid-${name}`, labels, ...metadata },
       spec: { containers: [{ name: 'main', ...more }] },
-    });
+    };
+    this.pods.set(name, pod);
+    return this.upsert('pods', pod);
   }
 
   /** The Pod object and its CNI ADD; returns the endpoint's id. */
@@ -155,6 +191,7 @@ export class PolicyWorld {
   #carryOut(event: ClusterEvent, done: Op[]): void {
     for (let steps = this.step(event); steps.length > 0; ) {
       this.steps.push(...steps);
+      this.history.push(...steps);
       const ops = steps.flatMap((step) => step.ops);
       done.push(...ops);
       for (const { table, action, value } of ops)
@@ -175,6 +212,7 @@ export class PolicyWorld {
       metadata: { name: String(number), labels: { 'io.kubernetes.pod.namespace': namespace } },
       'security-labels': labels,
     };
+    this.identities.push(object);
     this.#carryOut({ type: 'kube.upserted', resource: 'ciliumidentities', object }, done);
   }
 

@@ -285,7 +285,7 @@ export interface HealthCheckRow {
   service: string;
   localEndpoints: number;
 }
-/** The last valid version of a policy object that is not valid as it is. Key: `kind/namespace/name`. Actual state is SQLite itself. */
+/** A policy in force: the last valid version of its object. Key: `kind/namespace/name`. Actual state is SQLite itself. */
 export interface LocalPolicyRow {
   /** `Policy` of policy/rule.ts. */
   policy: unknown;
