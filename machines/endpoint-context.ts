@@ -180,9 +180,9 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
 
 export const graceTimer = (key: string): string => `${key}/identity`;
 
-/** At once if it is the first, or if everybody has had the time to hear of it. */
+/** At once if it is the first, or if everybody has had the time to hear of it. The API server's clock may be ahead of ours. */
 function want(draft: EndpointContext, { identity, labels }: Subjecthood, sinceMs: number, at: number): void {
-  const dueMs = sinceMs + (draft.agent?.policy?.identityChangeGraceMs ?? 0);
+  const dueMs = Math.min(sinceMs, at) + (draft.agent?.policy?.identityChangeGraceMs ?? 0);
   const isOther = draft.wanted.identity !== 0 && draft.wanted.identity !== identity;
   draft.next = isOther && sinceMs > 0 && dueMs > at ? { identity, labels, dueMs } : undefined;
   if (draft.next) return;

@@ -19,8 +19,8 @@ interface Context {
   text: string;
   /** Numbers of the CiliumIdentity objects that bear these labels. */
   numbers: number[];
-  /** Since when the lowest of them is known, in ms; of one that others made, since it was made. */
-  sinceMs: number;
+  /** When each of them was made, in ms. */
+  madeMs: Record<string, number>;
   /** All CiliumIdentity objects have been listed: before that, one with these labels may exist unseen. */
   listed: boolean;
   backoff: Backoff;
@@ -46,11 +46,9 @@ export interface IdentityFact {
   identity: number;
   /** Why not. */
   problem: string;
-  /** Since when the cluster knows it; 0: always. */
+  /** When it was made, in ms; 0: long ago. */
   sinceMs: number;
 }
-
-const SECOND_MS = 1_000;
 
 /** The errno of a claim for which the cluster has no number left. */
 export const EXHAUSTED = 'EXHAUSTED';
@@ -63,11 +61,10 @@ type Event = Hears<
 
 const numberOf = (object: KubeObject): number => Number(object.metadata.name);
 
-/** It may have been made long before it is heard of here. Creation times are cut to the second. */
-function madeMs({ metadata }: KubeObject, heardMs: number): number {
+/** Cut to the second. It may have been made long before it is heard of here. */
+function madeMs({ metadata }: KubeObject): number {
   const { creationTimestamp } = metadata as { creationTimestamp?: string };
-  const made = Date.parse(creationTimestamp ?? '') + SECOND_MS;
-  return made < heardMs ? made : heardMs;
+  return Date.parse(creationTimestamp ?? '') || 0;
 }
 
 // --- machine
@@ -81,12 +78,11 @@ const machine = setup({
         if (event.type === 'source.synced') draft.listed = true;
         if (event.type !== 'kube.upserted' && event.type !== 'kube.deleted') return;
         const number = numberOf(event.object);
-        const [before] = draft.numbers;
         draft.numbers = draft.numbers.filter((known) => known !== number);
         if (event.type === 'kube.upserted' && Number.isInteger(number)) draft.numbers.push(number);
         draft.numbers.sort((a, b) => a - b);
-        if (draft.numbers[0] === before) return;
-        draft.sinceMs = event.type === 'kube.upserted' ? madeMs(event.object, event.at) : event.at;
+        if (event.type === 'kube.upserted') draft.madeMs[number] = madeMs(event.object);
+        else delete draft.madeMs[number];
       }),
     ),
     backOff: assign(
@@ -112,7 +108,7 @@ const machine = setup({
       key: input.key,
       text,
       numbers: fixed === undefined ? [] : [fixed],
-      sinceMs: 0,
+      madeMs: {},
       listed: fixed !== undefined,
       backoff: calm,
     };
@@ -176,11 +172,12 @@ function facts({ value, context }: Snapshot): Fact[] {
   const {
     key,
     numbers: [lowest],
-    sinceMs,
+    madeMs: made,
     backoff,
   } = context;
   const fact = (of: IdentityFact): Fact[] => [{ topic: key, value: of }];
-  if (value === 'allocated') return lowest === undefined ? [] : fact({ identity: lowest, problem: '', sinceMs });
+  if (value === 'allocated')
+    return lowest === undefined ? [] : fact({ identity: lowest, problem: '', sinceMs: made[lowest] ?? 0 });
   return value === 'failing' || value === 'exhausted' ? fact({ identity: 0, problem: backoff.reason, sinceMs: 0 }) : [];
 }
 

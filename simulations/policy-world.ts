@@ -49,6 +49,9 @@ export const policySources = [
   'kube/ciliumcidrgroups',
 ] as const;
 
+/** Each event takes so long. */
+const SECOND_MS = 1_000;
+
 export class PolicyWorld {
   readonly engine: Engine;
   /** Ops that fail. */
@@ -209,7 +212,11 @@ export class PolicyWorld {
     const object = {
       apiVersion: 'cilium.io/v2',
       kind: 'CiliumIdentity',
-      metadata: { name: String(number), labels: { 'io.kubernetes.pod.namespace': namespace } },
+      metadata: {
+        name: String(number),
+        labels: { 'io.kubernetes.pod.namespace': namespace },
+        creationTimestamp: new Date(this.#seq * SECOND_MS).toISOString(),
+      },
       'security-labels': labels,
     };
     this.identities.push(object);
@@ -230,7 +237,7 @@ export class PolicyWorld {
   /** Without carrying out what it plans. */
   step(event: ClusterEvent): Step[] {
     const seq = ++this.#seq;
-    return this.engine.step({ seq, at: seq * 1_000, source: 'test', event });
+    return this.engine.step({ seq, at: seq * SECOND_MS, source: 'test', event });
   }
 
   /** What is in the kernel. */

@@ -33,6 +33,17 @@ export class SimulatedApi {
   readonly #watches = new Set<KubeWatch>();
   #version = 0;
   #isUp = true;
+  readonly #now: () => number;
+
+  /** `now`: in ms; the server's clock. */
+  constructor(now: () => number = () => 0) {
+    this.#now = now;
+  }
+
+  /** As the server writes times: cut to the second. */
+  get time(): string {
+    return new Date(this.#now()).toISOString().replace(/\.\d+Z$/, 'Z');
+  }
 
   get isUp(): boolean {
     return this.#isUp;
@@ -192,7 +203,7 @@ export function claimIdentity(
   let name = '';
   do name = String(IDENTITY_MIN + Math.floor(random() * IDENTITIES));
   while (api.of('ciliumidentities').has(name));
-  const metadata = { name, labels: { 'io.kubernetes.pod.namespace': namespace } };
+  const metadata = { name, labels: { 'io.kubernetes.pod.namespace': namespace }, creationTimestamp: api.time };
   api.upsert('ciliumidentities', {
     apiVersion: 'cilium.io/v2',
     kind: 'CiliumIdentity',

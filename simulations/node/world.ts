@@ -49,7 +49,7 @@ const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(reso
 
 export class World {
   readonly clock = new VirtualClock();
-  readonly api = new SimulatedApi();
+  readonly api = new SimulatedApi(() => this.clock.now);
   readonly kernel: SimulatedKernel;
   readonly runtime: SimulatedRuntime;
   readonly store = new Store(':memory:');
