@@ -65,6 +65,7 @@ export class ConntrackGc {
   #running: Promise<void> | undefined;
   #stopped = true;
   readonly #counters: GcCounters;
+  readonly #hearers: ((tookMs: number) => void)[] = [];
 
   constructor(options: ConntrackGcOptions) {
     this.#options = options;
@@ -97,6 +98,10 @@ export class ConntrackGc {
 
   get counters(): Readonly<GcCounters> {
     return this.#counters;
+  }
+
+  onSweep(hear: (tookMs: number) => void): void {
+    this.#hearers.push(hear);
   }
 
   start(): void {
@@ -142,6 +147,7 @@ export class ConntrackGc {
     counters.natEntries = Math.max(0, overNat.seen - overNat.deleted);
     counters.serviceFlowEntries = Math.max(0, overServices.seen - overServices.deleted);
     counters.lastSweepMs = performance.now() - start;
+    for (const hear of this.#hearers) hear(counters.lastSweepMs);
     counters.nextSweepMs = nextInterval(counters.nextSweepMs, this.#intervals, [
       { ...overCt, capacity: conntrack.info.maxEntries },
       { ...overNat, capacity: nat.info.maxEntries },

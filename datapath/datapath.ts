@@ -91,6 +91,8 @@ export interface Datapath {
     stop(): Promise<void>;
     sweep(): Promise<Readonly<GcCounters>>;
     counters: Readonly<GcCounters>;
+    /** Hears how many milliseconds each sweep took. */
+    onSweep(hear: (tookMs: number) => void): void;
   };
   /** `struct config` as the programs see it. */
   readonly runtimeConfig: Readonly<Fields>;

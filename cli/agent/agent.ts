@@ -181,7 +181,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       words: { flags: filterFlags, parse: parseFilters },
     },
   };
-  const metrics = await startMetrics(config.metrics.listen, sources, Date.now, kubeCounts);
+  const apiServer = new URL(kubeConfig.getCurrentCluster()?.server ?? 'http://none').origin;
+  const metrics = await startMetrics(config.metrics.listen, sources, Date.now, kubeCounts, apiServer);
   const debug = await startDebugServer(
     { socketPath: config.debugSocket, port: config.debugPort },
     { ...sources, metrics: metrics.text },

@@ -41,7 +41,7 @@ export interface AgentEvent {
 export type TimedAgentEvent = AgentEvent & { time: Timestamp };
 
 /** Kinds of policies, by their resource. */
-const POLICY_KINDS: Readonly<Record<string, string>> = {
+export const POLICY_KINDS: Readonly<Record<string, string>> = {
   networkpolicies: 'NetworkPolicy',
   ciliumnetworkpolicies: 'CiliumNetworkPolicy',
   ciliumclusterwidenetworkpolicies: 'CiliumClusterwideNetworkPolicy',

@@ -3,13 +3,15 @@
  *
  * - Nothing is counted twice: what the engine or the kernel counts is read when somebody asks.
  */
-import { Counter, Gauge, type Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { dropReasons } from '../../state/drop-reasons.ts';
 import type { FrontendRow } from '../../state/tables.ts';
 import type { DebugSources } from '../debug/sources.ts';
 import { type EndpointView, endpointsOf, identitiesOf } from '../endpoints.ts';
-import { policyNodeView } from '../policy.ts';
+import { policyNodeView, widestSelectors } from '../policy.ts';
 import { statusOf } from '../status.ts';
+
+const GC_BUCKETS_SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10];
 
 export function agentMetrics(registry: Registry, sources: DebugSources, now: () => number): void {
   const { inspector, agent } = sources;
@@ -76,6 +78,9 @@ export function agentMetrics(registry: Registry, sources: DebugSources, now: () 
       for (const [enforcement, count] of Object.entries(counts)) set({ enforcement }, count);
     },
   );
+  gauge('cilium_policy_selector_match_count_max', 'Identities that the widest selector selects', ['class'], (set) => {
+    for (const [kind, count] of Object.entries(widestSelectors(inspector))) set({ class: kind }, count);
+  });
   gauge('cilium_ip_addresses', 'Addresses that pods of this node have', ['family'], (set) => {
     for (const { family, used } of state().ipam) set({ family: family.toLowerCase() }, used);
   });
@@ -112,6 +117,14 @@ export function agentMetrics(registry: Registry, sources: DebugSources, now: () 
       set({ ...swept, status: 'deleted' }, gc()?.conntrackDeleted ?? 0);
     },
   );
+  const gcDuration = new Histogram({
+    name: 'cilium_datapath_conntrack_gc_duration_seconds',
+    help: 'What a sweep over connections took',
+    labelNames: ['family', 'protocol', 'status'],
+    buckets: GC_BUCKETS_SECONDS,
+    registers,
+  });
+  sources.datapath?.gc?.onSweep?.((ms) => gcDuration.observe({ ...swept, status: 'completed' }, ms / 1000));
   gauge('cilium_datapath_conntrack_gc_interval_seconds', 'Until the next sweep', ['global'], (set) =>
     set({ global: 'global' }, (gc()?.nextSweepMs ?? 0) / 1000),
   );

@@ -2,6 +2,7 @@
 import { Subject } from 'rxjs';
 import { expect, it } from 'vitest';
 import { kinds } from '../../machines/kinds.ts';
+import { policyMachineKey } from '../../machines/policy-context.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import type { OpRecord, Transition } from '../../reconcilers/inspect.ts';
 import { changeMetrics } from './change-metrics.ts';
@@ -36,14 +37,26 @@ it('counts ops, addresses, services and endpoints', async () => {
   for (const [at, [from, to]] of moves.entries())
     transitions$.next({ machine: 'endpoint/a', from, to, on: 'x', cause: { ...cause, at: 1_000 + at * 100 } });
   transitions$.next({ machine: 'service/shop/web', from: '', to: 'x', on: 'born', cause });
+  // A change of a policy is one, whatever number of messages it took.
+  for (const on of ['kube.upserted', 'settled'])
+    transitions$.next({ machine: policyMachineKey, from: 'known', to: 'known', on, cause });
+  ops$.next(op({ cause: { ...cause, seq: 9, subject: 'endpoint/shop/web-0' } }));
+  ops$.next(op({ table: 'bpf.ipcache', error: { kind: 'failed', errno: 'E2BIG', message: 'x' } as never }));
+  ops$.next(op({ error: { kind: 'cancelled', message: 'x' } as never }));
   const text = await expose(registry, PROMETHEUS);
   for (const line of [
-    'cilium_bpf_map_ops_total{map_name="policy",operation="update",outcome="success"} 2',
+    'cilium_bpf_map_ops_total{map_name="policy",operation="update",outcome="success"} 3',
     'cilium_bpf_map_ops_total{map_name="policy",operation="delete",outcome="fail"} 1',
     'cilium_errors_warnings_total{level="error",subsystem="bpf.policy"} 1',
     'cilium_policy_implementation_delay_bucket{le="0.05",source="k8s"} 1',
     'cilium_policy_implementation_delay_count{source="k8s"} 2',
     'cilium_policy_max_revision 7',
+    'cilium_policy_change_total{outcome="success",source="k8s"} 1',
+    'cilium_policy_incremental_update_duration_count{scope="global"} 1',
+    'cilium_ipcache_errors_total{type="upsert",error="E2BIG"} 1',
+    'cilium_controllers_runs_total{status="success"} 5',
+    'cilium_controllers_runs_total{status="failure"} 2',
+    'cilium_controllers_runs_duration_seconds_count{status="failure"} 2',
     'cilium_service_implementation_delay_count{action="upsert"} 1',
     'cilium_ipam_events_total{action="allocate",family="ipv4"} 1',
     'cilium_services_events_total{action="add"} 1',

@@ -6,9 +6,11 @@
  */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { Subscription } from 'rxjs';
+import { policyMachineKey } from '../../machines/policy-context.ts';
 import type { Inspector, OpRecord, Transition } from '../../reconcilers/inspect.ts';
 import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import { isPolicy } from '../hubble/agent-events.ts';
+import { policyNodeView, policyStanding } from '../policy.ts';
 
 const BUCKETS_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30];
 /** OpenMetrics allows 128 characters for all labels of an exemplar. */
@@ -75,6 +77,21 @@ export function changeMetrics(registry: Registry, inspector: Inspector): () => v
     'From what made an endpoint leave its last good state to the next one',
     ['scope', 'status'],
   );
+  const incremental = histogram(
+    'cilium_policy_incremental_update_duration',
+    'From a new or changed identity to its entries in the kernel',
+    ['scope'],
+  );
+  const runs = histogram('cilium_controllers_runs_duration_seconds', 'Of ops, from plan to result', ['status']);
+  const runsTotal = counts('cilium_controllers_runs_total', 'Ops of machines by result', ['status']);
+  const ipcacheErrors = counts('cilium_ipcache_errors_total', 'Addresses that the kernel did not take', [
+    'type',
+    'error',
+  ]);
+  const policyChanges = counts('cilium_policy_change_total', 'Changes of policies; failed: it is not in force', [
+    'outcome',
+    'source',
+  ]);
   const mapOps = counts('cilium_bpf_map_ops_total', 'Changes of maps', ['map_name', 'operation', 'outcome']);
   const errors = counts('cilium_errors_warnings_total', 'Errors that were logged', ['level', 'subsystem']);
   const ipam = counts('cilium_ipam_events_total', 'Addresses that pods were given or gave back', ['action', 'family']);
@@ -93,10 +110,11 @@ export function changeMetrics(registry: Registry, inspector: Inspector): () => v
     },
   });
 
-  /** As agent events number them: by the event at the root. */
+  /** As agent events number them: by the event at the root. What was in force before somebody counted has the number of then. */
   const revision = new Gauge({
     ...{ name: 'cilium_policy_max_revision', help: 'Number of the last change of a policy', registers },
   });
+  if (policyNodeView(inspector)?.policies.length) revision.set(inspector.stats().seq);
 
   /** Since when an endpoint is on its way. */
   const began = new Map<string, number>();
@@ -106,15 +124,22 @@ export function changeMetrics(registry: Registry, inspector: Inspector): () => v
     if (doneAt === undefined) return;
     if (table.startsWith('bpf.'))
       mapOps(table.slice(4), action === 'put' ? 'update' : 'delete', error ? 'fail' : 'success');
+    const status = error ? 'failure' : 'success';
+    if (error?.kind !== 'cancelled') {
+      runsTotal(status);
+      runs({ status }, status, (doneAt - plannedAt) / 1000, cause);
+    }
     if (error) {
-      if (error.kind !== 'cancelled') errors('error', table);
+      if (error.kind === 'cancelled') return;
+      errors('error', table);
+      if (table === 'bpf.ipcache') ipcacheErrors(action === 'put' ? 'upsert' : 'delete', error.errno ?? error.kind);
       return;
     }
     reconciled({ table }, table, (doneAt - plannedAt) / 1000, cause);
     const took = (doneAt - cause.at) / 1000;
-    if (table === 'bpf.policy' && isPolicy(cause.subject)) {
-      revision.set(cause.seq);
-      policyDelay({ source: 'k8s' }, 'k8s', took, cause);
+    if (table === 'bpf.policy') {
+      if (isPolicy(cause.subject)) policyDelay({ source: 'k8s' }, 'k8s', took, cause);
+      else if (action === 'put') incremental({ scope: 'global' }, 'global', took, cause);
     }
     if (SERVICE_TABLES.has(table) && /^(services|endpointslices)\//.test(cause.subject)) {
       const done = action === 'put' ? 'upsert' : 'delete';
@@ -147,12 +172,22 @@ export function changeMetrics(registry: Registry, inspector: Inspector): () => v
     services(from === '' ? 'add' : to === '' ? 'delete' : 'update');
   }
 
+  let policySeq = 0;
+  /** Once for each object, also where no entry changes. */
+  function ofPolicy({ cause }: Transition): void {
+    if (!isPolicy(cause.subject) || cause.seq === policySeq) return;
+    policySeq = cause.seq;
+    revision.set(cause.seq);
+    policyChanges(policyStanding(inspector, cause.subject) === 'invalid' ? 'fail' : 'success', 'k8s');
+  }
+
   const subscription = new Subscription();
   subscription.add(inspector.ops$.subscribe(ofOp));
   subscription.add(
     inspector.transitions$.subscribe((transition) => {
       if (transition.machine.startsWith('endpoint/')) ofEndpoint(transition);
       else if (transition.machine.startsWith('service/')) ofService(transition);
+      else if (transition.machine === policyMachineKey) ofPolicy(transition);
     }),
   );
   return () => subscription.unsubscribe();

@@ -37,6 +37,17 @@ export class KubeCounts {
         for (const { scope, action, count } of changes()) this.inc({ scope, action, status: 'success' }, count);
       },
     });
+    new Counter({
+      name: 'cilium_kubernetes_events_received_total',
+      help: 'Changes of objects that the API server told of, beside those that say what was known',
+      labelNames: ['scope', 'action', 'valid', 'equal'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { scope, action, count } of changes())
+          this.inc({ scope, action, valid: 'true', equal: 'false' }, count);
+      },
+    });
     new Gauge({
       name: 'cilium_event_ts',
       help: 'When the last such event came, in seconds since the epoch',

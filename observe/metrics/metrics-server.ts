@@ -5,10 +5,12 @@ import type { DebugSources } from '../debug/sources.ts';
 import type { Flow } from '../hubble/types.ts';
 import { listening } from '../listening.ts';
 import { agentMetrics } from './agent-metrics.ts';
+import { callMetrics } from './call-metrics.ts';
 import { changeMetrics } from './change-metrics.ts';
 import { expose, formOf, newRegistry, PROMETHEUS } from './exposition.ts';
 import { flowMetrics } from './flow-metrics.ts';
 import { healthMetrics } from './health-metrics.ts';
+import { kernelMemoryMetrics } from './kernel-memory.ts';
 import type { KubeCounts } from './kube-metrics.ts';
 
 export interface Metrics {
@@ -18,18 +20,20 @@ export interface Metrics {
   close(): Promise<void>;
 }
 
-/** `listen` is `host:port`; empty: no server, only the text. */
+/** `listen` is `host:port`; empty: no server, only the text. `apiServer` is its origin. */
 export async function startMetrics(
   listen: string,
   sources: DebugSources,
   now: () => number,
   kube?: KubeCounts,
+  apiServer = '',
 ): Promise<Metrics> {
   const registry = newRegistry();
   // Event-loop lag and memory among others, as every Node process calls them.
   collectDefaultMetrics({ register: registry });
   agentMetrics(registry, sources, now);
-  const stop = changeMetrics(registry, sources.inspector);
+  const stops = [changeMetrics(registry, sources.inspector), callMetrics(registry, apiServer)];
+  kernelMemoryMetrics(registry);
   kube?.register(registry);
   bootstrapMetric(registry, now() - sources.agent.startedAt);
   healthMetrics(registry, sources);
@@ -40,7 +44,7 @@ export async function startMetrics(
     text,
     count,
     async close() {
-      stop();
+      for (const stop of stops) stop();
       registry.clear();
       server?.closeAllConnections();
       await new Promise<void>((resolve) => (server ? server.close(() => resolve()) : resolve()));
