@@ -64,8 +64,9 @@ export class RemotePods {
     return new RemotePods(flat(left + this.#lines.slice(from) + added), isSame ? this.#nodes : nodes);
   }
 
+  /** In order: what they follow from must not depend on history. */
   addresses(): string[] {
-    return [...new Set([...this.#all()].flatMap(({ pod }) => pod.addresses))];
+    return [...new Set([...this.#all()].flatMap(({ pod }) => pod.addresses))].sort();
   }
 
   /** Whose address it is. */
