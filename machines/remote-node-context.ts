@@ -202,13 +202,14 @@ export function endpointNodes(context: RemoteNodeContext): string[] {
 function considered(before: RemoteNodeContext, now: RemoteNodeContext): RemoteNodeContext {
   const { route, problems } = routeOf(now);
   const isSame = canonical(route) === canonical(before.route);
-  const left = before.pods === now.pods ? [] : podsIn(before).addresses();
+  const keepsPods = before.pods === now.pods || podsIn(before).isSame(podsIn(now));
+  const left = keepsPods ? [] : podsIn(before).addresses();
   return {
     ...now,
     route: isSame ? before.route : route,
     problems: canonical(problems) === canonical(before.problems) ? before.problems : problems,
     touched: [NODE_GROUP, ...left],
-    touchesPods: !isSame || before.pods !== now.pods,
+    touchesPods: !isSame || !keepsPods,
   };
 }
 

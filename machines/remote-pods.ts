@@ -46,6 +46,10 @@ export class RemotePods {
     return Object.entries(record).reduce((all, [source, pods]) => all.with(source, pods), RemotePods.none);
   }
 
+  isSame(other: RemotePods): boolean {
+    return this === other || (this.#lines === other.#lines && this.#nodes.join('\n') === other.#nodes.join('\n'));
+  }
+
   of(source: string): readonly RemotePod[] {
     return [...this.#linesOf(source)].map(([, line]) => this.#podIn(line).pod);
   }
