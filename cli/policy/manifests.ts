@@ -40,13 +40,17 @@ export interface PolicyManifests {
 export function readPolicyManifests(path: string): PolicyManifests {
   const origins = new Map<KubeObject, string>();
   const strangers = new Map<string, number>();
-  for (const { origin, object } of readManifests(path)) {
+  const others: string[] = [];
+  for (const { origin, object } of readManifests(path, (file) => others.push(file))) {
     if (asked.get(object.kind) === groupOf(object)) origins.set(asAdmitted(object), origin);
     else strangers.set(object.kind, (strangers.get(object.kind) ?? 0) + 1);
   }
-  const notes = [...strangers].map(
-    ([kind, count]) => `${count} ${count === 1 ? 'object' : 'objects'} of kind ${kind} left out: no matter of policy`,
-  );
+  const notes = [
+    ...[...strangers].map(
+      ([kind, count]) => `${count} ${count === 1 ? 'object' : 'objects'} of kind ${kind} left out: no matter of policy`,
+    ),
+    ...others.map((file) => `${file} left out: no Kubernetes object`),
+  ];
   return { objects: latest([...origins.keys()]), origins, notes };
 }
 

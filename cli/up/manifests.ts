@@ -12,8 +12,11 @@ export interface Manifest {
 
 export class ManifestInvalid extends Error {}
 
-/** A directory's files in order of name, or one file. Throws with file, document, field, value and what was expected. */
-export function readManifests(path: string): Manifest[] {
+/**
+ * A directory's files in order of name, or one file. Throws with file, document, field, value and what was expected.
+ * `onOther`: JSON files beside the manifests may be something else altogether, such as the flows that are asked about.
+ */
+export function readManifests(path: string, onOther?: (path: string) => void): Manifest[] {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new ManifestInvalid(`manifests ${path}: no such file or directory`);
   if (!stat.isDirectory()) return readFile(path);
@@ -22,7 +25,24 @@ export function readManifests(path: string): Manifest[] {
     .sort();
   if (files.length === 0)
     throw new ManifestInvalid(`manifests ${path}: no .yaml, .yml or .json file in this directory`);
-  return files.flatMap((file) => readFile(join(path, file)));
+  return files.flatMap((file) => {
+    const own = join(path, file);
+    if (!onOther || !isOther(own)) return readFile(own);
+    onOther(own);
+    return [];
+  });
+}
+
+/** JSON that does not even claim to be a Kubernetes object. */
+function isOther(path: string): boolean {
+  if (!path.endsWith('.json')) return false;
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    return typeof value !== 'object' || value === null || !('apiVersion' in value || 'kind' in value);
+  } catch {
+    // Several documents, or broken: the reader says so.
+    return false;
+  }
 }
 
 function readFile(path: string): Manifest[] {

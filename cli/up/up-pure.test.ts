@@ -75,6 +75,13 @@ describe('manifests', () => {
     const manifests = readManifests(directory);
     expect(manifests.map(({ object }) => object.metadata.name)).toEqual(['p', 'late', 's', 'q']);
     expect(inOrderOfNeed(manifests).map(({ object }) => object.metadata.name)).toEqual(['late', 'p', 's', 'q']);
+    write('flows.json', '[{"id": 1}]');
+    const others: string[] = [];
+    expect(readManifests(directory, (file) => others.push(file))).toEqual(manifests);
+    expect(others).toEqual([join(directory, 'flows.json')]);
+    expect(() => readManifests(directory)).toThrow(
+      'flows.json, document 1: is [{"id":1}], expected a Kubernetes object',
+    );
     expect(manifests[3]?.origin).toBe(`${join(directory, 'c.json')}, document 1, items[0]`);
   });
   test.each([
