@@ -40,6 +40,8 @@ export class Names {
   readonly #now: () => number;
   #pods = new Map<string, EndName>();
   #endpointIds = new Map<string, number>();
+  /** An address behind each link. */
+  #behind = new Map<string, string>();
   #labels = new Map<number, string[]>();
   /** Addresses that are no pod's of this node. */
   #others = new Map<string, { pod: string; identity: number }>();
@@ -91,6 +93,12 @@ export class Names {
     return this.#endpointIds.get(address) ?? 0;
   }
 
+  /** An address of the endpoint behind a link; '': there is none. */
+  addressBehind(link: string): string {
+    this.#refresh();
+    return this.#behind.get(link) ?? '';
+  }
+
   labelsOf(identity: number): string[] {
     this.#refresh();
     const reserved = reservedNames.get(identity);
@@ -132,18 +140,20 @@ export class Names {
     this.#refreshedAt = now;
     this.#pods = new Map();
     this.#endpointIds = new Map();
+    this.#behind = new Map();
     this.#labels = new Map();
     this.#others = new Map();
     for (const context of this.#inspector.contexts('identity'))
       this.#learnIdentity(context as { text: string; numbers: number[] });
     for (const context of this.#inspector.contexts('endpoint')) {
-      const { podNamespace, podName, identity, labels, ipv4, ipv6, endpointId } = context as EndpointContext;
+      const { podNamespace, podName, identity, labels, ipv4, ipv6, endpointId, link } = context as EndpointContext;
       if (identity > 0 && labels.length > 0) this.#labels.set(identity, labels);
-      const name = { pod: `${podNamespace}/${podName}`, identity, labels };
+      const name = { pod: podName && `${podNamespace}/${podName}`, identity, labels };
       for (const address of [ipv4, ipv6]) {
         if (!address) continue;
         this.#pods.set(address, name);
         this.#endpointIds.set(address, endpointId);
+        this.#behind.set(link, address);
       }
     }
   }

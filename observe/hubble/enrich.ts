@@ -8,6 +8,7 @@
 import { formatAddress } from '../../datapath/address.ts';
 import type { EventLayout } from '../../datapath/event-layout.ts';
 import {
+  EVENT_DROP,
   EVENT_POLICY_VERDICT,
   EVENT_TRACE,
   type EventDecoder,
@@ -56,6 +57,8 @@ const NO_POLICIES: readonly FlowPolicy[] = [];
 /** Identities below are reserved, and promise no pod. */
 const DYNAMIC_MIN = 256;
 const NAMELESS_MS = 20;
+/** DIRECTION_EGRESS of bpf/lib/structs.h. */
+const EGRESS = 1;
 /** Ends that are kept: those of a scan of the whole Internet are not. */
 const ENDS_MAX = 16_384;
 
@@ -66,6 +69,8 @@ export class Enricher {
   /** Of the frame that was resolved last. */
   readonly head = packetHead();
   #ends = new Map<number, Map<string, Known>>();
+  /** By the link that a packet came by. */
+  readonly #senders = new Map<string, FlowEndpoint>();
   #endsCount = 0;
   #generation = -1;
   #nowMs = 0;
@@ -83,6 +88,7 @@ export class Enricher {
     if (generation === this.#generation && this.#endsCount < ENDS_MAX) return;
     this.#generation = generation;
     this.#ends = new Map();
+    this.#senders.clear();
     this.#endsCount = 0;
   }
 
@@ -101,7 +107,15 @@ export class Enricher {
     const destination = version === 0 ? '' : bytes.toString('latin1', head.destination, head.destination + length);
     const original = origEnd === 0 ? '' : mappedKey(bytes, from + at.origAddr);
     const isTranslated = type === EVENT_TRACE && origEnd === ORIG_SOURCE;
-    parts.source = this.end(isTranslated ? original : source, bytes.readUInt32LE(from + at.srcIdentity));
+    const identity = bytes.readUInt32LE(from + at.srcIdentity);
+    const ifindex = bytes.readUInt32LE(from + at.ifindex);
+    parts.link = ifindex > 0 ? (linkName(ifindex) ?? '') : '';
+    // An address that is not its own, or only of the link: the endpoint it came from is known all the same.
+    const sender =
+      identity === 0 && type === EVENT_DROP && bytes[from + at.direction] === EGRESS
+        ? this.#sender(parts.link)
+        : undefined;
+    parts.source = sender ?? this.end(isTranslated ? original : source, identity);
     parts.destination = this.end(destination, bytes.readUInt32LE(from + at.dstIdentity));
     parts.sourceService = undefined;
     parts.destinationService = undefined;
@@ -112,8 +126,6 @@ export class Enricher {
           ? origins.serviceAt(original, bytes.readUInt16BE(from + at.origPort), proto)
           : origins.serviceAt(destination, head.destinationPort, proto);
     }
-    const ifindex = bytes.readUInt32LE(from + at.ifindex);
-    parts.link = ifindex > 0 ? (linkName(ifindex) ?? '') : '';
     const cookie = type === EVENT_POLICY_VERDICT ? bytes.readUInt32LE(from + at.policyCookie) : 0;
     parts.policies = cookie > 0 ? origins.policies(cookie) : NO_POLICIES;
   }
@@ -144,6 +156,16 @@ export class Enricher {
     head.detail = 0;
     head.hasTransport = true;
     return head;
+  }
+
+  #sender(link: string): FlowEndpoint | undefined {
+    const known = this.#senders.get(link);
+    if (known) return known;
+    const address = link === '' ? '' : this.#context.names.addressBehind(link);
+    if (address === '') return undefined;
+    const end = this.#endOf(address, 0);
+    this.#senders.set(link, end);
+    return end;
   }
 
   /** A process of the node itself. */

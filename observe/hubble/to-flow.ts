@@ -156,9 +156,14 @@ function verdictOf(type: number, subtype: number): Verdict {
   return subtype === 1 ? 'DROPPED' : subtype === 2 ? 'AUDIT' : 'FORWARDED';
 }
 
-function directionOf(type: number, { direction, ctState }: DatapathEvent, isReporterSource: boolean): TrafficDirection {
+function directionOf(
+  type: number,
+  { direction, ctState, endpointId }: DatapathEvent,
+  isReporterSource: boolean,
+): TrafficDirection {
   if (type === POLICY_VERDICT) return direction === 1 ? 'EGRESS' : 'INGRESS';
-  if (type === DROP) return isReporterSource ? 'EGRESS' : 'INGRESS';
+  // Where no endpoint was found by its address, the program was one for what comes out of a pod.
+  if (type === DROP) return isReporterSource || (endpointId === 0 && direction === 1) ? 'EGRESS' : 'INGRESS';
   if (!(ctState in REASONS)) return 'TRAFFIC_DIRECTION_UNKNOWN';
   return isReporterSource !== (ctState === REPLY) ? 'EGRESS' : 'INGRESS';
 }

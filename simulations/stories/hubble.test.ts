@@ -188,6 +188,12 @@ it('names the policy that allows, and denies what none allows', async () => {
 it('shows what is dropped, and why', async () => {
   const [drop] = await seen('--verdict', 'DROPPED', '--protocol', 'icmpv6');
   expect(drop).toMatchObject({ verdict: 'DROPPED', drop_reason_desc: expect.stringMatching(/ICMPV6|SOURCE/) });
+  // From an address of the link alone, which nobody knows; the pod is known.
+  const ofLink = await until('a pod that asks for routers', 20_000, async () =>
+    (await observe('--verdict', 'DROPPED', '--from-pod', 'demo/')).find(({ IP }) => IP.source.startsWith('fe80:')),
+  );
+  expect(ofLink).toMatchObject({ traffic_direction: 'EGRESS', source: { pod_name: expect.stringMatching(/./) } });
+  expect(ofLink.source.identity).toBeGreaterThanOrEqual(256);
 }, 30_000);
 
 it('goes into a sysdump, which a dead agent cannot prevent', async () => {
