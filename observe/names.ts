@@ -148,7 +148,9 @@ export class Names {
     for (const context of this.#inspector.contexts('endpoint')) {
       const { podNamespace, podName, identity, labels, ipv4, ipv6, endpointId, link } = context as EndpointContext;
       if (identity > 0 && labels.length > 0) this.#labels.set(identity, labels);
-      const name = { pod: podName && `${podNamespace}/${podName}`, identity, labels };
+      const reserved = reservedNames.get(identity);
+      const known = reserved ? [`reserved:${reserved}`] : labels;
+      const name = { pod: podName && `${podNamespace}/${podName}`, identity, labels: known };
       for (const address of [ipv4, ipv6]) {
         if (!address) continue;
         this.#pods.set(address, name);
