@@ -9,7 +9,10 @@ export interface EncryptionConfig extends EncryptionFacts {
   ipsecSecret: string;
 }
 
-export type HealthConfig = HealthFacts;
+export interface HealthConfig extends Omit<HealthFacts, 'endpoint'> {
+  /** Path of the network namespace of the health endpoint, which the agent makes; '': there is none. */
+  netns: string;
+}
 
 export const routingDefaults: RoutingConfig = {
   mode: 'native',
@@ -27,7 +30,7 @@ export const encryptionDefaults: EncryptionConfig = {
   rotationGraceMs: 300_000,
 };
 
-export const healthDefaults: HealthConfig = { enabled: true, intervalMs: 60_000, port: 4240 };
+export const healthDefaults: HealthConfig = { enabled: true, intervalMs: 60_000, port: 4240, netns: '' };
 
 /** The only values that a field may have, by `section.field`. */
 export const networkChoices: Readonly<Record<string, readonly string[]>> = {
@@ -59,7 +62,8 @@ export function networkFacts(config: NetworkConfig): {
   encryption: EncryptionFacts;
   health: HealthFacts;
 } {
-  const { routing, health } = config;
+  const { routing } = config;
+  const { netns, ...health } = config.health;
   const { ipsecSecret: _, ...encryption } = config.encryption;
   return {
     routing: {
@@ -69,7 +73,7 @@ export function networkFacts(config: NetworkConfig): {
       nativeCidr6: config.ipv6NativeRoutingCIDR,
     },
     encryption,
-    health,
+    health: { ...health, ...(health.enabled && netns !== '' && { endpoint: true }) },
   };
 }
 
@@ -95,5 +99,7 @@ export function networkTrouble({ routing, encryption, health, ipv4, ipv6 }: Netw
   if (!isWhole(health.intervalMs, INTERVAL_MIN_MS, Number.MAX_SAFE_INTEGER))
     return bad('health.intervalMs', health.intervalMs, `milliseconds from ${INTERVAL_MIN_MS}`);
   if (!isWhole(health.port, 1, PORT_MAX)) return bad('health.port', health.port, 'a port');
+  if (health.netns !== '' && !health.netns.startsWith('/'))
+    return bad('health.netns', health.netns, 'an absolute path, or nothing');
   return '';
 }

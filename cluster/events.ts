@@ -107,6 +107,8 @@ export interface HealthFacts {
   intervalMs: number;
   /** HTTP of the agent and of its health endpoint. */
   port: number;
+  /** There is a health endpoint; without, the node's gateway answers for its pods. */
+  endpoint?: boolean;
 }
 
 export interface PolicyFacts {

@@ -9,6 +9,13 @@ import { linkName, macFor } from './naming.ts';
 import { type NodeFact, nodeKey } from './node.ts';
 import { type EndpointPolicyFact, endpointPolicyTopic, flagsOf } from './policy-facts.ts';
 
+/** The endpoint by which other nodes see whether pods of this node can be reached: the agent's own, and no pod's. */
+export const HEALTH_CONTAINER = 'cilium-health';
+const HEALTH_LINK = 'lxc_health';
+const HEALTH_LABELS = 'reserved:health=;';
+export const isHealth = ({ containerId }: Pick<LocalEndpointRow, 'containerId'>): boolean =>
+  containerId === HEALTH_CONTAINER;
+
 interface Subjecthood {
   identity: number;
   labels: string[];
@@ -108,7 +115,7 @@ export function initialContext(input: EndpointInput): EndpointContext {
     };
   }
   const { containerId, ifname } = input.request;
-  const link = linkName(containerId, ifname);
+  const link = isHealth(input.request) ? HEALTH_LINK : linkName(containerId, ifname);
   const pod =
     input.why === 'add' ? input.request : { netns: '', podNamespace: '', podName: '', podUid: '', endpointId: 0 };
   return {
@@ -169,7 +176,8 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
       return;
   }
   const { pod, namespace, agent } = draft;
-  if (pod && namespace && agent) {
+  if (isHealth(draft)) draft.labelsText = HEALTH_LABELS;
+  else if (pod && namespace && agent) {
     const filter = labelFilter(agent.policy?.labels ?? []);
     const text = labelsKey(podIdentityLabels(pod, namespace, agent.clusterName, filter));
     if (text === draft.labelsText) return;
@@ -220,9 +228,10 @@ export function refuseAll(draft: EndpointContext, code: number, msg: string, det
 /** What a waiting CNI ADD waits for, in words. */
 export function missing(context: EndpointContext): string {
   const pod = `${context.podNamespace}/${context.podName}`;
-  if (!context.pod)
+  if (!context.pod && !isHealth(context))
     return `pod ${pod}${context.podUid ? ` with uid ${context.podUid}` : ''} has not been seen on the API server`;
-  if (!context.namespace) return `namespace ${context.podNamespace} has not been seen on the API server`;
+  if (!context.namespace && !isHealth(context))
+    return `namespace ${context.podNamespace} has not been seen on the API server`;
   if (context.identity === 0) {
     const { identityProblem } = context;
     return `labels ${context.labelsText} have no identity yet${identityProblem ? `: ${identityProblem}` : ''}`;

@@ -3,7 +3,7 @@ import { addrKey, type RouteRow, type Row, routeKey } from '../state/tables.ts';
 import { timerRow } from './backoff.ts';
 import { hostCidr } from './cidr.ts';
 import type { EndpointSnapshot } from './endpoint.ts';
-import { type EndpointContext, graceTimer } from './endpoint-context.ts';
+import { type EndpointContext, graceTimer, isHealth } from './endpoint-context.ts';
 import { namedPortsOf } from './endpoint-subject.ts';
 import { endpointFlags, policyRevisionOf } from './policy-facts.ts';
 
@@ -160,11 +160,11 @@ function local(context: EndpointContext): Row {
 /** As Cilium calls them. */
 type EndpointState = 'ready' | 'regenerating' | 'not-ready';
 
-/** The CiliumEndpoint that tells the cluster of this endpoint; it goes with its pod. */
+/** The CiliumEndpoint that tells the cluster of this endpoint; it goes with its pod. Of the health endpoint the CiliumNode tells. */
 function announcement(context: EndpointContext, state: EndpointState): Row[] {
   const { nodeAddress, encryptKey } = context;
   // What was said before the start stays until this node is known.
-  if (nodeAddress === '') return [];
+  if (nodeAddress === '' || isHealth(context)) return [];
   const { podNamespace, podName, podUid, endpointId, identity, labels, ipv4, ipv6, containerId, ifname } = context;
   const namedPorts = context.pod ? namedPortsOf(context.pod) : [];
   const owner = podUid ? { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: podName, uid: podUid }] } : {};

@@ -22,6 +22,7 @@ import {
   type EndpointInput,
   graceTimer,
   initialContext,
+  isHealth,
   learn,
   missing,
   refuseAll,
@@ -31,6 +32,7 @@ import { subjectOf } from './endpoint-subject.ts';
 import { poolKey } from './ip-pool.ts';
 import { type Birth, type Fact, type Kind, recipe, speech, type Tell } from './machine.ts';
 import { nodeKey } from './node.ts';
+import { type HealthEndpointFact, healthEndpointTopic } from './node-announcement.ts';
 import { endpointPolicyTopic, subjectsTopic } from './policy-facts.ts';
 
 // --- context
@@ -269,7 +271,16 @@ const isNoSubject: ReadonlySet<string> = new Set(['rejected', 'leaving', 'forgot
 
 function subjectFacts({ context, value }: EndpointSnapshot): Fact[] {
   if (context.identity === 0 || context.endpointId === 0 || isNoSubject.has(value)) return [];
-  return [{ topic: subjectsTopic, value: subjectOf(context) }];
+  return [{ topic: subjectsTopic, value: subjectOf(context) }, ...healthFacts(context, value)];
+}
+
+const isUp: ReadonlySet<string> = new Set(['addressed', 'failing', 'programmed', 'ready']);
+
+function healthFacts(context: Context, state: EndpointSnapshot['value']): Fact[] {
+  const { ipv4, ipv6 } = context;
+  return isHealth(context) && isUp.has(state)
+    ? [{ topic: healthEndpointTopic, value: { ipv4, ipv6 } satisfies HealthEndpointFact }]
+    : [];
 }
 
 export const endpoint: Kind = {
@@ -281,16 +292,8 @@ export const endpoint: Kind = {
     const own = [`container/${containerId}/${ifname}`, timerTopic(key, 'wake'), `timer/${graceTimer(key)}`];
     if (endpointId === 0) return own;
     const identity = labelsText ? [`identity/${labelsText}`] : [];
-    const policy = endpointPolicyTopic(endpointId);
-    return [
-      ...own,
-      policy,
-      'agent',
-      nodeKey,
-      `pods/${podNamespace}/${podName}`,
-      `namespaces/${podNamespace}`,
-      ...identity,
-    ];
+    const pod = isHealth(context as Context) ? [] : [`pods/${podNamespace}/${podName}`, `namespaces/${podNamespace}`];
+    return [...own, endpointPolicyTopic(endpointId), 'agent', nodeKey, ...pod, ...identity];
   },
   facts: (snapshot) => subjectFacts(snapshot as EndpointSnapshot),
   rows: (snapshot) => rows(snapshot as EndpointSnapshot),

@@ -18,6 +18,21 @@ export interface OwnKeys {
   ipsec: number;
 }
 
+/** Of this node's health endpoint, said by the endpoint as long as it is there. */
+export const healthEndpointTopic = 'health-endpoint';
+export interface HealthEndpointFact {
+  ipv4: string;
+  ipv6: string;
+}
+
+/** Where others ask for this node's pods. Without an endpoint for it a way to the gateway is a way to the pods. */
+function healthAddresses(agent: AgentFacts, pool: PoolFact, endpoint: HealthEndpointFact | undefined): object {
+  const { enabled, endpoint: hasEndpoint } = healthOf(agent);
+  const there = hasEndpoint ? endpoint : { ipv4: pool.gateway4, ipv6: pool.gateway6 };
+  if (!enabled || !there) return {};
+  return { health: { ...(there.ipv4 && { ipv4: there.ipv4 }), ...(there.ipv6 && { ipv6: there.ipv6 }) } };
+}
+
 export const keyIdOf = ({ wireguard, ipsec }: OwnKeys): number => (wireguard ? WIREGUARD_KEY_ID : ipsec);
 
 export function announcementOf(
@@ -25,6 +40,7 @@ export function announcementOf(
   object: KubeObject,
   pool: PoolFact,
   keys: OwnKeys,
+  healthEndpoint: HealthEndpointFact | undefined,
 ): Extract<Row, { table: 'kube.objects' }> {
   const gateways = [pool.gateway4, pool.gateway6].filter(Boolean).map((ip) => ({ type: 'CiliumInternalIP', ip }));
   const key = keyIdOf(keys);
@@ -40,10 +56,7 @@ export function announcementOf(
       },
       spec: {
         addresses: [...addressesOf(object), ...gateways],
-        // A way to it is a way to its pods: asked there, it answers for both.
-        ...(healthOf(agent).enabled && {
-          health: { ...(pool.gateway4 && { ipv4: pool.gateway4 }), ...(pool.gateway6 && { ipv6: pool.gateway6 }) },
-        }),
+        ...healthAddresses(agent, pool, healthEndpoint),
         ipam: { podCIDRs: [pool.cidr4, pool.cidr6].filter(Boolean) },
         ...(key > 0 && { encryption: { key } }),
         ...(agent.bootId && { bootid: agent.bootId }),

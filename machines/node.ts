@@ -15,7 +15,14 @@ import { type PoolFact, poolKey } from './ip-pool.ts';
 import { type IpsecFact, ipsecKey } from './ipsec.ts';
 import { type Fact, type Hears, type Kind, recipe, speech } from './machine.ts';
 import { macFor } from './naming.ts';
-import { announcementOf, conflictEvent, keyIdOf, type OwnKeys } from './node-announcement.ts';
+import {
+  announcementOf,
+  conflictEvent,
+  type HealthEndpointFact,
+  healthEndpointTopic,
+  keyIdOf,
+  type OwnKeys,
+} from './node-announcement.ts';
 import { claimsTopic, type NodeClaim, type Standing, standingTopic } from './node-claim.ts';
 import { endsOf, overheadOf, routingOf, type UnderlayFact, underlayKey, underlayOf } from './underlay.ts';
 import { type WireguardFact, wireguardKey } from './wireguard.ts';
@@ -29,6 +36,7 @@ export interface NodeContext {
   devices: Record<string, DeviceFact>;
   wireguard: WireguardFact | undefined;
   ipsec: IpsecFact | undefined;
+  healthEndpoint: HealthEndpointFact | undefined;
   /** CIDRs of this node that an older node has too, and that node. */
   lost: Record<string, string>;
   lostAtMs: number;
@@ -72,6 +80,8 @@ const machine = setup({
         if (event.topic === poolKey) draft.pool = event.value as PoolFact | undefined;
         else if (event.topic === wireguardKey) draft.wireguard = event.value as WireguardFact | undefined;
         else if (event.topic === ipsecKey) draft.ipsec = event.value as IpsecFact | undefined;
+        else if (event.topic === healthEndpointTopic)
+          draft.healthEndpoint = event.value as HealthEndpointFact | undefined;
         else if (event.topic === standingTopic) {
           draft.lost = { ...(event.value as Standing).refused };
           draft.lostAtMs = event.at;
@@ -99,6 +109,7 @@ const machine = setup({
     devices: {},
     wireguard: undefined,
     ipsec: undefined,
+    healthEndpoint: undefined,
     lost: {},
     lostAtMs: 0,
     backoff: calm,
@@ -216,7 +227,7 @@ function rows({ context, value }: Snapshot): Row[] {
     },
     ...gatewayRows(pool.gateway4, pool.cidr4),
     ...gatewayRows(pool.gateway6, pool.cidr6),
-    ...(object ? [announcementOf(agent, object, pool, keysOf(context))] : []),
+    ...(object ? [announcementOf(agent, object, pool, keysOf(context), context.healthEndpoint)] : []),
     ...conflictEvent(agent, object?.metadata.uid ?? '', context.lost, context.lostAtMs),
   ];
   return value === 'failing' ? [...wanted, timerRow(nodeKey, 'retry', backoff.dueMs)] : wanted;
@@ -232,6 +243,7 @@ export const node: Kind = {
     poolKey,
     wireguardKey,
     ipsecKey,
+    healthEndpointTopic,
     `nodes/${(context as Context).agent.nodeName}`,
     timerTopic(nodeKey, 'retry'),
   ],

@@ -448,7 +448,7 @@ export class Engine implements Inspector, RowKeeper {
   }
 
   #viewOf(machine: Machine): MachineView {
-    return viewOf(machine, rowsOf(machine, this.#rows), this.#heldBack);
+    return viewOf(machine, () => rowsOf(machine, this.#rows), this.#heldBack);
   }
 
   kinds(): { name: string; logic: unknown }[] {

@@ -13,7 +13,11 @@ export function rowsOf(machine: Machine, rows: Pick<RowIndex, 'peek'>): RowEntry
   return [...machine.rows, ...there.filter(({ wants }) => wants.has(key))];
 }
 
-export function viewOf(machine: Machine, rows: readonly RowEntry[], heldBack: ReadonlySet<RowEntry>): MachineView {
+export function viewOf(
+  machine: Machine,
+  rows: () => readonly RowEntry[],
+  heldBack: ReadonlySet<RowEntry>,
+): MachineView {
   const last = machine.history.at(-1);
   return {
     key: machine.key,
@@ -21,11 +25,14 @@ export function viewOf(machine: Machine, rows: readonly RowEntry[], heldBack: Re
     state: nameOf(machine.snapshot),
     context: machine.snapshot.context,
     topics: [...machine.topics],
-    rows: rows.map((entry) => ({
-      table: entry.table,
-      key: entry.key,
-      state: stateOf(entry, heldBack.has(entry)),
-    })),
+    /** Looked up when asked for: of many nodes' pods they are on disk. */
+    get rows() {
+      return rows().map((entry) => ({
+        table: entry.table,
+        key: entry.key,
+        state: stateOf(entry, heldBack.has(entry)),
+      }));
+    },
     ...(last && { last }),
   };
 }

@@ -41,6 +41,7 @@ import { version } from '../version.ts';
 import { cniHandlers } from './cni-handlers.ts';
 import { nodeKeys } from './encryption.ts';
 import { agentHealth } from './health.ts';
+import { healthEndpoint } from './health-endpoint.ts';
 import { agentHubble } from './hubble.ts';
 import { kubeEvents } from './kube-sources.ts';
 import { policyFacts } from './policy.ts';
@@ -160,11 +161,13 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const kernelRows = async (table: TableName): Promise<ReadonlyMap<string, unknown>> =>
     (await datapath.drivers.find((driver) => driver.tables.includes(table))?.dump?.(table, engine.actual(table))) ??
     engine.actual(table);
+  const handlers = cniHandlers({ engine, loop, store, replies, kernelRows });
   const cni = await startCniServer({
     path: config.cniSocket,
-    handlers: cniHandlers({ engine, loop, store, replies, kernelRows }),
+    handlers,
     log,
   });
+  const endpoint = healthEndpoint({ health: config.health, cni: handlers, restored: before.endpoints, log });
   const hubble = await agentHubble(config, engine, datapath, version, log, workloads);
   const sources: DebugSources = {
     inspector: engine,
@@ -203,6 +206,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       timers.close();
       await healthChecks.close();
       await health.close();
+      await endpoint.close();
       await datapath.close();
       recording?.close();
       store.close();

@@ -12,7 +12,7 @@ import {
   cniCodes,
   cniError,
 } from '../../cluster/cni-types.ts';
-import { CNI_EXISTS, type EndpointContext } from '../../machines/endpoint-context.ts';
+import { CNI_EXISTS, type EndpointContext, isHealth } from '../../machines/endpoint-context.ts';
 import { nodeKey } from '../../machines/node.ts';
 import type { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
 import type { Engine } from '../../reconcilers/engine.ts';
@@ -105,7 +105,7 @@ export function cniHandlers({ engine, loop, store, replies, kernelRows }: CniPar
         .machines()
         .filter(({ kind }) => kind === 'endpoint')
         .map(({ context }) => context as EndpointContext)
-        .filter((context) => !valid.has(nameOf(context)));
+        .filter((context) => !valid.has(nameOf(context)) && !isHealth(context));
       await Promise.all(stale.map(del));
       return {};
     },

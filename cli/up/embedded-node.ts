@@ -2,10 +2,11 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AgentConfig } from '../agent-config.ts';
+import { healthDefaults } from '../network-config.ts';
 import { createNodeCgroup } from './cgroups.ts';
 import { createNode, NODE_DEVICE } from './fabric.ts';
 import { Kubelet } from './kubelet.ts';
-import { netnsPath, nodeAddress, nodeName, nodeNetns, POD_RANGE, pinDirOf } from './names.ts';
+import { healthNetns, netnsPath, nodeAddress, nodeName, nodeNetns, POD_RANGE, pinDirOf } from './names.ts';
 import { merged, networkOf } from './network.ts';
 import { nodeObject } from './node-object.ts';
 import type { Objects } from './objects.ts';
@@ -59,6 +60,7 @@ export async function embedNode(options: NodeOptions): Promise<EmbeddedNode> {
     ipv4NativeRoutingCIDR: POD_RANGE.ipv4,
     ipv6NativeRoutingCIDR: POD_RANGE.ipv6,
     services: cgroup ? { cgroupRoot: cgroup } : { mode: 'partial', socketLB: false },
+    health: { ...healthDefaults, netns: netnsPath(healthNetns(cluster, name)) },
     ...(options.record && { record: join(options.record, name) }),
   };
   const configFile = join(stateDir, 'agent.json');

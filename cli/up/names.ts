@@ -23,6 +23,9 @@ export const netnsPrefix = (cluster: string): string => `axo-${cluster}.`;
 export const fabricNetns = (cluster: string): string => `${netnsPrefix(cluster)}fabric`;
 export const nodeNetns = (cluster: string, node: string): string => `${netnsPrefix(cluster)}${node}`;
 
+/** Of the node's health endpoint; no pod's namespace has such a name, which ends in a dot and a hash. */
+export const healthNetns = (cluster: string, node: string): string => `${nodeNetns(cluster, node)}-health`;
+
 /** NAME_MAX is 255; this stays readable in a terminal. */
 const POD_PART_MAX = 60;
 

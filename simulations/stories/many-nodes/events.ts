@@ -1,4 +1,5 @@
 /** What happens to three nodes while connections are held: agents are killed, the network is cut and heals, a node leaves. */
+import type { NodesView } from '../../../observe/remote-nodes.ts';
 import { run, until } from '../embedded.ts';
 import { type Country, type End, nodeOf, PORT, pods, SERVICE_PORT } from './country.ts';
 import type { Held } from './peer.ts';
@@ -96,6 +97,30 @@ export async function underlay({ cluster }: Country, ...words: string[]): Promis
 export async function keysOf({ cluster }: Country, table: string, node: string): Promise<string[]> {
   const { rows } = await cluster.debug<{ rows: { key: string }[] }>(`/v1/tables/${table}?view=actual`, node);
   return rows.map(({ key }) => key);
+}
+
+export interface Asked {
+  status: string;
+  /** Of the address, on the node that asks. */
+  identity: number;
+}
+
+/** What each node found of the health endpoints of the others, by the question. */
+export async function healthEndpoints({ cluster }: Country): Promise<Record<string, Asked>> {
+  const found: Record<string, Asked> = {};
+  for (const { name: node } of cluster.ready.nodes) {
+    const { nodes } = await cluster.debug<NodesView>('/v1/health/nodes', node);
+    const { rows } = await cluster.debug<{ rows: { key: string; actual: { identity: number } }[] }>(
+      '/v1/tables/bpf.ipcache?view=actual',
+      node,
+    );
+    const identities = new Map(rows.map(({ key, actual }) => [key.slice(0, key.indexOf('/')), actual.identity]));
+    for (const { name, probes } of nodes)
+      for (const { target, protocol, address, status } of probes)
+        if (target === 'endpoint')
+          found[`${node} asks ${name} ${address} ${protocol}`] = { status, identity: identities.get(address) ?? 0 };
+  }
+  return found;
 }
 
 /** As people ask for it: exit code, and the nodes that do not answer. */

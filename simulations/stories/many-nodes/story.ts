@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { PoliciesInForce } from '../connectivity/policies.ts';
-import { leftovers } from '../embedded.ts';
+import { leftovers, until } from '../embedded.ts';
 import { Country, type End, fabricOf, isPod, nodeOf, POD_RANGES, pods } from './country.ts';
 import {
+  type Asked,
   brokenConnections,
+  healthEndpoints,
   healthOf,
   holdConnections,
   holding,
@@ -124,6 +126,20 @@ export function manyNodes(title: string, options: StoryOptions): void {
   );
 
   it(
+    'every node’s health endpoint answers all others, and does so again when the agents have been killed',
+    async () => {
+      const asked = await healthEndpoints(country);
+      expect(Object.keys(asked)).toHaveLength(3 * 2 * 2 * 2);
+      await until('all health endpoints answer', timeoutMs, async () => isAll(await healthEndpoints(country)));
+      for (const { identity } of Object.values(asked)) expect(identity).toBe(4);
+      await killAgents(country);
+      await until('all health endpoints answer again', timeoutMs, async () => isAll(await healthEndpoints(country)));
+      expect(Object.keys(await healthEndpoints(country))).toEqual(Object.keys(asked));
+    },
+    timeoutMs,
+  );
+
+  it(
     'connections between nodes outlive their agents, and new ones come to be',
     async () => {
       const held = holding(country, ['a', 'c', 'host-2']);
@@ -185,6 +201,9 @@ export function manyNodes(title: string, options: StoryOptions): void {
     timeoutMs,
   );
 }
+
+const isAll = (all: Record<string, Asked>): true | undefined =>
+  Object.values(all).every(({ status }) => status === 'reachable') || undefined;
 
 async function identityOf({ cluster }: Country, pod: string): Promise<number> {
   const { stdout } = await cluster.kubectl('get', 'ciliumendpoint', '-n', 'demo', pod, '-o', 'json');
