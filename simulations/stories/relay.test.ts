@@ -10,12 +10,14 @@ import type { GetFlowsRequest, GetFlowsResponse } from '../../observe/hubble/obs
 import type { FlowLine } from '../../observe/web/flow-routes.ts';
 import type { ServiceMapView } from '../../observe/web/service-map.ts';
 import { AXONEME, commandPod, EmbeddedCluster, namespaceOf, run, serverPod, until } from './embedded.ts';
+import { openBrowser, openPage } from './web-fixtures.ts';
 
 const name = `axt-${process.pid}-relay`;
 let cluster: EmbeddedCluster;
 let relay: ChildProcess;
 let hubble: HubbleClient;
 let address: string;
+let said = '';
 
 const onNode = (pod: string, node: string): string => pod.replace('spec:', `spec:\n  nodeName: ${node}`);
 
@@ -37,8 +39,9 @@ beforeAll(async () => {
   ]);
   rmSync(configured);
   address = join(cluster.dir, 'relay.sock');
-  const argv = ['--pdeathsig', 'TERM', AXONEME, 'relay', '--name', name, '--socket', address];
-  relay = spawn('setpriv', argv, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const argv = ['--pdeathsig', 'TERM', AXONEME, 'relay', '--name', name, '--socket', address, '--web', '0'];
+  relay = spawn('setpriv', argv, { stdio: ['ignore', 'ignore', 'pipe'] });
+  relay.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()));
   hubble = new HubbleClient(`unix://${address}`);
   await until('both nodes', 15_000, async () => {
     const nodes = await hubble.nodes().catch(() => []);
@@ -134,7 +137,7 @@ it('finds all nodes by one of them, over TCP, and shows them on one page', async
     expect(nodes.map((node) => node.name)).toEqual([`${name}/node-1`, `${name}/node-2`]);
     expect(nodes[1]?.address).toMatch(/^172\.28\..*:4244$/);
     expect(await fetched('/v1/page/nodes')).toMatchObject([
-      { name: `${name}/node-1`, views: ['map', 'flows'] },
+      { name: `${name}/node-1`, views: ['map', 'flows', 'health'] },
       { name: `${name}/node-2`, base: `/nodes/${encodeURIComponent(`${name}/node-2`)}` },
     ]);
     const map = await until('the map', 20_000, async () => {
@@ -245,14 +248,34 @@ it('agent events are a node’s; those of the node tell of its pods', async () =
   for await (const { agent_event } of node.agentEvents({})) events.push(agent_event);
   node.close();
   expect(events[0]).toMatchObject({ type: 'AGENT_STARTED' });
-  const created = events.find(({ type }) => type === 'ENDPOINT_CREATED');
-  expect(created?.endpoint_update).toMatchObject({ namespace: 'demo', pod_name: 'server' });
+  const created = events.filter(({ type }) => type === 'ENDPOINT_CREATED').map((event) => event.endpoint_update);
+  // The health endpoint is no pod's.
+  expect(created.find((update) => update?.pod_name !== '')).toMatchObject({ namespace: 'demo', pod_name: 'server' });
   const pod = await cluster.core.readNamespacedPod({ namespace: 'demo', name: 'server' });
   const cidr = `${pod.status?.podIP}/32`;
   expect(events.find(({ ipcache_update }) => ipcache_update?.cidr === cidr)).toMatchObject({
     type: 'IPCACHE_UPSERTED',
   });
 });
+
+it('its page tells of its nodes, and where the rest is', async () => {
+  const browser = await openBrowser();
+  try {
+    const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+    const url = /web page (http:\S+)/.exec(said)?.[1] ?? '';
+    const { page, complaints } = await openPage(context, `${url}#/machines/endpoint`);
+    await page.getByRole('cell', { name: `${name}/node-2` }).waitFor();
+    expect(await page.getByRole('navigation').getByRole('link').allTextContents()).toEqual([
+      ...['Service map', 'Flows', 'Health'],
+    ]);
+    expect(await page.locator('tbody tr .badge').allTextContents()).toEqual(['answers', 'answers']);
+    expect(await page.locator('main').textContent()).toContain('on the page of a node');
+    if (process.env['WEB_SHOTS']) await page.screenshot({ path: join(process.env['WEB_SHOTS'], 'relay-light.png') });
+    expect(complaints).toEqual([]);
+  } finally {
+    await browser.close();
+  }
+}, 30_000);
 
 it('names a node that is silent, and answers for the other', async () => {
   const pids = cluster.agentPids();
