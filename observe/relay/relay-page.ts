@@ -1,12 +1,12 @@
 /**
  * The page over all nodes that a relay knows: flows and the service map of all of them, or of a chosen one.
  *
- * - Machines and health are the agents' own: a relay has none, and the page offers none.
+ * - Machines and what is inside a node are the agents' own: a relay has none, and the page says where they are.
  */
 import { createServer, type Server } from 'node:http';
 import { Observable, timer } from 'rxjs';
 import { retry } from 'rxjs/operators';
-import { type Route, serve } from '../debug/http.ts';
+import { json, type Route, serve } from '../debug/http.ts';
 import type { HubbleView } from '../debug/sources.ts';
 import type { GetFlowsRequest, GetFlowsResponse } from '../hubble/observer.ts';
 import type { Flow } from '../hubble/types.ts';
@@ -29,7 +29,7 @@ const PAST = 4_000;
 const RETRY_MS = 2_000;
 
 export function startRelayPage(peers: Peers, all: Flows, { port, words }: RelayPageOptions): Promise<Server> {
-  const whole: Route[] = [pagesNodes(() => nodesOf(peers)), ...routesOver(all, words)];
+  const whole: Route[] = [pagesNodes(() => nodesOf(peers)), healthRoute(peers), ...routesOver(all, words)];
   const single = new Map<string, Route[]>();
   const routesOf = (name: string): Route[] | undefined => {
     const known = single.get(name);
@@ -65,10 +65,46 @@ async function nodesOf(peers: Peers): Promise<PageNode[]> {
   return (await peers.statuses()).map(({ peer: { name }, status }) => ({
     name,
     base: `/nodes/${encodeURIComponent(name)}`,
-    views: ['map', 'flows'],
+    views: ['map', 'flows', 'health'],
     ...(status === undefined && { problem: 'does not answer' }),
   }));
 }
+
+/** A node as the relay knows it. */
+export interface RelayNodeView {
+  name: string;
+  address: string;
+  version: string;
+  uptimeSeconds: number;
+  flowsPerSecond: number;
+  /** Flows. */
+  kept: number;
+  capacity: number;
+  seen: number;
+  /** Why it does not answer; '': it does. */
+  problem: string;
+}
+
+const healthRoute = (peers: Peers): Route => ({
+  pattern: '/v1/relay/nodes',
+  doc: 'nodes that the relay asks: whether they answer, and how many flows they have',
+  answer: async () =>
+    json(
+      (await peers.statuses()).map(
+        ({ peer: { name, address }, status, error }): RelayNodeView => ({
+          name,
+          address,
+          version: status?.version ?? '',
+          uptimeSeconds: (status?.uptime_ns ?? 0) / 1e9,
+          flowsPerSecond: status?.flows_rate ?? 0,
+          kept: status?.num_flows ?? 0,
+          capacity: status?.max_flows ?? 0,
+          seen: status?.seen_flows ?? 0,
+          problem: status ? '' : error || 'does not answer',
+        }),
+      ),
+    ),
+});
 
 function routesOver(flows: Flows, words: FilterWords): Route[] {
   const hubble: Pick<HubbleView, 'flows' | 'flows$' | 'words'> = { flows, words, flows$: kept(flows) };

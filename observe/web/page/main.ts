@@ -8,6 +8,7 @@ import { HealthView } from './health-view.ts';
 import { helpDialog } from './help.ts';
 import { MachinesView } from './machines-view.ts';
 import { MapView } from './map-view.ts';
+import { RelayHealthView } from './relay-health.ts';
 import { openReplay } from './replay-bar.ts';
 import { nextTheme, themeNow, useTheme } from './theme.ts';
 
@@ -23,6 +24,10 @@ const shown: Readonly<Record<ViewName, View>> = {
   machines: new MachinesView(),
   health: new HealthView(),
 };
+const relayHealth = new RelayHealthView();
+/** A relay knows less of its nodes than their agents do. */
+const viewOf = (name: ViewName): View =>
+  name === 'health' && app.nodes[0]?.views && !app.nodes[0].views.includes('machines') ? relayHealth : shown[name];
 const NODES_MS = 10_000;
 
 let isReachable = true;
@@ -74,7 +79,7 @@ function frame(): TemplateResult {
       <button class="icon" @click=${help} aria-label="Keyboard help" title="Keyboard help (?)">?</button>
     </header>
     ${app.replay ? app.replay.draw() : nothing}
-    <main id="main" tabindex="-1" class="view-${view}" aria-label=${titles[view]}>${shown[view].draw(app)}</main>
+    <main id="main" tabindex="-1" class="view-${view}" aria-label=${titles[view]}>${viewOf(view).draw(app)}</main>
     ${helpDialog()}
   `;
 }
@@ -127,15 +132,15 @@ function skip(event: Event): void {
 function moved(): void {
   const before = app.place.view;
   app.place = placeOf(location.hash);
-  if (!offered().includes(app.place.view)) app.place = placeOf('');
+  if (!offered().includes(app.place.view)) app.place = placeOf(offered().includes('health') ? '#/health' : '');
   const node = app.place.params.get('node') ?? '';
   const isOtherNode = node !== app.node;
   app.node = node;
   const { view } = app.place;
   document.title = `${titles[view]} · Axoneme`;
-  if (before !== view) shown[before].leave();
-  if (isOtherNode) shown[view].refresh?.();
-  shown[view].enter(app);
+  if (before !== view) viewOf(before).leave();
+  if (isOtherNode) viewOf(view).refresh?.();
+  viewOf(view).enter(app);
   app.redraw();
 }
 
@@ -152,7 +157,7 @@ function pressed(event: KeyboardEvent): void {
   else if (event.key === '/') document.querySelector<HTMLElement>('main [data-search]')?.focus();
   else if (event.key === '?') help();
   else if (event.key === 't') switchTheme();
-  else if (!(shown[app.place.view].key?.(event, app) || app.replay?.key(event))) return;
+  else if (!(viewOf(app.place.view).key?.(event, app) || app.replay?.key(event))) return;
   event.preventDefault();
 }
 
@@ -162,7 +167,7 @@ async function start(): Promise<void> {
   app.nodes = await getJson<PageNode[]>('/v1/page/nodes').catch(() => []);
   app.replay = await openReplay(
     () => {
-      shown[app.place.view].refresh?.();
+      viewOf(app.place.view).refresh?.();
       app.redraw();
     },
     () => app.redraw(),
