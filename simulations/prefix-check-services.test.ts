@@ -82,7 +82,7 @@ function play(
   const world = new ServiceWorld().start({ algorithm }).synced();
   const api = new SimulatedApi();
   const events: ClusterEvent[] = [];
-  api.watch((event) => events.push(event), ['services', 'endpointslices']);
+  api.watch((event) => events.push(event), { order: ['services', 'endpointslices'] });
   events.splice(0);
   const violations: string[] = [];
   let served = 0;
@@ -116,7 +116,7 @@ it('a plan that takes a backend away before its set is found out', () => {
   const world = new ServiceWorld().start().synced();
   const api = new SimulatedApi();
   const events: ClusterEvent[] = [];
-  api.watch((event) => events.push(event), ['services', 'endpointslices']);
+  api.watch((event) => events.push(event), { order: ['services', 'endpointslices'] });
   actOnServices(api, { do: 'service', service: 0, as: 'plain' });
   actOnServices(api, { do: 'endpoints', service: 0, slice: 0, ready: 3, draining: 0 });
   for (const event of events.splice(0)) world.say(event);

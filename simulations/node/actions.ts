@@ -132,11 +132,11 @@ export function actionsFrom(seed: number, count: number): Action[] {
 }
 
 /** The shortest list found that still fails, by leaving out ever smaller pieces; gives up at the deadline. */
-export async function shrink(
-  actions: readonly Action[],
-  fails: (actions: readonly Action[]) => Promise<boolean>,
+export async function shrink<A>(
+  actions: readonly A[],
+  fails: (actions: readonly A[]) => Promise<boolean>,
   isOver: () => boolean,
-): Promise<readonly Action[]> {
+): Promise<readonly A[]> {
   let best = actions;
   for (let size = Math.ceil(best.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
     for (let at = 0; at < best.length; ) {

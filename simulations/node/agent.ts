@@ -18,7 +18,7 @@ import type { Store } from '../../state/store.ts';
 import { type CniReplyRow, canonical, type TimerRow } from '../../state/tables.ts';
 import { MemoryTables, type SimulatedKernel } from '../kernel.ts';
 import { HealthCheckPorts } from '../kernel-ports.ts';
-import { type KubeWatch, type SimulatedApi, SimulatedApiDriver, watched } from './api.ts';
+import { type KubeWatch, type SimulatedApi, SimulatedApiDriver, type WatchOptions, watched } from './api.ts';
 import type { VirtualClock } from './clock.ts';
 
 /** What outlives the agent. */
@@ -32,6 +32,14 @@ export interface Surroundings {
   /** What the edge says of this node's keys. */
   keys: () => ClusterEvent[];
   random: () => number;
+  /** How the API server is heard; everything at once if it does not say. */
+  watch?: Pick<WatchOptions, 'isAsked' | 'later'>;
+  /** The API server can be reached from here, as far as the network goes. */
+  isReached?: () => boolean;
+  /** Between two looks at everything that is there. */
+  resyncMs?: number;
+  /** Its log and its plans are not kept. */
+  isForgetful?: boolean;
   /** Waited for before each op of the kernel lane; resolves when the kernel gets around to it. */
   gate: () => Promise<void>;
   /** Told of each op right before it is applied. */
@@ -60,6 +68,8 @@ export class SimulatedAgent {
   readonly engine: Engine;
   readonly log: LogEntry[] = [];
   readonly planned: string[] = [];
+  /** Of its log. */
+  events = 0;
   readonly #world: Surroundings;
   readonly #loop: Loop;
   readonly #replies = new CniRepliesDriver();
@@ -68,6 +78,7 @@ export class SimulatedAgent {
   #watch: KubeWatch | undefined;
   #cancelResync: () => void = () => {};
   #isDead = false;
+  #isCut = false;
   #isReady = false;
   #opsToLive = Number.POSITIVE_INFINITY;
   #requests = 0;
@@ -76,7 +87,7 @@ export class SimulatedAgent {
     this.#world = world;
     this.engine = new Engine(kinds, world.store);
     this.engine.ops$.subscribe((op) => {
-      if (op.doneAt === undefined) this.planned.push(plannedLine(op));
+      if (op.doneAt === undefined && !world.isForgetful) this.planned.push(plannedLine(op));
     });
     const kernel = this.#mortal(world.kernel, world.gate);
     const timers: Driver = { tables: ['timers'], lane: 'edge', apply: (ops) => ops.map((op) => this.#timer(op)) };
@@ -90,14 +101,15 @@ export class SimulatedAgent {
           timers,
           new HealthCheckPorts(),
           new MemoryTables(['health.probes'], 'edge'),
-          new SimulatedApiDriver(world.api, world.random),
+          new SimulatedApiDriver(world.api, world.random, world.isReached),
         ].map((driver) => this.#mortal(driver)),
       ],
       now: () => world.clock.now,
       record: (entry) => {
         if (this.#isDead) throw new Error('dead');
         // As it would be read back from a recording.
-        this.log.push(JSON.parse(JSON.stringify(entry)) as LogEntry);
+        this.events++;
+        if (!world.isForgetful) this.log.push(JSON.parse(JSON.stringify(entry)) as LogEntry);
       },
       onDefect: (error) => {
         if (!this.#isDead) world.onDefect(error instanceof Error ? (error.stack ?? error.message) : String(error));
@@ -115,7 +127,7 @@ export class SimulatedAgent {
   }
 
   async start(): Promise<void> {
-    const { store, facts, links, keys, api, random } = this.#world;
+    const { store, facts, links, keys, api, random, watch } = this.#world;
     const stored = store.rows();
     await this.#loop.takeStock(stored);
     if (this.#isDead) return;
@@ -126,7 +138,7 @@ export class SimulatedAgent {
     for (const link of links()) this.#push('links', { type: 'link.upserted', link });
     this.#push('links', { type: 'source.synced', source: 'links' });
     const order = [...watched].sort(() => random() - 0.5);
-    this.#watch = api.watch((event) => this.#push('kube', event), order);
+    this.#watch = api.watch((event) => this.#push('kube', event), { order, isCut: this.#isCut, ...watch });
     this.#scheduleResync();
     this.#isReady = true;
   }
@@ -145,6 +157,17 @@ export class SimulatedAgent {
     for (const cancel of this.#timers.values()) cancel();
     for (const answer of this.#waiting.values()) answer(DEAD);
     this.#waiting.clear();
+  }
+
+  /** From the API server. */
+  set isCut(cut: boolean) {
+    this.#isCut = cut;
+    if (this.#watch) this.#watch.isCut = cut;
+  }
+
+  /** Its watches have expired. */
+  relist(): void {
+    this.#watch?.relist();
   }
 
   link(event: ClusterEvent): void {
@@ -216,8 +239,8 @@ export class SimulatedAgent {
   }
 
   #scheduleResync(): void {
-    const { clock } = this.#world;
-    this.#cancelResync = clock.at(clock.now + RESYNC_MS, () => {
+    const { clock, resyncMs = RESYNC_MS } = this.#world;
+    this.#cancelResync = clock.at(clock.now + resyncMs, () => {
       void this.#loop.resync();
       this.#scheduleResync();
     });

@@ -3,13 +3,17 @@
 interface Timer {
   dueMs: number;
   order: number;
-  fire: () => void;
+  /** Undefined: called off. */
+  fire: (() => void) | undefined;
 }
+
+const isBefore = (a: Timer, b: Timer): boolean => a.dueMs < b.dueMs || (a.dueMs === b.dueMs && a.order < b.order);
 
 export class VirtualClock {
   #nowMs: number;
   #order = 0;
-  readonly #timers = new Set<Timer>();
+  /** A binary heap, the first one due on top; called-off ones are thrown away when they get there. */
+  readonly #timers: Timer[] = [];
 
   constructor(startMs = 1_700_000_000_000) {
     this.#nowMs = startMs;
@@ -21,29 +25,64 @@ export class VirtualClock {
 
   /** Returns how to call it off. */
   at(dueMs: number, fire: () => void): () => void {
-    const timer = { dueMs, order: ++this.#order, fire };
-    this.#timers.add(timer);
-    return () => void this.#timers.delete(timer);
+    const timer: Timer = { dueMs, order: ++this.#order, fire };
+    this.#push(timer);
+    return () => {
+      timer.fire = undefined;
+    };
   }
 
   advance(ms: number): void {
     const end = this.#nowMs + ms;
-    for (let next = this.#next(end); next; next = this.#next(end)) {
-      this.#timers.delete(next);
-      this.#nowMs = Math.max(this.#nowMs, next.dueMs);
-      next.fire();
+    while (this.step(end)) {
+      // One after the other.
     }
-    this.#nowMs = end;
   }
 
-  #next(end: number): Timer | undefined {
-    let first: Timer | undefined;
-    for (const timer of this.#timers) {
-      if (timer.dueMs > end) continue;
-      if (!first || timer.dueMs < first.dueMs || (timer.dueMs === first.dueMs && timer.order < first.order))
-        first = timer;
+  /** To the next timer that is due until then, which fires; false: there is none, and it is then. */
+  step(endMs: number): boolean {
+    for (;;) {
+      const [first] = this.#timers;
+      if (!first || first.dueMs > endMs) {
+        this.#nowMs = endMs;
+        return false;
+      }
+      this.#pop();
+      if (!first.fire) continue;
+      this.#nowMs = Math.max(this.#nowMs, first.dueMs);
+      first.fire();
+      return true;
     }
-    return first;
+  }
+
+  #push(timer: Timer): void {
+    const heap = this.#timers;
+    let at = heap.length;
+    for (; at > 0; ) {
+      const up = (at - 1) >> 1;
+      const above = heap[up] as Timer;
+      if (!isBefore(timer, above)) break;
+      heap[at] = above;
+      at = up;
+    }
+    heap[at] = timer;
+  }
+
+  #pop(): void {
+    const heap = this.#timers;
+    const last = heap.pop() as Timer;
+    if (heap.length === 0) return;
+    let at = 0;
+    for (;;) {
+      let down = 2 * at + 1;
+      if (down >= heap.length) break;
+      if (down + 1 < heap.length && isBefore(heap[down + 1] as Timer, heap[down] as Timer)) down++;
+      const below = heap[down] as Timer;
+      if (!isBefore(below, last)) break;
+      heap[at] = below;
+      at = down;
+    }
+    heap[at] = last;
   }
 }
 
