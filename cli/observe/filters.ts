@@ -5,8 +5,20 @@
  * - A flag that names no side (`--pod`) means either end: one filter for each.
  * - `--not` turns the flag behind it into an exclusion.
  */
-import type { FlowFilter } from '../../observe/hubble/filter.ts';
+import { compileFilters, FilterError, type FlowFilter } from '../../observe/hubble/filter.ts';
 import { meant, UsageError } from '../usage.ts';
+import {
+  DROP_REASONS,
+  eventType,
+  header,
+  identity,
+  ipVersion,
+  oneOf,
+  tcpFlags,
+  VERDICTS,
+  whole,
+  workload,
+} from './filter-values.ts';
 
 type Field = keyof FlowFilter;
 /** Puts a flag's value into a filter's field. */
@@ -19,98 +31,18 @@ const into =
     (filter as Record<string, unknown>)[field] = [...values, read(value)];
   };
 
-const namespace = (value: string): string => `${value}/`;
-const identity = (value: string): number => {
-  const reserved = RESERVED.indexOf(value.replace(/^reserved:/, ''));
-  const number = reserved >= 0 ? reserved : Number(value);
-  if (!Number.isInteger(number) || number < 0)
-    throw new Error(`expected a number or one of ${RESERVED.slice(1).join(', ')}`);
-  return number;
-};
-const RESERVED = [
-  'unknown',
-  'host',
-  'world',
-  'unmanaged',
-  'health',
-  'init',
-  'remote-node',
-  'kube-apiserver',
-  'ingress',
-  'world-ipv4',
-  'world-ipv6',
-];
-
-const EVENT_TYPES: Readonly<Record<string, number>> = {
-  drop: 1,
-  debug: 2,
-  capture: 3,
-  trace: 4,
-  'policy-verdict': 5,
-  'trace-sock': 7,
-  l7: 129,
-};
-const POINTS = [
-  'to-endpoint',
-  'to-proxy',
-  'to-host',
-  'to-stack',
-  'to-overlay',
-  'from-endpoint',
-  'from-proxy',
-  'from-host',
-  'from-stack',
-  'from-overlay',
-  'from-network',
-  'to-network',
-  'from-crypto',
-  'to-crypto',
-];
-
-function eventType(value: string): unknown {
-  const [kind = '', sub] = value.split(':');
-  const type = EVENT_TYPES[kind];
-  if (type === undefined) throw new Error(`expected ${Object.keys(EVENT_TYPES).join(', ')}, or trace:POINT`);
-  if (sub === undefined) return { type };
-  const point = POINTS.indexOf(sub);
-  const number = type === EVENT_TYPES['trace'] && point >= 0 ? point : Number(sub);
-  if (!Number.isInteger(number)) throw new Error(`expected trace:POINT with ${POINTS.join(', ')}`);
-  return { type, match_sub_type: true, sub_type: number };
-}
-
-const VERDICTS = ['FORWARDED', 'DROPPED', 'ERROR', 'AUDIT', 'REDIRECTED', 'TRACED', 'TRANSLATED'];
-const oneOf =
-  (words: readonly string[]) =>
-  (value: string): string => {
-    const word = value.toUpperCase().replaceAll('-', '_');
-    if (!words.includes(word)) throw new Error(`expected ${words.join(', ')}`);
-    return word;
+const NAMESPACES = Symbol('namespaces');
+/** On its way to a filter: pods and their namespaces come in any order. */
+type Collected = FlowFilter & { [NAMESPACES]?: Partial<Record<'source_pod' | 'destination_pod', string[]>> };
+const namespace =
+  (field: 'source_pod' | 'destination_pod'): Put =>
+  (filter, value) => {
+    const known = (filter as Collected)[NAMESPACES];
+    (filter as Collected)[NAMESPACES] = { ...known, [field]: [...(known?.[field] ?? []), value] };
   };
-const tcpFlags = (value: string): unknown =>
-  Object.fromEntries(value.split(',').map((flag) => [flag.trim().toUpperCase(), true]));
-const workload = (value: string): unknown => {
-  const [kind, name] = value.includes('/') ? value.split('/') : ['', value];
-  return { kind, name };
-};
-
-const header = (value: string): unknown => {
-  const colon = value.indexOf(':');
-  if (colon < 1) throw new Error('expected NAME:VALUE');
-  return { key: value.slice(0, colon), value: value.slice(colon + 1) };
-};
-const whole = (value: string): number => {
-  if (!/^[0-9]{1,15}$/.test(value)) throw new Error('expected a number');
-  return Number(value);
-};
-const ipVersion = (value: string): string => {
-  const family = /^(?:ip)?v?([46])$/i.exec(value)?.[1];
-  if (family === undefined) throw new Error('expected 4 or 6');
-  return `IPv${family}`;
-};
-
 /** Flags with two sides: the bare word is either. */
 const SIDED: Readonly<Record<string, readonly [source: Put, destination: Put]>> = {
-  namespace: [into('source_pod', namespace), into('destination_pod', namespace)],
+  namespace: [namespace('source_pod'), namespace('destination_pod')],
   pod: [into('source_pod'), into('destination_pod')],
   ip: [into('source_ip'), into('destination_ip')],
   label: [into('source_label'), into('destination_label')],
@@ -124,7 +56,11 @@ const SIDED: Readonly<Record<string, readonly [source: Put, destination: Put]>> 
 
 const PLAIN: Readonly<Record<string, Put>> = {
   verdict: into('verdict', oneOf(VERDICTS)),
-  'drop-reason-desc': into('drop_reason_desc', (value) => value.toUpperCase().replaceAll(/[- ]/g, '_')),
+  'drop-reason-desc': into('drop_reason_desc', (value) => {
+    const word = value.toUpperCase().replaceAll(/[- ]/g, '_');
+    if (DROP_REASONS.includes(word)) return word;
+    throw new Error(`expected the name of a drop reason, such as POLICY_DENIED${meant(word, DROP_REASONS)}`);
+  }),
   protocol: into('protocol'),
   type: into('event_type', eventType),
   'traffic-direction': into('traffic_direction', oneOf(['INGRESS', 'EGRESS'])),
@@ -215,10 +151,11 @@ export function parseFilters(args: readonly string[]): Filters {
     if (value === undefined) throw new UsageError(`flag --${flag} needs a value`);
     try {
       target.add(flag, value);
+      // What a server would refuse is refused here, under the flag's name.
+      compileFilters(new SidedFilter().add(flag, value).filters());
     } catch (error) {
-      throw new UsageError(
-        `flag --${flag} is ${JSON.stringify(value)}: ${error instanceof Error ? error.message : error}`,
-      );
+      const reason = error instanceof FilterError ? error.reason : error instanceof Error ? error.message : error;
+      throw new UsageError(`flag --${flag} is ${JSON.stringify(value)}: ${reason}`);
     }
   }
   if (isNot) throw new UsageError('--not must stand before a filter');
@@ -231,10 +168,27 @@ function split(arg: string): [flag: string, inline?: string] {
   return equal < 0 ? [text] : [text.slice(0, equal), text.slice(equal + 1)];
 }
 
+/** A namespace and a pod both hold: the pod is in that namespace. */
+function withNamespaces({ [NAMESPACES]: namespaces = {}, ...filter }: Collected): FlowFilter {
+  for (const field of ['source_pod', 'destination_pod'] as const) {
+    const inside = namespaces[field];
+    if (!inside) continue;
+    const pods = filter[field]?.flatMap((pod) => {
+      const slash = pod.indexOf('/');
+      const [space, prefix] = slash < 0 ? ['', pod] : [pod.slice(0, slash), pod.slice(slash + 1)];
+      return inside.filter((one) => space === '' || one === space).map((one) => `${one}/${prefix}`);
+    });
+    if (pods?.length === 0)
+      throw new UsageError(`flag --pod is ${JSON.stringify(filter[field]?.join())}: not in namespace ${inside.join()}`);
+    filter[field] = pods ?? inside.map((one) => `${one}/`);
+  }
+  return filter;
+}
+
 /** The filter for the source side and that for the destination side; the same when no flag was without a side. */
 class SidedFilter {
-  readonly #source: FlowFilter = {};
-  readonly #destination: FlowFilter = {};
+  readonly #source: Collected = {};
+  readonly #destination: Collected = {};
   #isSided = false;
 
   both(change: (filter: FlowFilter) => void): void {
@@ -242,25 +196,27 @@ class SidedFilter {
     change(this.#destination);
   }
 
-  add(flag: string, value: string): void {
+  add(flag: string, value: string): this {
     const plain = PLAIN[flag];
     if (plain) {
       this.both((filter) => plain(filter, value));
-      return;
+      return this;
     }
     const [, side, name = ''] = /^(?:(from|to)-)?(.*)$/.exec(flag) ?? [];
     const [source, destination] = SIDED[name] as readonly [Put, Put];
     if (side) {
       this.both((filter) => (side === 'from' ? source : destination)(filter, value));
-      return;
+      return this;
     }
     this.#isSided = true;
     source(this.#source, value);
     destination(this.#destination, value);
+    return this;
   }
 
   filters(): FlowFilter[] {
-    if (this.#isSided) return [this.#source, this.#destination];
-    return Object.keys(this.#source).length > 0 ? [this.#source] : [];
+    if (this.#isSided) return [withNamespaces(this.#source), withNamespaces(this.#destination)];
+    const filter = withNamespaces(this.#source);
+    return Object.keys(filter).length > 0 ? [filter] : [];
   }
 }

@@ -52,6 +52,14 @@ describe('filters', () => {
       ],
       [],
     ],
+    [
+      '-n shop --pod web --pod /db --from-namespace jobs',
+      [
+        { source_pod: ['shop/web', 'jobs/web', 'shop/db', 'jobs/db'] },
+        { destination_pod: ['shop/web', 'shop/db'], source_pod: ['jobs/'] },
+      ],
+      [],
+    ],
     ['--not --cel-expression _flow.uuid==""', [], [{ experimental: { cel_expression: ['_flow.uuid==""'] } }]],
   ])('%s', (line, whitelist, blacklist) => {
     const args = line.split(' ').filter(Boolean);
@@ -62,16 +70,37 @@ describe('filters', () => {
     expect(parseFilters(['--last', '5', '--pod', 'a/b', '-f']).rest).toEqual(['--last', '5', '-f']);
   });
 
-  it.each([
-    '--verdict good',
-    '--pod',
-    '--not --last 3',
-    '--not',
-    '--to-identity nobody',
-    '--type flow',
-    '--http-header x',
-    '--ip-version 5',
-  ])('refuses %s', (line) => {
+  it.each<[flag: string, value: string, why: string]>([
+    ['verdict', 'good', 'expected FORWARDED'],
+    ['to-identity', 'nobody', 'expected a number or one of host'],
+    ['type', 'flow', 'expected drop'],
+    ['http-header', 'x', 'expected NAME:VALUE'],
+    ['ip-version', '5', 'expected 4 or 6'],
+    ['http-path', '(', 'missing closing )'],
+    ['http-url', '[a', 'missing closing ]'],
+    ['dns-query', '*', 'missing argument'],
+    ['from-label', 'a==b==', 'label selector "a==b=="'],
+    ['label', 'x in (a', 'parentheses'],
+    ['label', 'x,,y', 'commas'],
+    ['label', 'x,', 'commas'],
+    ['ip', '10.0.0.300', 'expected an IP address'],
+    ['to-ip', '10.0.0.0/40', 'expected an IP address'],
+    ['ip', 'fd00::/129', 'expected an IP address'],
+    ['port', 'http', 'expected a port number'],
+    ['to-port', '65536', 'expected a port number'],
+    ['protocol', 'foo', 'expected tcp'],
+    ['tcp-flags', 'SYN,FOO', 'expected FIN, SYN'],
+    ['drop-reason-desc', 'POLICY_DENIE', 'did you mean POLICY_DENIED?'],
+    ['http-status', '7x', 'expected three digits'],
+    ['cel-expression', 'x+', 'Unexpected token'],
+  ])('refuses --%s %s by name', (flag, value, why) => {
+    const refused = (): unknown => parseFilters([`--${flag}`, value]);
+    expect(refused).toThrow(UsageError);
+    expect(refused).toThrow(`flag --${flag} is ${JSON.stringify(value)}`);
+    expect(refused).toThrow(why);
+  });
+
+  it.each(['--pod', '--not --last 3', '--not', '-n shop --pod jobs/web'])('refuses %s', (line) => {
     expect(() => parseFilters(line.split(' '))).toThrow(UsageError);
   });
 });

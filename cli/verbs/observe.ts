@@ -5,14 +5,14 @@ import { flowJson } from '../../observe/hubble/flow-json.ts';
 import type { GetFlowsRequest, GetFlowsResponse, NodeStatus } from '../../observe/hubble/observer.ts';
 import type { Flow } from '../../observe/hubble/types.ts';
 import type { StatusView } from '../../observe/status.ts';
-import { parseFilters } from '../observe/filters.ts';
+import { filterFlags, parseFilters } from '../observe/filters.ts';
 import { compact, dict, lostText, policiesOf, TAB_HEADER, tab } from '../observe/flow-text.ts';
 import { parseTime } from '../observe/time.ts';
 import { noPositionals } from '../output/arguments.ts';
 import { coloursFor } from '../output/colours.ts';
 import { clientFor, targetFlags, targetUsage } from '../output/debug-target.ts';
 import { print } from '../output/print.ts';
-import { parseArguments, UsageError, wholeNumber } from '../usage.ts';
+import { meant, parseArguments, UsageError, wholeNumber } from '../usage.ts';
 
 export const summary = 'flows: who talks to whom, and what became of it';
 export const usage = `axoneme observe [FILTERS] [--last N | --first N | --all] [--since TIME] [--until TIME] [--follow] [-o compact|dict|tab|json|jsonpb]
@@ -57,6 +57,11 @@ const flagSpec = {
 
 export async function run(args: string[]): Promise<number> {
   const { whitelist, blacklist, rest } = parseFilters(args);
+  const unknown = rest.find(
+    (arg) => arg.startsWith('--') && !Object.hasOwn(flagSpec, arg.slice(2).replace(/=.*$/s, '')),
+  );
+  const known = [...Object.keys(flagSpec), ...filterFlags].map((name) => `--${name}`);
+  if (unknown) throw new UsageError(`unknown flag ${unknown}${meant(unknown, known)}`);
   const { flags, positionals } = parseArguments(rest, flagSpec);
   noPositionals(positionals);
   const format = flags.output ?? 'compact';

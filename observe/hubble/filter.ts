@@ -5,9 +5,11 @@
  * - What cannot be understood is a FilterError with field and value, never a filter that matches nothing or all.
  */
 import { createRequire } from 'node:module';
+import { isIP } from 'node:net';
 import { RE2JS } from 're2js';
-import { matchesAll, parseLabelSelector, type Requirement, SelectorError } from '../../cluster/selectors.ts';
+import { formatAddress, parseAddress } from '../../datapath/address.ts';
 import { contains } from '../../machines/cidr.ts';
+import { labelled } from './label-filter.ts';
 import type { Flow, FlowEndpoint, TcpFlags, Timestamp } from './types.ts';
 
 /** As a client sends it; absent and empty fields do not filter. */
@@ -55,7 +57,15 @@ export interface FlowFilter {
   experimental?: { cel_expression?: string[] };
 }
 
-export class FilterError extends Error {}
+export class FilterError extends Error {
+  /** What is wrong, without field and value. */
+  readonly reason: string;
+
+  constructor(field: string, value: unknown, reason: string) {
+    super(`filter ${field}: ${JSON.stringify(value)}: ${reason}`);
+    this.reason = reason;
+  }
+}
 
 export type Predicate = (flow: Flow) => boolean;
 
@@ -100,9 +110,7 @@ function told(field: string, value: unknown, compile: () => Predicate): Predicat
   try {
     return compile();
   } catch (error) {
-    throw new FilterError(
-      `filter ${field}: ${JSON.stringify(value)}: ${error instanceof Error ? error.message : error}`,
-    );
+    throw new FilterError(field, value, error instanceof Error ? error.message : String(error));
   }
 }
 
@@ -170,8 +178,14 @@ const compilers: Compilers = {
 const never: Predicate = () => false;
 
 function address(text: string, of: (flow: Flow) => string | undefined): Predicate {
-  if (!/^[0-9a-fA-F:.]+(\/[0-9]{1,3})?$/.test(text)) throw new Error('expected an IP address or a CIDR');
-  if (!text.includes('/')) return (flow) => of(flow) === text.toLowerCase();
+  const [ip = '', length, more] = text.split('/');
+  const bits = isIP(ip) === 6 ? 128 : 32;
+  const isLength = length === undefined || (/^[0-9]{1,3}$/.test(length) && Number(length) <= bits);
+  if (isIP(ip) === 0 || !isLength || more !== undefined) throw new Error('expected an IP address or a CIDR');
+  if (length === undefined) {
+    const wanted = formatAddress(parseAddress(ip));
+    return (flow) => of(flow) === wanted;
+  }
   return (flow) => {
     const ip = of(flow);
     return ip !== undefined && ip.includes(':') === text.includes(':') && contains(text, ip);
@@ -188,32 +202,6 @@ function named(text: string, of: (flow: Flow) => { namespace: string; name: stri
   return (flow) => {
     const found = of(flow);
     return found !== undefined && (namespace === '' || found.namespace === namespace) && found.name.startsWith(prefix);
-  };
-}
-
-/** A requirement's key with its source: `any.` where the selector names none. */
-function sourced(text: string): Requirement[] {
-  const terms = text.match(/(?:\([^)]*\)|[^,(])+/g) ?? [];
-  return terms.flatMap((term) => {
-    const match = /^(\s*!?\s*)(?:([a-z0-9-]+):)?(.*)$/s.exec(term);
-    if (!match) throw new SelectorError(`"${term}" is no requirement`);
-    return parseLabelSelector(`${match[1]}${match[2] ?? 'any'}.${match[3]}`);
-  });
-}
-
-function labelled(text: string, of: (flow: Flow) => readonly string[]): Predicate {
-  const requirements = sourced(text);
-  return (flow) => {
-    const labels: Record<string, string> = {};
-    for (const label of of(flow)) {
-      const colon = label.indexOf(':');
-      const equal = label.indexOf('=', colon);
-      const key = label.slice(colon + 1, equal < 0 ? undefined : equal);
-      const value = equal < 0 ? '' : label.slice(equal + 1);
-      labels[`${label.slice(0, colon)}.${key}`] = value;
-      labels[`any.${key}`] = value;
-    }
-    return matchesAll(requirements, labels);
   };
 }
 

@@ -3,7 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { parseFilters } from '../../cli/observe/filters.ts';
+import { HubbleClient } from '../../observe/hubble/client.ts';
+import type { Flow } from '../../observe/hubble/types.ts';
 import { commandPod, EmbeddedCluster, namespaceOf, run, serverPod, until } from './embedded.ts';
+import { filters } from './flow-filters.ts';
 
 const name = `axt-${process.pid}-hubble`;
 const AXONEME = new URL('../../cli/axoneme', import.meta.url).pathname;
@@ -196,6 +200,49 @@ it('shows what is dropped, and why', async () => {
   expect(ofLink.source.identity).toBeGreaterThanOrEqual(256);
 }, 30_000);
 
+it('finds by each filter of `observe` what there is, and by its opposite the rest', async () => {
+  const { stdout } = await run(AXONEME, ['status', '--name', name, '-o', 'json']);
+  const client = new HubbleClient(`unix://${(JSON.parse(stdout) as { hubble: { socket: string } }).hubble.socket}`);
+  const [server] = await addressesOf('server');
+  const [from] = await addressesOf('client');
+  const until = { seconds: Math.floor(Date.now() / 1000), nanos: 0 };
+  const by = async (args: string[]): Promise<Flow[]> => {
+    const { whitelist, blacklist, rest } = parseFilters(args);
+    expect(rest).toEqual([]);
+    const found: Flow[] = [];
+    for await (const { flow } of client.flows({ whitelist, blacklist, until })) if (flow) found.push(whole(flow));
+    return found;
+  };
+  try {
+    const all = await by([]);
+    const [one] = await by(['--to-pod', 'demo/server', '--protocol', 'tcp']);
+    const identity = String(one?.source.identity);
+    for (const [words, is] of filters({
+      cluster: name,
+      server,
+      from,
+      identity,
+      uuid: one?.uuid ?? '',
+      link: one?.interface?.name ?? '',
+    })) {
+      const args = words.split(' ');
+      const found = await by(args);
+      expect(found.length, words).toBeGreaterThan(0);
+      expect(
+        found.filter((flow) => !is(flow)),
+        words,
+      ).toEqual([]);
+      expect(found.length, words).toBe(all.filter(is).length);
+      expect((await by(['--not', ...args])).length, `not ${words}`).toBe(all.length - found.length);
+    }
+    // Of what there is none before layer 7 is read.
+    for (const words of ['--http-status 200', '--http-method GET', '--http-path /', '--fqdn *.example', '--trace-id x'])
+      expect(await by(words.split(' ')), words).toEqual([]);
+  } finally {
+    client.close();
+  }
+}, 30_000);
+
 it('goes into a sysdump, which a dead agent cannot prevent', async () => {
   const directory = mkdtempSync(join(tmpdir(), `axt-${process.pid}-sysdump-`));
   const dump = async (file: string): Promise<string> => {
@@ -228,3 +275,10 @@ it('goes into a sysdump, which a dead agent cannot prevent', async () => {
     rmSync(directory, { recursive: true, force: true });
   }
 }, 60_000);
+
+/** What is empty is not on the wire. */
+function whole(flow: Partial<Flow>): Flow {
+  const nobody = { ID: 0, identity: 0, cluster_name: '', namespace: '', labels: [], pod_name: '' };
+  const [source, destination] = [flow.source, flow.destination].map((end) => ({ ...nobody, ...end }));
+  return { ...flow, source, destination } as Flow;
+}
