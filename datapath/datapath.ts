@@ -27,7 +27,15 @@ import { WireguardDriver } from './drivers/wireguard.ts';
 import { XdpAttachmentsDriver } from './drivers/xdp-attachments.ts';
 import { XfrmDriver } from './drivers/xfrm.ts';
 import { eventLayout } from './event-layout.ts';
-import { type DatapathEvent, datapathEvents, type EventBlock, EventDecoder, eventBlocks } from './events.ts';
+import {
+  type DatapathEvent,
+  datapathEvents,
+  type EventBlock,
+  EventDecoder,
+  eventBlocks,
+  type SockEvent,
+  socketEvents,
+} from './events.ts';
 import { type Features, probeFeatures } from './features.ts';
 import { Keyring } from './keyring.ts';
 import { linkNames } from './link-names.ts';
@@ -80,6 +88,7 @@ export interface Datapath {
   readonly eventDecoder: EventDecoder;
   /** Those of packets, decoded. */
   readonly flowEvents$: Observable<DatapathEvent>;
+  readonly socketEvents$: Observable<SockEvent>;
   /** Events that the ring buffer had no room for, by processor. */
   eventsLost(): number[];
   /** Ends UDP sockets that are connected to these backends through a service; how many. 0 where the kernel cannot. */
@@ -221,6 +230,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     eventBlocks$,
     eventDecoder,
     flowEvents$: datapathEvents(eventBlocks$, eventDecoder),
+    socketEvents$: socketEvents(eventBlocks$, eventDecoder),
     eventsLost: () => eventsLost(maps('metrics')),
     destroySockets: destroyGone,
     destroyOrphanSockets: async () =>

@@ -192,6 +192,21 @@ export class EventDecoder {
 }
 
 /** Events of packets, for people who look at each. What happened before there was a subscriber is not told. */
+/** Translations of sockets, from now on. */
+export function socketEvents(blocks$: Observable<EventBlock>, decoder: EventDecoder): Observable<SockEvent> {
+  return new Observable<SockEvent>((subscriber) => {
+    const since = monotonicNs();
+    return blocks$.subscribe(({ bytes, offsets }) => {
+      for (let i = 0; i + 1 < offsets.length; i++) {
+        const from = offsets[i] as number;
+        if (decoder.typeOf(bytes, from, offsets[i + 1] as number) !== EVENT_SOCK) continue;
+        const event = decoder.sockEvent(bytes, from);
+        if (event.timestamp >= since) subscriber.next(event);
+      }
+    });
+  });
+}
+
 export function datapathEvents(blocks$: Observable<EventBlock>, decoder: EventDecoder): Observable<DatapathEvent> {
   return new Observable<DatapathEvent>((subscriber) => {
     const since = monotonicNs();

@@ -3,7 +3,7 @@
  *
  * - Numbers of points, states and matches are Hubble's (bpf/lib/structs.h); one that is not known here is shown as it is.
  */
-import { type DatapathEvent, ORIG_DESTINATION, ORIG_SOURCE } from '../datapath/events.ts';
+import { type DatapathEvent, ORIG_DESTINATION, ORIG_SOURCE, type SockEvent } from '../datapath/events.ts';
 import { dropReasons } from '../state/drop-reasons.ts';
 import type { EndName, Names } from './names.ts';
 import { type PacketSummary, protocolName, summarize, tcpFlagNames } from './packet.ts';
@@ -11,7 +11,7 @@ import { type PacketSummary, protocolName, summarize, tcpFlagNames } from './pac
 export interface MonitorRecord {
   /** ISO 8601. */
   time: string;
-  type: 'drop' | 'trace' | 'policy-verdict' | 'unknown';
+  type: 'drop' | 'trace' | 'policy-verdict' | 'trace-sock' | 'unknown';
   /** Text of the drop reason, the trace point, or the verdict's action. */
   subtype: string;
   /** Drop reason, or what denied; 0: none. */
@@ -35,11 +35,15 @@ export interface MonitorRecord {
   originalEnd: 'source' | 'destination' | '';
   /** Where in the program a packet was dropped, `nat.h:120`; '' elsewhere. */
   place: string;
+  /** Of a socket that was led to a service's backend. */
+  socket?: { number: string; cgroupId: string };
 }
 
 export interface MonitorEnd extends EndName {
   address: string;
   port: number;
+  /** 0: none of this node. */
+  endpointId: number;
 }
 
 const TYPES: Readonly<Record<number, MonitorRecord['type']>> = { 1: 'drop', 2: 'trace', 3: 'policy-verdict' };
@@ -98,6 +102,8 @@ const ORIGINAL_ENDS: Readonly<Record<number, 'source' | 'destination'>> = {
   [ORIG_SOURCE]: 'source',
   [ORIG_DESTINATION]: 'destination',
 };
+/** Of processes of the node itself. */
+const HOST = 1;
 const NO_ADDRESS = new Set(['', '::']);
 const hex = (number: number): string => `0x${number.toString(16)}`;
 
@@ -107,6 +113,8 @@ export interface Describing {
   linkName: (ifindex: number) => string | undefined;
   /** Wall-clock milliseconds at which CLOCK_MONOTONIC was 0. */
   bootedAt: number;
+  /** Addresses of the pod in a network namespace, by its cookie. */
+  podOfNetns?: (cookie: bigint) => { ipv4: string; ipv6: string } | undefined;
 }
 
 export function describe(event: DatapathEvent, { names, linkName, bootedAt }: Describing): MonitorRecord {
@@ -138,6 +146,28 @@ export function describe(event: DatapathEvent, { names, linkName, bootedAt }: De
   };
 }
 
+/** A socket's event, before its address was exchanged for a backend's, and after. */
+export function describeSocket(
+  event: SockEvent,
+  { names, bootedAt, podOfNetns }: Pick<Describing, 'names' | 'bootedAt' | 'podOfNetns'>,
+): [before: MonitorRecord, after: MonitorRecord] {
+  const pod = podOfNetns?.(event.netnsCookie);
+  const own = (event.frontendAddr.includes(':') ? pod?.ipv6 : pod?.ipv4) ?? '';
+  const source = own === '' ? { ...end(names, '', 0, HOST), address: '' } : end(names, own);
+  const common = {
+    ...{ time: new Date(bootedAt + Number(event.timestamp / 1_000_000n)).toISOString(), type: 'trace-sock' as const },
+    ...{ reason: 0, direction: 'egress' as const, endpointId: source.endpointId, link: '', flow: '0x0', source },
+    ...{ proto: event.proto, protocol: protocolName(event.proto), tcpFlags: [], icmp: '', connection: '', match: '' },
+    ...{ bytes: 0, originalEnd: '' as const, original: '', place: '' },
+    socket: { number: String(event.cookie), cgroupId: String(event.cgroupId) },
+  };
+  const { frontendAddr, frontendPort, backendAddr, backendPort } = event;
+  return [
+    { ...common, subtype: 'pre-xlate-fwd', destination: end(names, frontendAddr, frontendPort) },
+    { ...common, subtype: 'post-xlate-fwd', destination: end(names, backendAddr, backendPort) },
+  ];
+}
+
 function subtypeOf(type: MonitorRecord['type'], { subtype }: DatapathEvent): string {
   switch (type) {
     case 'drop':
@@ -146,13 +176,14 @@ function subtypeOf(type: MonitorRecord['type'], { subtype }: DatapathEvent): str
       return POINTS[subtype] ?? String(subtype);
     case 'policy-verdict':
       return ACTIONS[subtype] ?? String(subtype);
+    case 'trace-sock':
     case 'unknown':
       return String(subtype);
   }
 }
 
 function end(names: Names, address = '', port = 0, identity = 0): MonitorEnd {
-  return { address, port, ...names.of(address, identity) };
+  return { address, port, endpointId: names.endpointIdOf(address), ...names.of(address, identity) };
 }
 
 function flagsOf(packet: PacketSummary | undefined, { proto, tcpFlags }: DatapathEvent): string[] {

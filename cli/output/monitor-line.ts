@@ -24,6 +24,8 @@ export function monitorLine(record: MonitorRecord, options: LineOptions): string
       return traceLine(record, options);
     case 'policy-verdict':
       return verdictLine(record, options);
+    case 'trace-sock':
+      return socketLine(record, options);
     case 'unknown':
       return `?? event ${record.subtype} flow ${record.flow}`;
   }
@@ -33,7 +35,8 @@ function traceLine(record: MonitorRecord, options: LineOptions): string {
   const { subtype, flow, connection, link, original, originalEnd } = record;
   const arrow = TARGETS[subtype] ?? '<-';
   const point = subtype.replace(/^(to|from)-/, '');
-  const target = point === 'endpoint' ? `endpoint ${record.endpointId}` : point;
+  const { endpointId } = arrow === '->' ? record.destination : record.source;
+  const target = point === 'endpoint' ? `endpoint ${endpointId || record.endpointId}` : point;
   const state = connection ? ` state ${connection}` : '';
   const device = link ? ` ifindex ${link}` : '';
   const before = original ? ` ${originalEnd === 'destination' ? 'service' : 'orig-ip'} ${original}` : '';
@@ -41,7 +44,8 @@ function traceLine(record: MonitorRecord, options: LineOptions): string {
 }
 
 function dropLine(record: MonitorRecord, options: LineOptions): string {
-  const { subtype, flow, endpointId, link, place } = record;
+  const { subtype, flow, link, place } = record;
+  const { endpointId } = record.destination;
   return `xx drop (${subtype}) flow ${flow} to endpoint ${endpointId}, ifindex ${link}, file ${place}, , identity ${identities(record)}: ${packet(record, options)}`;
 }
 
@@ -49,6 +53,12 @@ function verdictLine(record: MonitorRecord, options: LineOptions): string {
   const { flow, endpointId, direction, proto, subtype, match, source, destination } = record;
   const remote = identityName((direction === 'egress' ? destination : source).identity);
   return `Policy verdict log: flow ${flow} local EP ID ${endpointId}, remote ID ${remote}, proto ${proto}, ${direction}, action ${subtype}, auth: disabled, match ${match}, ${packet(record, options)}`;
+}
+
+function socketLine({ subtype, socket, source, destination, protocol }: MonitorRecord, { names }: LineOptions): string {
+  const from = names ? `, of ${source.pod || identityName(source.identity)}` : '';
+  const target = end(destination, { names });
+  return `[${subtype}] cgroup_id: ${socket?.cgroupId} sock_cookie: ${socket?.number}, dst ${target} ${protocol}${from}`;
 }
 
 const identities = ({ source, destination }: MonitorRecord): string =>

@@ -62,6 +62,8 @@ export function flowLine(text: string): string | undefined {
  */
 function isTelling({ type, connection, destination }: MonitorRecord): boolean {
   if (type === 'trace') return connection === 'new';
+  // The packets of the connection to the backend are told of anyway.
+  if (type === 'trace-sock') return false;
   return !destination.address.startsWith('ff02::');
 }
 

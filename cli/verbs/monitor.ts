@@ -10,14 +10,14 @@ import { meant, parseArguments, UsageError, wholeNumber } from '../usage.ts';
 export const summary = 'follow what the datapath does with packets';
 export const usage = `axoneme monitor [--type TYPE[,TYPE…]] [--from ID] [--to ID] [--related-to ID] [--verbose] [-o json]
 
-  --type TYPE       drop, trace, policy-verdict
+  --type TYPE       drop, trace, policy-verdict, trace-sock (sockets that are led to a service's backend)
   --from ID         packets that leave the endpoint of this number
   --to ID           packets that reach it
   --related-to ID   both
   --verbose         with the names of pods
 ${targetUsage}`;
 
-const types = ['drop', 'trace', 'policy-verdict'] as const;
+const types = ['drop', 'trace', 'policy-verdict', 'trace-sock'] as const;
 const ID_MAX = 65_535;
 
 type Filter = (record: MonitorRecord) => boolean;
@@ -53,13 +53,19 @@ function typeFilter(text: string | undefined): Filter {
   return ({ type }) => wanted.includes(type);
 }
 
-/** Ingress of an endpoint is a packet to it, egress one from it. */
+/** By the ends of a packet, and by the endpoint that tells of it. */
 function endpointFilter(from: number | undefined, to: number | undefined, either: number | undefined): Filter {
   if (from === undefined && to === undefined && either === undefined) return () => true;
-  return ({ endpointId, direction }) =>
-    endpointId === either ||
-    (direction === 'egress' && endpointId === from) ||
-    (direction === 'ingress' && endpointId === to);
+  return ({ endpointId, direction, source, destination }) => {
+    const isFrom = (id: number): boolean => source.endpointId === id || (endpointId === id && direction === 'egress');
+    const isTo = (id: number): boolean =>
+      destination.endpointId === id || (endpointId === id && direction === 'ingress');
+    return (
+      (from === undefined || isFrom(from)) &&
+      (to === undefined || isTo(to)) &&
+      (either === undefined || isFrom(either) || isTo(either))
+    );
+  };
 }
 
 function coloured({ type, subtype }: MonitorRecord, line: string, { red, yellow }: Colours): string {

@@ -1,13 +1,15 @@
 /** The node as people know it: status, health, endpoints, identities, BPF maps, and the datapath's events. */
 import { uptime } from 'node:os';
-import { map, type Observable } from 'rxjs';
+import { EMPTY, map, merge, mergeMap, type Observable } from 'rxjs';
+import type { Inspector } from '../../reconcilers/inspect.ts';
 import { dropReasons } from '../../state/drop-reasons.ts';
 import type { TableName } from '../../state/tables.ts';
 import { clusterNodesOf } from '../cluster-nodes.ts';
 import { endpointForms, endpointMatcher, endpointsOf, identitiesOf } from '../endpoints.ts';
 import { keptLinkNames } from '../link-names.ts';
-import { describe, type MonitorRecord } from '../monitor.ts';
+import { describe, describeSocket, type MonitorRecord } from '../monitor.ts';
 import type { Names } from '../names.ts';
+import { podsByNetns } from '../pods-by-netns.ts';
 import { entriesOf } from '../policy.ts';
 import { healthOfNode, statusOf } from '../status.ts';
 import { isFollow, json, Refusal, type Route } from './http.ts';
@@ -87,7 +89,7 @@ export function nodeRoutes(sources: DebugSources, names: Names, now: () => numbe
       doc: '?follow: events of the datapath with names, as they happen',
       answer({ params }) {
         if (!isFollow(params)) throw new Refusal(400, 'events are not kept', '?follow');
-        return { kind: 'stream', lines: records(needed(datapath), names, now) };
+        return { kind: 'stream', lines: records(needed(datapath), names, inspector, now) };
       },
     },
   ];
@@ -121,8 +123,17 @@ function podOf(key: Readonly<Record<string, unknown>>, value: Readonly<Record<st
   return names.of(String(key['saddr'] ?? '')).pod || names.of(String(value['addr'] ?? '')).pod;
 }
 
-function records(datapath: DatapathView, names: Names, now: () => number): Observable<MonitorRecord> {
+function records(
+  { flowEvents$, socketEvents$ = EMPTY }: DatapathView,
+  names: Names,
+  inspector: Inspector,
+  now: () => number,
+): Observable<MonitorRecord> {
   const linkName = keptLinkNames(now);
   const bootedAt = now() - uptime() * 1000;
-  return datapath.flowEvents$.pipe(map((event) => describe(event, { names, linkName, bootedAt })));
+  const podOfNetns = podsByNetns(inspector);
+  return merge(
+    flowEvents$.pipe(map((event) => describe(event, { names, linkName, bootedAt }))),
+    socketEvents$.pipe(mergeMap((event) => describeSocket(event, { names, bootedAt, podOfNetns }))),
+  );
 }

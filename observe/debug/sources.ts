@@ -16,7 +16,10 @@ import type { FilterWords } from '../web/flow-routes.ts';
 export type DatapathView = Pick<
   Datapath,
   'metrics' | 'mapPressure' | 'dumpConntrack' | 'dumpNat' | 'flushConntrack' | 'conntrackNow' | 'flowEvents$'
-> & { gc?: Pick<Datapath['gc'], 'counters'> & Partial<Pick<Datapath['gc'], 'onSweep'>> };
+> &
+  Partial<Pick<Datapath, 'socketEvents$'>> & {
+    gc?: Pick<Datapath['gc'], 'counters'> & Partial<Pick<Datapath['gc'], 'onSweep'>>;
+  };
 
 export interface DebugSources {
   inspector: Inspector;
