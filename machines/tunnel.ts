@@ -9,7 +9,7 @@ import type { Row } from '../state/tables.ts';
 import { type Backoff, calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
 import { type Hears, type Kind, recipe, speech } from './machine.ts';
 import { macFor } from './naming.ts';
-import { endsOf, overheadOf, routingOf, type UnderlayFact, underlayKey } from './underlay.ts';
+import { ANY_SOURCE, endsOf, overheadOf, routingOf, type UnderlayFact, underlayKey } from './underlay.ts';
 
 // --- context
 
@@ -90,6 +90,7 @@ function rows({ context, value }: Snapshot): Row[] {
   const build = agent.datapathBuild;
   const mac = macFor(`${agent.nodeName}/${name}`);
   const wanted: Row[] = [
+    ...(agent.ipv4 ? [ANY_SOURCE] : []),
     {
       table: 'tunnels',
       key: name,

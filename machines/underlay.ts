@@ -1,5 +1,6 @@
 /** How this node reaches the others, as far as it depends on this node alone: its addresses, networks, and sizes of packets. */
 import type { AgentFacts, EncryptionFacts, HealthFacts, KubeObject, RoutingFacts } from '../cluster/events.ts';
+import type { Row } from '../state/tables.ts';
 import { canonicalAddress, familyOf } from './cidr.ts';
 import type { DeviceFact } from './device.ts';
 import type { PoolFact } from './ip-pool.ts';
@@ -106,3 +107,9 @@ export function underlayOf(
     mtu,
   };
 }
+
+/**
+ * Links by which pods' packets come from other nodes take them from any source, since the way back is another; what `all` says would
+ * count as well. Other links keep their own setting.
+ */
+export const ANY_SOURCE: Row = { table: 'sysctls', key: 'net.ipv4.conf.all.rp_filter', value: { value: '0' } };

@@ -9,7 +9,7 @@ import type { AgentFacts } from '../cluster/events.ts';
 import type { Row } from '../state/tables.ts';
 import { type Backoff, calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
 import { type Hears, type Kind, recipe, speech } from './machine.ts';
-import { encryptionOf, type UnderlayFact, underlayKey, WIREGUARD_BYTES } from './underlay.ts';
+import { ANY_SOURCE, encryptionOf, type UnderlayFact, underlayKey, WIREGUARD_BYTES } from './underlay.ts';
 
 // --- context
 
@@ -111,6 +111,7 @@ function rows({ context, value }: Snapshot): Row[] {
   if (!underlay || publicKey === '') return [];
   const build = agent.datapathBuild;
   const wanted: Row[] = [
+    ...(agent.ipv4 ? [ANY_SOURCE] : []),
     {
       table: 'wireguard.devices',
       key: WIREGUARD_LINK,

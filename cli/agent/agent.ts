@@ -14,6 +14,7 @@ import { startCniServer } from '../../cluster/cni-server.ts';
 import type { AgentFacts, ServiceFacts } from '../../cluster/events.ts';
 import { openRecording } from '../../cluster/recording.ts';
 import { openDatapath } from '../../datapath/datapath.ts';
+import { reversePathNotices } from '../../datapath/drivers/reverse-path.ts';
 import { probeFeatures } from '../../datapath/features.ts';
 import { kinds } from '../../machines/kinds.ts';
 import type { DebugSources } from '../../observe/debug/sources.ts';
@@ -142,7 +143,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
         `defect${entry ? ` in event ${entry.seq} (${entry.event.type})` : ''}: ${error instanceof Error ? error.stack : String(error)}`,
       ),
   });
-  for (const notice of [...services.notices, ...datapath.notices]) log(notice);
+  const tunnelNotices = config.routing.mode === 'native' || !config.ipv4 ? [] : reversePathNotices();
+  for (const notice of [...services.notices, ...datapath.notices, ...tunnelNotices]) log(notice);
   logNews(engine);
 
   const stored = store.rows();

@@ -88,6 +88,13 @@ for (const kind of kinds.filter(hasKind)) {
         expect(shown).toContain('UP');
       }));
 
+    test('it takes packets to whose senders the way back is another, where links are strict by default', () =>
+      inNode((node, driver) => {
+        node.run('sh', '-c', 'echo 1 > /proc/sys/net/ipv4/conf/default/rp_filter');
+        expect(driver.apply([put('tunnel1', tunnel(kind, 1))])).toEqual([undefined]);
+        expect(node.run('cat', '/proc/sys/net/ipv4/conf/tunnel1/rp_filter')).toBe('0\n');
+      }));
+
     test('another port makes another link of the same name', () =>
       inNode((_node, driver) => {
         const [first, second] = [tunnel(kind, 1), tunnel(kind, 2)];

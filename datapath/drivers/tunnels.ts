@@ -12,6 +12,7 @@ import { OURS } from '../marks.ts';
 import { messageFlags } from '../netlink/message.ts';
 import { RouteSocket } from '../netlink/route-socket.ts';
 import { geneveInfo, type LinkMessage, linkFlags, linkMessage, rtm, vxlanInfo } from '../netlink/rtnetlink.ts';
+import { acceptAnySource } from './reverse-path.ts';
 
 const PORT_MAX = 0xffff;
 const UP = { flags: linkFlags.up, change: linkFlags.up };
@@ -28,8 +29,14 @@ export class TunnelsDriver implements Driver {
   apply(ops: readonly Op[]): OpResult[] {
     return attemptAll(ops, () => {
       using socket = new RouteSocket(this.#home);
-      return ops.map((op) => attempt(op, () => (op.action === 'put' ? put(socket, op) : remove(socket, op.key))));
+      return ops.map((op) => attempt(op, () => (op.action === 'put' ? this.#put(socket, op) : remove(socket, op.key))));
     });
+  }
+
+  #put(socket: RouteSocket, op: Op): OpResult {
+    const refused = put(socket, op);
+    if (!refused) acceptAnySource(op.key, this.#home);
+    return refused;
   }
 
   dump(_table: string, known: ReadonlyMap<string, unknown>): Map<string, TunnelRow> {

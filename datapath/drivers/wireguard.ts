@@ -16,6 +16,7 @@ import { RouteSocket } from '../netlink/route-socket.ts';
 import { type LinkMessage, linkFlags, linkMessage, rtm } from '../netlink/rtnetlink.ts';
 import { WIREGUARD_FAMILY, WIREGUARD_VERSION, wireguardCommands, wireguardKeyMessage } from '../netlink/wireguard.ts';
 import type { WireguardKeys } from '../wireguard-keys.ts';
+import { acceptAnySource } from './reverse-path.ts';
 import { readDevice, type WireguardDevice, WireguardPeers } from './wireguard-peers.ts';
 
 const KIND = 'wireguard';
@@ -71,6 +72,7 @@ export class WireguardDriver implements Driver {
     try {
       using socket = new GenericSocket(WIREGUARD_FAMILY, this.#home);
       this.#setDevice(socket, op.key, row, privateKey);
+      acceptAnySource(op.key, this.#home);
       const up = { index: link.index, flags: linkFlags.up, change: linkFlags.up };
       if (before && (before.flags & linkFlags.up) !== 0 && before.mtu === row.mtu) return undefined;
       routes.change(linkMessage.encode(rtm.setLink, 0, { ...up, attributes: { mtu: row.mtu } }));
