@@ -2,7 +2,7 @@
  * What was said and is still true, by topic: for those who subscribe later, and to know what an object was before it changed.
  *
  * - What is known of a topic comes in the order in which it was first heard.
- * - With a place for cold events, objects that were not heard of lately are there and not in memory; nobody sees a difference.
+ * - With a place for cold events, endpoints that were not heard of lately are there and not in memory; nobody sees a difference.
  */
 import { type ClusterEvent, type KubeUpserted, topicsOf } from '../cluster/events.ts';
 import type { Message } from '../machines/machine.ts';
@@ -17,6 +17,8 @@ interface Kept {
   message: AnyMessage;
 }
 
+/** Of which every node hears all of the cluster's, and of most of them once. */
+const COLD: ReadonlySet<string> = new Set(['ciliumendpoints', 'ciliumendpointslices']);
 /** Events that are moved out at a time: some hundred microseconds. */
 const AT_ONCE = 16;
 
@@ -50,7 +52,8 @@ export class Facts {
     if (before) before.message = message;
     else if (known) known.set(fact, { seat: ++this.#seats, message });
     else this.#topics.set(topic, new Map([[fact, { seat: ++this.#seats, message }]]));
-    if (!this.#cold || message.type !== 'kube.upserted' || this.#warm.get(fact) === message) return;
+    if (!this.#cold || message.type !== 'kube.upserted' || !COLD.has(message.resource)) return;
+    if (this.#warm.get(fact) === message) return;
     this.#warm.delete(fact);
     this.#warm.set(fact, message);
   }

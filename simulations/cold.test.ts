@@ -75,11 +75,13 @@ describe.each(networks)('%s', (_, options) => {
         const cold = started(options, new Engine(kinds, store, { events, eventsMax: max, rowsMax: max })).listed();
         const warm = started(options).listed();
         const plans = run(warm, all, troubles);
+        let mostCold = 0;
         for (const plan of run(cold, all, troubles)) {
           expect(plan).toEqual(plans.next().value);
-          if (max === 0) expect(events.size).toBeGreaterThan(0);
+          if (max === 0) mostCold = Math.max(mostCold, events.size);
         }
         expect(answers(cold)).toEqual(answers(warm));
+        if (max === 0) expect(mostCold).toBeGreaterThan(2);
         // What is said again changes nothing.
         for (const said of all.slice(0, 3)) {
           const again = new Map(all.map((one) => [idOf(one), one])).get(idOf(said));

@@ -14,8 +14,10 @@ import { ServicesDriver } from '../../datapath/drivers/services.ts';
 import { loadDatapath } from '../../datapath/loader.ts';
 import { smallObject } from '../../datapath/testdata/small-object.ts';
 import { kinds } from '../../machines/kinds.ts';
+import { IN_MEMORY } from '../../reconcilers/actual-store.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import { Loop } from '../../reconcilers/loop.ts';
+import { ColdEvents } from '../../state/cold-events.ts';
 import { Store } from '../../state/store.ts';
 import { type TableName, tableNames } from '../../state/tables.ts';
 import { agentFacts, kubeObject, sliceObject } from '../services.ts';
@@ -85,7 +87,8 @@ try {
     onBackendsGone: () => {},
   });
   const store = new Store(join(folder, 'state.db'));
-  const engine = new Engine(kinds, store);
+  const cold = new ColdEvents(join(folder, 'cold.db'));
+  const engine = new Engine(kinds, store, { events: cold, ...IN_MEMORY });
   const loop = new Loop({
     engine,
     drivers: [driver, new Elsewhere(driver.tables)],
@@ -154,6 +157,7 @@ try {
   );
   await loop.stop();
   store.close();
+  cold.close();
 } finally {
   loaded.close();
   rmSync(pinRoot, { recursive: true, force: true });
