@@ -15,7 +15,7 @@
  * - An orphan is deleted only after all sources of its table have synced.
  */
 import { Subject } from 'rxjs';
-import type { ClusterEvent, LogEntry, OpDone, OpError } from '../cluster/events.ts';
+import { type ClusterEvent, type LogEntry, type OpDone, type OpError, objectKey } from '../cluster/events.ts';
 import type { Op } from '../datapath/driver.ts';
 import type { Kind, RowName } from '../machines/machine.ts';
 import type { RowChange } from '../state/store.ts';
@@ -124,6 +124,7 @@ export class Engine implements Inspector, RowKeeper {
     this.#changes = [];
     if (event.type === 'ops.done') for (const result of event.results) this.#done(result);
     else if (event.type === 'observed') this.#observe(event.table, event.changes);
+    else if (event.type === 'kube.deleted') this.#missed(`${event.resource}/${objectKey(event.object)}`);
     else if (event.type === 'source.synced') this.#synced(event.source);
     this.#population.announce(event, this.#cause);
     this.#population.run(this.#cause);
@@ -306,6 +307,12 @@ export class Engine implements Inspector, RowKeeper {
       this.#settle(entry);
     }
     for (const entry of [...this.#rows.failed]) if (entry.table === table) this.#rows.touch(entry, 'retry');
+  }
+
+  /** An object that is not there any more; if it is one of ours that is wanted, somebody else has deleted it. */
+  #missed(key: string): void {
+    const entry = this.#rows.peek('kube.objects', key);
+    if (entry?.actual !== undefined && entry.wants.size > 0) this.#observe('kube.objects', [{ key, value: undefined }]);
   }
 
   #recall(entry: RowEntry): void {

@@ -1,21 +1,28 @@
-/** `axoneme simulate`: random lives of a node in memory, judged by the laws; a failure is shrunk and can be run again. */
+/** `axoneme simulate`: random lives of a node, or of a cluster, in memory, judged by the laws; a failure is shrunk and can be run again. */
+import type { ClusterAction } from '../../simulations/cluster/actions.ts';
 import { type Action, actionsFrom, shrink } from '../../simulations/node/actions.ts';
 import { type Outcome, runActions } from '../../simulations/node/run.ts';
 import { noPositionals } from '../output/arguments.ts';
 import { print, printJson, wantsJson } from '../output/print.ts';
+import { faultLevelOf, simulateCluster } from '../simulate/cluster.ts';
 import { parseArguments, UsageError, wholeNumber } from '../usage.ts';
 
-export const summary = 'property-test the engine on a simulated node';
+export const summary = 'property-test the engine on a simulated node or cluster';
 export const usage = `axoneme simulate [--seed N] [--events N] [--runs N] [--for SECONDS] [--actions JSON] [-o json]
+axoneme simulate --nodes N [--faults none|default|heavy] [--seed N] [--events N] [--runs N] [--actions JSON] [-o json]
 
   --seed N       of the first run; the next runs have the next numbers (default: by the clock)
   --events N     what happens to the node in one run (default 100)
   --runs N       how many runs (default 1 with --seed, else until --for is over)
   --for SECONDS  for how long (default 30)
+  --nodes N      a whole cluster of so many nodes: one run of 1000 events unless told otherwise
+  --faults LEVEL of the cluster: none, default or heavy
   --actions JSON these actions instead of random ones, as a failure prints them`;
 
 const SEED_MAX = 2 ** 31 - 1;
 const EVENTS_MAX = 100_000;
+const NODES_MAX = 1_000;
+const CLUSTER_EVENTS_MAX = 10_000_000;
 const SHRINK_MS = 60_000;
 
 interface Failure {
@@ -26,19 +33,35 @@ interface Failure {
 }
 
 export async function run(args: string[]): Promise<number> {
-  const spec = { seed: 'N', events: 'N', runs: 'N', for: 'SECONDS', actions: 'JSON', output: 'FORMAT' } as const;
+  const spec = {
+    ...{ seed: 'N', events: 'N', runs: 'N', for: 'SECONDS', actions: 'JSON', output: 'FORMAT' },
+    ...{ nodes: 'N', faults: 'LEVEL' },
+  } as const;
   const { flags, positionals } = parseArguments(args, spec);
   noPositionals(positionals);
-  const number = (flag: 'seed' | 'events' | 'runs' | 'for', usual: number, max: number): number =>
-    flags[flag] === undefined ? usual : wholeNumber(flag, flags[flag], 0, max);
+  const number = (flag: 'seed' | 'events' | 'runs' | 'for' | 'nodes', usual: number, max: number, min = 0): number =>
+    flags[flag] === undefined ? usual : wholeNumber(flag, flags[flag], min, max);
   const isJson = wantsJson(flags.output);
   const seed = number('seed', Date.now() % SEED_MAX, SEED_MAX);
+  if (flags.nodes !== undefined) {
+    if (flags.for !== undefined) throw new UsageError('flag --for is of a node alone, expected --runs with --nodes');
+    return simulateCluster({
+      seed,
+      nodes: number('nodes', 0, NODES_MAX, 1),
+      events: number('events', 1_000, CLUSTER_EVENTS_MAX),
+      runs: number('runs', 1, SEED_MAX, 1),
+      faults: faultLevelOf(flags.faults),
+      actions: flags.actions === undefined ? undefined : parseActions<ClusterAction>(flags.actions),
+      isJson,
+    });
+  }
+  if (flags.faults !== undefined) throw new UsageError('flag --faults is of a cluster, expected --nodes with it');
   const events = number('events', 100, EVENTS_MAX);
   const isOnce = flags.seed !== undefined && flags.for === undefined;
   const runs = flags.actions !== undefined ? 1 : number('runs', isOnce ? 1 : SEED_MAX, SEED_MAX);
   const deadline =
     Date.now() + 1000 * (flags.runs !== undefined && flags.for === undefined ? SEED_MAX : number('for', 30, 86_400));
-  const given = flags.actions === undefined ? undefined : parseActions(flags.actions);
+  const given = flags.actions === undefined ? undefined : parseActions<Action>(flags.actions);
   const totals = { runs: 0, events: 0, ops: 0, lives: 0 };
   for (; totals.runs < runs && (totals.runs === 0 || Date.now() < deadline); totals.runs++) {
     const own = seed + totals.runs;
@@ -59,10 +82,10 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
-function parseActions(text: string): Action[] {
+function parseActions<A extends { do: string }>(text: string): A[] {
   try {
     const actions: unknown = JSON.parse(text);
-    if (Array.isArray(actions) && actions.every((action) => typeof action?.do === 'string')) return actions as Action[];
+    if (Array.isArray(actions) && actions.every((action) => typeof action?.do === 'string')) return actions as A[];
   } catch {
     // said below
   }

@@ -2,6 +2,7 @@
  * Tables whose world is the API server: objects we own, and claims of numeric identities.
  *
  * - An op is one write; a lost connection or a busy server is a retryable failure, never a crash.
+ * - What belongs to a pod of the same name that is another one, on another node, is not ours: a node that is late leaves it alone.
  * - Identity numbers are random, so that nodes that allocate at once seldom collide; AlreadyExists picks another, and after some of
  *   these all that are taken are listed.
  */
@@ -24,6 +25,8 @@ const RANDOM_ATTEMPTS = 8;
 const CLAIM_ATTEMPTS = 16;
 const PAGE = '2000';
 const LIST_TIMEOUT_MS = 30_000;
+const READ_TIMEOUT_MS = 10_000;
+const DELETE_ATTEMPTS = 4;
 const IDENTITIES = collectionPath('cilium.io/v2', 'ciliumidentities');
 
 const statusOf = (error: unknown): number => (error instanceof KubeError ? error.status : 0);
@@ -73,19 +76,61 @@ export class KubeObjectsDriver implements Driver {
       await this.#client.send({ method: 'POST', body: row }, path.collection, AS_AGENT);
     } catch (error) {
       if (statusOf(error) !== CONFLICT) throw error;
+      const there = await this.#read(path.object);
+      if (there && isOfAnother(there, row) && !(await this.#isOwnerThere(row))) return;
       const contentType = 'application/merge-patch+json';
       await this.#client.send({ method: 'PATCH', body: row, contentType }, path.object, AS_AGENT);
     }
   }
 
   async #delete({ key, before }: Op): Promise<void> {
-    try {
-      await this.#client.send({ method: 'DELETE' }, pathOf(key, before as KubeObjectRow).object);
-    } catch (error) {
-      if (statusOf(error) !== NOT_FOUND) throw error;
+    const row = before as KubeObjectRow;
+    const path = pathOf(key, row).object;
+    for (let attempt = 1; ; attempt++) {
+      const there = ownerOf(row) === undefined ? undefined : await this.#read(path);
+      if (there && isOfAnother(there, row)) return;
+      // What somebody changes after it was read is read again.
+      const { uid, resourceVersion } = there?.metadata ?? {};
+      const body = there && { apiVersion: 'v1', kind: 'DeleteOptions', preconditions: { uid, resourceVersion } };
+      try {
+        await this.#client.send({ method: 'DELETE', ...(body && { body }) }, path);
+        return;
+      } catch (error) {
+        if (statusOf(error) === NOT_FOUND) return;
+        if (statusOf(error) !== CONFLICT || attempt === DELETE_ATTEMPTS) throw error;
+      }
     }
   }
+
+  async #read(path: string): Promise<Owned | undefined> {
+    try {
+      return await this.#client.get<Owned>(path, {}, AbortSignal.timeout(READ_TIMEOUT_MS));
+    } catch (error) {
+      if (statusOf(error) === NOT_FOUND) return undefined;
+      throw error;
+    }
+  }
+
+  /** Is the pod that this row is of still the one of its name? */
+  async #isOwnerThere(row: KubeObjectRow): Promise<boolean> {
+    const { namespace } = row.metadata;
+    const path = `${collectionPath('v1', 'pods', namespace)}/${encodeURIComponent(ownerOf(row)?.name ?? '')}`;
+    return (await this.#read(path))?.metadata.uid === ownerOf(row)?.uid;
+  }
 }
+
+/** As the API server has it. */
+interface Owned {
+  metadata: { uid?: string; resourceVersion?: string; ownerReferences?: { kind: string; name: string; uid: string }[] };
+}
+
+const ownerOf = ({ metadata }: Pick<KubeObjectRow, 'metadata'> | Owned) =>
+  (metadata as Owned['metadata']).ownerReferences?.find(({ kind }) => kind === 'Pod');
+
+const isOfAnother = (there: Owned, row: KubeObjectRow): boolean => {
+  const [theirs, ours] = [ownerOf(there)?.uid, ownerOf(row)?.uid];
+  return theirs !== undefined && ours !== undefined && theirs !== ours;
+};
 
 /** `key` is `resource/[namespace/]name`. */
 function pathOf(key: string, { apiVersion, metadata }: KubeObjectRow): { collection: string; object: string } {

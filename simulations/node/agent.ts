@@ -33,7 +33,7 @@ export interface Surroundings {
   keys: () => ClusterEvent[];
   random: () => number;
   /** How the API server is heard; everything at once if it does not say. */
-  watch?: Pick<WatchOptions, 'isAsked' | 'later'>;
+  watch?: Omit<WatchOptions, 'order'>;
   /** The API server can be reached from here, as far as the network goes. */
   isReached?: () => boolean;
   /** Between two looks at everything that is there. */

@@ -268,10 +268,16 @@ export class SimulatedApiDriver implements Driver {
     this.#api.upsert(resource, { ...object, status: { ...(object.status as object | undefined), ...status } });
   }
 
-  #write({ key, action, value }: Op): void {
+  /** As the real driver: what belongs to another pod of that name stays. */
+  #write({ key, action, value, before }: Op): void {
     const [resource, name] = partsOf(key);
-    if (action === 'delete') this.#api.delete(resource, name);
-    else this.#api.upsert(resource, value as KubeObjectRow as KubeObject);
+    const row = (action === 'delete' ? before : value) as KubeObjectRow as KubeObject;
+    const there = this.#api.of(resource).get(name);
+    const [theirs, ours] = [there ? ownersOf(there)[0] : undefined, ownersOf(row)[0]];
+    const isOfAnother = theirs !== undefined && ours !== undefined && theirs !== ours;
+    if (action === 'delete') {
+      if (!isOfAnother) this.#api.delete(resource, name);
+    } else if (!isOfAnother || this.#api.of('pods').get(name)?.metadata.uid === ours) this.#api.upsert(resource, row);
   }
 }
 

@@ -85,21 +85,9 @@ export function checkAnswer(sandbox: Sandbox, answered: Answered, kernel: Simula
 
 /** After `world.settle()`. */
 export async function checkSettled(world: World): Promise<string[]> {
-  const found: string[] = [];
   const { agent, kernel } = world;
   if (!agent) return ['no agent'];
-  for (const difference of differences(agent.engine, kernel)) found.push(`convergent: ${difference}`);
-  const wanted = new Map(
-    kernelTables.flatMap((table) => agent.engine.rows(table)).map((row) => [`${row.table} ${row.key}`, row.desired]),
-  );
-  const there = new Map([...kernel.rows()].map(({ table, key, value }) => [`${table} ${key}`, value]));
-  for (const [row, value] of there) {
-    if (row.startsWith('sysctls ')) continue;
-    if (wanted.get(row) === undefined) found.push(`leaked: ${row} is in the kernel and wanted by nobody`);
-    else if (canonical(wanted.get(row)) !== canonical(value))
-      found.push(`convergent: ${row} is ${canonical(value)}, wanted ${canonical(wanted.get(row))}`);
-  }
-  for (const row of world.expectedOfPods()) if (!there.has(row)) found.push(`lost: ${row}, which a running pod needs`);
+  const found = checkKernel(agent.engine, kernel, world.runtime.sandboxes);
   found.push(...checkPolicies(world.api, kernel, world.runtime.sandboxes, facts.clusterName));
   found.push(
     ...checkServices(world.api, kernel),
@@ -108,6 +96,24 @@ export async function checkSettled(world: World): Promise<string[]> {
     ...checkMemory(agent.engine),
     ...(await checkMinimal(world)),
   );
+  return found;
+}
+
+/** Desired, actual and what is there are the same; running pods have all their rows. */
+export function checkKernel(engine: Engine, kernel: SimulatedKernel, sandboxes: readonly Sandbox[]): string[] {
+  const found = differences(engine, kernel).map((difference) => `convergent: ${difference}`);
+  const wanted = new Map(
+    kernelTables.flatMap((table) => engine.rows(table)).map((row) => [`${row.table} ${row.key}`, row.desired]),
+  );
+  const there = new Map([...kernel.rows()].map(({ table, key, value }) => [`${table} ${key}`, value]));
+  for (const [row, value] of there) {
+    if (row.startsWith('sysctls ')) continue;
+    if (wanted.get(row) === undefined) found.push(`leaked: ${row} is in the kernel and wanted by nobody`);
+    else if (canonical(wanted.get(row)) !== canonical(value))
+      found.push(`convergent: ${row} is ${canonical(value)}, wanted ${canonical(wanted.get(row))}`);
+  }
+  for (const row of sandboxes.flatMap(rowsOfSandbox))
+    if (!there.has(row)) found.push(`lost: ${row}, which a running pod needs`);
   return found;
 }
 

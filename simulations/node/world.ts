@@ -13,7 +13,7 @@ import type { Action } from './actions.ts';
 import { SimulatedAgent } from './agent.ts';
 import { claimIdentity, SimulatedApi } from './api.ts';
 import { seeded, VirtualClock } from './clock.ts';
-import { checkAnswer, checkOp, checkRemembered, rowsOfSandbox } from './laws.ts';
+import { checkAnswer, checkOp, checkRemembered } from './laws.ts';
 import { actOnNeighbors, checkClear, deleteNeighbors, keyEvents, networkOf, probed } from './neighbors.ts';
 import { actOnPolicies, deletePolicies, policyFacts } from './policies.ts';
 import { SimulatedRuntime } from './runtime.ts';
@@ -336,11 +336,6 @@ export class World {
     });
     const sandboxes = this.runtime.sandboxes.map(({ pod, containerId, state }) => `${pod} ${containerId} ${state}`);
     return `pending ${stats?.pending}, in flight ${stats?.inFlight}, queued deletes ${this.runtime.queuedDeletes}; sandboxes ${sandboxes.join(', ')}; machines ${open.join('; ')}`;
-  }
-
-  /** Rows that running pods must have. */
-  expectedOfPods(): string[] {
-    return this.runtime.sandboxes.flatMap(rowsOfSandbox);
   }
 
   /** Pods, services with their endpoints, policies, other nodes and their pods. */

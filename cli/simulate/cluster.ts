@@ -1,0 +1,157 @@
+/** `simulate --nodes N`: random histories of a whole cluster, and a summary that fits into a change ticket. */
+import {
+  type ClusterAction,
+  clusterActionsFrom,
+  type FaultLevel,
+  faultLevels,
+} from '../../simulations/cluster/actions.ts';
+import { type ClusterOutcome, runCluster } from '../../simulations/cluster/run.ts';
+import { shrink } from '../../simulations/node/actions.ts';
+import { print, printJson } from '../output/print.ts';
+import { UsageError } from '../usage.ts';
+
+export interface ClusterSimulation {
+  nodes: number;
+  seed: number;
+  /** Of each run. */
+  events: number;
+  runs: number;
+  faults: FaultLevel;
+  /** Instead of random ones. */
+  actions: ClusterAction[] | undefined;
+  isJson: boolean;
+}
+
+/** The laws, as a release engineer reads them. */
+const invariants = [
+  'convergent (rows = maps = links, on every node)',
+  'hitless (nothing that a running pod needs is taken away)',
+  'leakless (packets do what policies say)',
+  'nothing lost, nothing left over',
+];
+const SHRINK_MS = 120_000;
+const EVERY_MS = 250;
+const HOUR_MS = 3_600_000;
+const WIDTH = 24;
+
+export function faultLevelOf(text: string | undefined): FaultLevel {
+  const level = faultLevels.find((one) => one === (text ?? 'default'));
+  if (!level)
+    throw new UsageError(`flag --faults is ${JSON.stringify(text)}, expected one of ${faultLevels.join(', ')}`);
+  return level;
+}
+
+export async function simulateCluster(wanted: ClusterSimulation): Promise<number> {
+  const { nodes, seed, events, runs, faults, isJson } = wanted;
+  const began = Date.now();
+  const outcomes: ClusterOutcome[] = [];
+  for (let run = 0; run < runs; run++) {
+    const own = seed + run;
+    const actions = wanted.actions ?? clusterActionsFrom(own, events, faults);
+    const outcome = await runCluster({ seed: own, nodes, onProgress: progress(run, runs, actions.length) }, actions);
+    clearProgress();
+    outcomes.push(outcome);
+    if (outcome.violations.length > 0) return failure(wanted, own, actions, outcome);
+  }
+  const summary = summaryOf(wanted, outcomes, Date.now() - began);
+  if (isJson) printJson({ ok: true, ...summary, invariants, digests: outcomes.map(({ digest }) => digest) });
+  else print(textOf(wanted, summary));
+  return 0;
+}
+
+const commandOf = (
+  { nodes, events, faults }: ClusterSimulation,
+  seed: number,
+  actions?: readonly ClusterAction[],
+): string =>
+  `cli/axoneme simulate --nodes ${nodes} --seed ${seed} ${
+    actions ? `--actions '${JSON.stringify(actions)}'` : `--events ${events} --faults ${faults}`
+  }`;
+
+function summaryOf(
+  { nodes, seed, events, runs, faults }: ClusterSimulation,
+  outcomes: readonly ClusterOutcome[],
+  wallMs: number,
+) {
+  const sum = (of: (outcome: ClusterOutcome) => number): number => outcomes.reduce((all, one) => all + of(one), 0);
+  const injected: Record<string, number> = {};
+  for (const outcome of outcomes)
+    for (const [kind, count] of Object.entries(outcome.faults)) injected[kind] = (injected[kind] ?? 0) + count;
+  return {
+    ...{ nodes, seed, runs, faults, injected },
+    changes: runs * events,
+    events: sum((one) => one.events),
+    ops: sum((one) => one.ops),
+    lives: sum((one) => one.lives),
+    worstRecoveryMs: outcomes.reduce((worst, { recoveryMs }) => Math.max(worst, recoveryMs), 0),
+    passedMs: sum((one) => one.passedMs),
+    wallMs,
+  };
+}
+
+function textOf(wanted: ClusterSimulation, summary: ReturnType<typeof summaryOf>): string {
+  const { nodes, seed, runs, faults, injected, changes, events, ops, lives, worstRecoveryMs, passedMs, wallMs } =
+    summary;
+  const count = (value: number): string => value.toLocaleString('en');
+  const kinds = Object.entries(injected).sort(([, a], [, b]) => b - a);
+  const lines = [
+    [
+      'Simulated',
+      `${nodes} nodes, ${runs === 1 ? `seed ${seed}` : `${runs} runs, seeds ${seed} to ${seed + runs - 1}`}`,
+    ],
+    ['Tried', `${count(changes)} things that happen, ${(passedMs / HOUR_MS).toFixed(1)} hours of the cluster`],
+    [
+      'Faults',
+      `${faults}${kinds.length > 0 ? `: ${kinds.map(([kind, times]) => `${kind} ${count(times)}`).join(', ')}` : ''}`,
+    ],
+    ['Agents', `${count(lives)} lives, ${count(events)} events, ${count(ops)} changes of kernels`],
+    ['Worst recovery', `${(worstRecoveryMs / 1_000).toFixed(0)} s of the cluster, from the last fault to quiet`],
+    ...invariants.map((law, i) => [i === 0 ? 'Held' : '', law]),
+    ['Took', `${(wallMs / 1_000).toFixed(1)} s, ${count(Math.round((events * 1_000) / Math.max(wallMs, 1)))} events/s`],
+    ['Again', commandOf(wanted, seed) + (runs > 1 ? ` --runs ${runs}` : '')],
+  ];
+  return lines.map(([name = '', value = '']) => `${name.padEnd(16)}${value}\n`).join('');
+}
+
+/** The law that is broken first names the failure: a shorter run that breaks another one is another story. */
+const lawOf = ({ violations }: ClusterOutcome): string => violations[0]?.match(/(?:^|: )([a-z]+): /)?.[1] ?? '';
+
+async function failure(
+  wanted: ClusterSimulation,
+  seed: number,
+  actions: readonly ClusterAction[],
+  outcome: ClusterOutcome,
+): Promise<number> {
+  const { nodes, isJson } = wanted;
+  const law = lawOf(outcome);
+  const deadline = Date.now() + SHRINK_MS;
+  if (!isJson) process.stderr.write(`seed ${seed} breaks a law, looking for the shortest way there\n`);
+  const shortest = await shrink(
+    actions,
+    async (fewer) => lawOf(await runCluster({ seed, nodes }, fewer)) === law,
+    () => Date.now() > deadline,
+  );
+  const { violations } = await runCluster({ seed, nodes }, shortest);
+  const [short, whole] = [commandOf(wanted, seed, shortest), commandOf(wanted, seed, wanted.actions)];
+  if (isJson) printJson({ ok: false, seed, violations, actions: shortest, command: short, whole });
+  else {
+    print(`seed ${seed} breaks a law:\n${violations.map((line) => `  ${line}\n`).join('')}`);
+    print(`shortest way there found, ${shortest.length} actions:\n  ${short}\nthe whole run again:\n  ${whole}\n`);
+  }
+  return 1;
+}
+
+function progress(run: number, runs: number, total: number): (done: number) => void {
+  let saidAt = Date.now();
+  return (done) => {
+    if (!process.stderr.isTTY || Date.now() - saidAt < EVERY_MS) return;
+    saidAt = Date.now();
+    const bar = '#'.repeat(Math.round((done / total) * WIDTH)).padEnd(WIDTH);
+    const which = runs > 1 ? `run ${run + 1} of ${runs}, ` : '';
+    process.stderr.write(`\r[${bar}] ${which}${done.toLocaleString('en')} of ${total.toLocaleString('en')}\u001b[K`);
+  };
+}
+
+function clearProgress(): void {
+  if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
+}
