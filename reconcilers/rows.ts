@@ -2,7 +2,7 @@
  * All rows, wanted and actual, and what differs between them.
  *
  * - A row is settled when wanted equals actual and no op on it is under way.
- * - Of several machines that want one row, the one with the smallest key decides its value.
+ * - Of several machines that want one row, the one with the smallest key decides its value; one that yields in that table comes last.
  * - Each change of what is wanted raises the row's revision; an op's result counts for its own revision only.
  */
 import type { OpError } from '../cluster/events.ts';
@@ -202,9 +202,15 @@ export class RowIndex {
   }
 }
 
+function inOrder({ table, wants }: RowEntry): string[] {
+  const keys = wants.keys().sort();
+  const { yields } = tables[table];
+  return yields !== undefined && wants.has(yields) ? [...keys.filter((key) => key !== yields), yields] : keys;
+}
+
 /** The want that decides, and whose it is. */
 export function decided(entry: RowEntry): { owner: string; want: Want } | undefined {
-  const owner = entry.wants.only ?? entry.wants.keys().sort()[0];
+  const owner = entry.wants.only ?? inOrder(entry)[0];
   if (owner === undefined) return undefined;
   return { owner, want: entry.wants.get(owner) as Want };
 }

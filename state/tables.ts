@@ -103,6 +103,8 @@ export interface TableDef {
    * Order among puts of this table, low first; deletes go the other way. For rows that are only safe after others of their table.
    */
   within?(value: unknown): number;
+  /** Key of a machine whose wish counts only for rows that nobody else wants. */
+  yields?: string;
   /** BPF map behind the table, its default capacity, and what the rows are. */
   map?: { name: string; entriesMax: number };
   doc: string;
@@ -221,6 +223,8 @@ export const tables: { readonly [T in TableName]: TableDef } = {
     lane: 'kernel',
     durable: true,
     sources: [...POLICIES, ...REMOTE_PODS],
+    // A rule may name a pod's or a node's address as a CIDR; that it is a pod's or a node's counts.
+    yields: 'policy',
     map: { name: 'ipcache', entriesMax: 512_000 },
     doc: 'address to identity',
   },

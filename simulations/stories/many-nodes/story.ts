@@ -45,11 +45,12 @@ export interface StoryOptions {
 export function manyNodes(title: string, options: StoryOptions): void {
   const { flags = [], agentConfig, onTheWire, farByPodsOnly, brief, kills, timeoutMs = 120_000 } = options;
   const name = `axt-${process.pid}-${title}`;
-  const dir = mkdtempSync(join(tmpdir(), `${name}-`));
+  let dir: string;
   let country: Country;
   let policies: PoliciesInForce;
 
   beforeAll(async () => {
+    dir = mkdtempSync(join(tmpdir(), `${name}-`));
     const config = join(dir, 'agent.json');
     if (agentConfig) writeFileSync(config, JSON.stringify(agentConfig));
     const all = [...flags, ...(agentConfig ? ['--agent-config', config] : [])];
