@@ -31,6 +31,8 @@ export interface EndpointContext extends LocalEndpointRow {
   hostMac: string;
   agent: AgentFacts | undefined;
   pod: KubeObject | undefined;
+  /** It has gone from the API server, before its sandbox: nobody is to be told of it any more. */
+  podGone: boolean;
   namespace: KubeObject | undefined;
   /** Canonical text of the labels the pod has now; `labels` and `identity` may still be of the labels before. */
   labelsText: string;
@@ -90,6 +92,7 @@ export function initialContext(input: EndpointInput): EndpointContext {
   const blank = {
     agent: undefined,
     pod: undefined,
+    podGone: false,
     namespace: undefined,
     labelsText: '',
     next: undefined,
@@ -154,8 +157,15 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
       break;
     case 'kube.upserted':
       if (event.resource === 'namespaces') draft.namespace = event.object;
-      else if (!draft.podUid || draft.podUid === event.object.metadata.uid) draft.pod = event.object;
+      else if (!draft.podUid || draft.podUid === event.object.metadata.uid) {
+        draft.pod = event.object;
+        draft.podGone = false;
+      }
       break;
+    case 'kube.deleted':
+      if (event.resource === 'pods' && (!draft.podUid || draft.podUid === event.object.metadata.uid))
+        draft.podGone = true;
+      return;
     case 'fact':
       if (event.value === undefined) return;
       if (event.topic === nodeKey) learnNode(draft, event.value as NodeFact);

@@ -162,7 +162,8 @@ type EndpointState = 'ready' | 'regenerating' | 'not-ready';
 
 /** The CiliumEndpoint that tells the cluster of this endpoint; it goes with its pod. Of the health endpoint the CiliumNode tells. */
 function announcement(context: EndpointContext, state: EndpointState): Row[] {
-  const { nodeAddress, encryptKey } = context;
+  const { nodeAddress, encryptKey, podGone } = context;
+  if (podGone) return [];
   // What was said before the start stays until this node is known.
   if (nodeAddress === '' || isHealth(context)) return [];
   const { podNamespace, podName, podUid, endpointId, identity, labels, ipv4, ipv6, containerId, ifname } = context;

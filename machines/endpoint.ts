@@ -150,6 +150,7 @@ const machine = setup({
   on: {
     'agent.started': { actions: 'learn' },
     'kube.upserted': { actions: 'learn' },
+    'kube.deleted': { actions: 'learn' },
     fact: { actions: 'learn' },
     'cni.add': { guard: 'again', actions: 'refuseSecondAdd' },
     'cni.del': [{ guard: 'repeated' }, { target: '.leaving', actions: 'accept' }],
