@@ -22,4 +22,4 @@ export interface Cold extends ColdPlace {
 }
 
 /** As the agent has it: the objects and rows of a hundred pods that come and go are at hand. */
-export const IN_MEMORY = { eventsMax: 512, rowsMax: 1_024 };
+export const IN_MEMORY = { eventsMax: 256, rowsMax: 512 };

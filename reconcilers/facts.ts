@@ -20,7 +20,7 @@ interface Kept {
 /** Of which every node hears all of the cluster's, and of most of them once. */
 const COLD: ReadonlySet<string> = new Set(['ciliumendpoints', 'ciliumendpointslices']);
 /** Events that are moved out at a time: some hundred microseconds. */
-const AT_ONCE = 16;
+const AT_ONCE = 32;
 
 export interface ColdPlace {
   events: ColdEvents;

@@ -17,6 +17,7 @@ import type { RowEntry } from './rows.ts';
 import type { SavedMachine, SavedPopulation } from './saved.ts';
 
 const HISTORY_MAX = 50;
+const HISTORY_FEW = 8;
 /** Messages that one event may cause; more is a loop between machines, and a defect. */
 const MESSAGES_MAX = 1_000_000;
 
@@ -133,6 +134,10 @@ export class Population {
     }
   }
 
+  knows(topic: string, fact: string): boolean {
+    return this.#facts.get(topic, fact) !== undefined;
+  }
+
   /** Events whose facts are retained, each once. */
   heard(): ClusterEvent[] {
     return this.#facts.heard();
@@ -218,8 +223,9 @@ export class Population {
   #moved(machine: Machine, from: string, on: string, cause: Cause): void {
     this.transitions++;
     const record: Transition = { machine: machine.key, from, to: nameOf(machine.snapshot), on, cause };
-    machine.history.push(record);
-    if (machine.history.length > HISTORY_MAX) machine.history.shift();
+    // A list that is pushed to has room for sixteen more, which most machines never need.
+    if (machine.history.length < HISTORY_FEW) machine.history = [...machine.history, record];
+    else if (machine.history.push(record) > HISTORY_MAX) machine.history.shift();
     this.#onTransition(record);
   }
 

@@ -24,10 +24,16 @@ export interface Seat {
 /** Memory of SQLite for this file. */
 const CACHE_KIB = 512;
 
+/** All objects of a resource: these are found by their names, and need no list. */
+const ALL = 'every/';
+const isOfAll = (topic: string): boolean => topic.startsWith(ALL);
+
 export class ColdEvents {
   readonly #db: Database.Database;
   readonly #path: string;
   readonly #known = new Fingerprints();
+  /** How many are under a topic: of most topics none are, and they need not be looked for. */
+  readonly #counts = new Map<string, number>();
   readonly #statements: ReturnType<typeof statementsOf>;
   readonly #putAll: (events: readonly ColdEvent[]) => void;
   readonly #take: (fact: string) => ColdEvent | undefined;
@@ -50,14 +56,14 @@ export class ColdEvents {
     this.#putAll = this.#db.transaction((events: readonly ColdEvent[]) => {
       for (const { fact, text, seats } of events) {
         statements.put.run(fact, text, JSON.stringify(seats));
-        for (const { topic, seat } of seats) statements.sit.run(topic, seat, fact);
+        for (const { topic, seat } of seats) if (!isOfAll(topic)) statements.sit.run(topic, seat, fact);
       }
     });
     this.#take = this.#db.transaction((fact: string) => {
       const found = statements.find.get(fact) as { text: string; seats: string } | undefined;
       if (!found) return undefined;
       const seats = JSON.parse(found.seats) as Seat[];
-      for (const { topic, seat } of seats) statements.stand.run(topic, seat);
+      for (const { topic, seat } of seats) if (!isOfAll(topic)) statements.stand.run(topic, seat);
       statements.forget.run(fact);
       return { fact, text: found.text, seats };
     });
@@ -74,21 +80,40 @@ export class ColdEvents {
   /** None of them is here yet. Throws when the disk is full, and then none is. */
   put(events: readonly ColdEvent[]): void {
     this.#putAll(events);
-    for (const { fact } of events) this.#known.add(fact);
+    for (const { fact, seats } of events) {
+      this.#known.add(fact);
+      for (const { topic } of seats) this.#count(topic, 1);
+    }
   }
 
   /** It is here no longer. */
   take(fact: string): ColdEvent | undefined {
-    return this.#known.delete(fact) ? this.#take(fact) : undefined;
+    const taken = this.#known.delete(fact) ? this.#take(fact) : undefined;
+    for (const { topic } of taken?.seats ?? []) this.#count(topic, -1);
+    return taken;
+  }
+
+  #count(topic: string, change: 1 | -1): void {
+    const now = (this.#counts.get(topic) ?? 0) + change;
+    if (now > 0) this.#counts.set(topic, now);
+    else this.#counts.delete(topic);
   }
 
   of(topic: string): { seat: number; text: string }[] {
-    return this.#known.size === 0 ? [] : (this.#statements.of.all(topic) as { seat: number; text: string }[]);
+    if (!this.#counts.has(topic)) return [];
+    if (!isOfAll(topic)) return this.#statements.of.all(topic) as { seat: number; text: string }[];
+    const resource = topic.slice(ALL.length);
+    const found = this.#statements.ofResource.all(`${resource}/`, `${resource}0`) as { text: string; seats: string }[];
+    const seatIn = (seats: string): number =>
+      (JSON.parse(seats) as Seat[]).find((one) => one.topic === topic)?.seat ?? 0;
+    return found.map(({ text, seats }) => ({ text, seat: seatIn(seats) })).sort((a, b) => a.seat - b.seat);
   }
 
   /** Each once, with its first seat. */
   all(): { seat: number; text: string }[] {
-    return this.#known.size === 0 ? [] : (this.#statements.all.all() as { seat: number; text: string }[]);
+    const found = this.#statements.all.all() as { text: string; seats: string }[];
+    const first = (seats: string): number => Math.min(...(JSON.parse(seats) as Seat[]).map(({ seat }) => seat));
+    return found.map(({ text, seats }) => ({ text, seat: first(seats) }));
   }
 
   close(): void {
@@ -105,6 +130,7 @@ function statementsOf(db: Database.Database) {
     stand: db.prepare('DELETE FROM topics WHERE topic = ? AND seat = ?'),
     forget: db.prepare('DELETE FROM events WHERE fact = ?'),
     of: db.prepare('SELECT seat, text FROM topics JOIN events USING (fact) WHERE topic = ? ORDER BY seat'),
-    all: db.prepare('SELECT MIN(seat) AS seat, text FROM topics JOIN events USING (fact) GROUP BY fact'),
+    ofResource: db.prepare('SELECT text, seats FROM events WHERE fact >= ? AND fact < ?'),
+    all: db.prepare('SELECT text, seats FROM events'),
   };
 }
