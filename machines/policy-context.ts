@@ -37,6 +37,8 @@ export interface PolicyObject {
   needsL7: readonly string[];
   /** When it became valid, or invalid. */
   sinceMs: number;
+  /** The object on the API server says already what is to be said of it: another node was faster. */
+  isTold: boolean;
   /** In force instead of an object that is not valid; undefined: no version of it was ever valid here. */
   lastValid: Policy | undefined;
 }

@@ -24,6 +24,7 @@ import { isPolicyResource, judge, keyOf, namesServices, type PolicyResource } fr
 import { hearPeerPorts, namesPeerPorts, withoutPeerPorts } from './policy-ports.ts';
 import { hearService, hearSlice } from './policy-services.ts';
 import { endpointGroup, HOST_GROUP, mapGroup } from './policy-settle.ts';
+import { isTold } from './policy-status.ts';
 import { Records, recordsOf } from './records.ts';
 
 export type PolicyEvent = Hears<
@@ -130,11 +131,15 @@ function learn(context: PolicyContext, resource: PolicyResource, object: KubeObj
   const text = canonical([object.spec, object.specs]);
   const before = objectsOf(context).get(key);
   const { generation = 1 } = object.metadata as { generation?: number };
-  if (before?.text === text) return context;
+  if (before?.text === text) {
+    // Once it is told nobody here says otherwise: nodes that disagree would never come to an end.
+    if (before.isTold || !isTold(object, before)) return context;
+    return withObject(context, key, { ...before, isTold: true });
+  }
   const isValid = problems.length === 0;
   const wasValid = before !== undefined && before.problems.length === 0;
   const remembered = before === undefined && !isValid ? context.remembered[key] : undefined;
-  const now: PolicyObject = {
+  const judged = {
     resource,
     apiVersion: object.apiVersion,
     kind: object.kind,
@@ -147,6 +152,7 @@ function learn(context: PolicyContext, resource: PolicyResource, object: KubeObj
     sinceMs: before && wasValid === isValid ? before.sinceMs : at,
     lastValid: isValid ? policy : (before?.lastValid ?? remembered),
   };
+  const now: PolicyObject = { ...judged, isTold: isTold(object, judged) };
   const said = withObject(context, key, now);
   const inForce = isValid ? policy : remembered;
   return inForce ? change(said, [{ type: 'policy.upserted', policy: inForce }]) : said;

@@ -78,7 +78,7 @@ function statusRows(context: PolicyContext, key: string): Row[] {
   if (!object) return [];
   const { lastValid } = object;
   const kept: Row[] = lastValid ? [{ table: 'local.policies', key, value: { policy: lastValid } }] : [];
-  return [...kept, ...statusRow(context.agent, object)];
+  return [...kept, ...statusRow(object)];
 }
 
 /** Undefined while nothing is known. */

@@ -309,10 +309,10 @@ export class Engine implements Inspector, RowKeeper {
     for (const entry of [...this.#rows.failed]) if (entry.table === table) this.#rows.touch(entry, 'retry');
   }
 
-  /** An object that is not there any more; if it is one of ours that is wanted, somebody else has deleted it. */
+  /** An object that is not there any more; if it is one of ours, somebody else has deleted it. */
   #missed(key: string): void {
     const entry = this.#rows.peek('kube.objects', key);
-    if (entry?.actual !== undefined && entry.wants.size > 0) this.#observe('kube.objects', [{ key, value: undefined }]);
+    if (entry?.actual !== undefined) this.#observe('kube.objects', [{ key, value: undefined }]);
   }
 
   #recall(entry: RowEntry): void {
@@ -324,6 +324,12 @@ export class Engine implements Inspector, RowKeeper {
   }
 
   #synced(source: string): void {
+    // What was ours and is not in the first list went while nobody was there.
+    const resource = /^kube\/(.+)$/.exec(source)?.[1];
+    if (resource && !this.#sources.has(source)) {
+      const own = [...this.#rows.table('kube.objects')].filter(({ key }) => key.startsWith(`${resource}/`));
+      for (const { key } of own) if (!this.#population.knows(`every/${resource}`, key)) this.#missed(key);
+    }
     this.#sources.add(source);
     for (const entry of this.#heldBack) this.#rows.dirty.add(entry);
     this.#heldBack.clear();

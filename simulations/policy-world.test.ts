@@ -190,7 +190,6 @@ describe('policy in the engine', () => {
     expect(world.entries(id)).toEqual(before);
     expect(world.rows('kube.status')['ciliumnetworkpolicies/shop/backend']?.status).toMatchObject({
       conditions: [{ type: 'Valid', status: 'False', reason: 'PolicyInvalid' }],
-      nodes: { 'node-1': { ok: false, enforcing: true } },
     });
     const remembered = world.rows('local.policies');
     expect(Object.keys(remembered)).toEqual(['CiliumNetworkPolicy/shop/backend']);

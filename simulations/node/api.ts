@@ -6,7 +6,7 @@
 import type { ClusterEvent, KubeObject } from '../../cluster/events.ts';
 import { objectKey } from '../../cluster/events.ts';
 import type { Driver, Op, OpError, OpResult } from '../../datapath/driver.ts';
-import type { IdentityClaimRow, KubeObjectRow, KubeStatusRow } from '../../state/tables.ts';
+import { canonical, type IdentityClaimRow, type KubeObjectRow, type KubeStatusRow } from '../../state/tables.ts';
 
 export const watched = [
   'nodes',
@@ -265,7 +265,9 @@ export class SimulatedApiDriver implements Driver {
     const object = this.#api.of(resource).get(name);
     if (action === 'delete' || !object) return;
     const { status } = value as KubeStatusRow;
-    this.#api.upsert(resource, { ...object, status: { ...(object.status as object | undefined), ...status } });
+    const now = { ...(object.status as object | undefined), ...status };
+    // A write that changes nothing is none.
+    if (canonical(now) !== canonical(object.status)) this.#api.upsert(resource, { ...object, status: now });
   }
 
   /** As the real driver: what belongs to another pod of that name stays. */
