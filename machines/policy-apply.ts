@@ -106,9 +106,11 @@ export function begin(context: PolicyContext): PolicyContext {
   const moved = relabelledSince(listed);
   const since = changedSince(remembered, listed);
   if (since.length === 0 && moved.length === 0) return beginWith(begun, listed);
-  const past = Object.values(remembered).map((policy): Change => ({ type: 'policy.upserted', policy }));
   const others = new Set(moved);
-  const before = beginWith(begun, [...listed.filter((one) => !isPolicy(one) && !others.has(one)), ...past]);
+  const before = beginWith(
+    begun,
+    inForceBefore(remembered, listed).filter((one) => !others.has(one)),
+  );
   // One after the other: between two identities an address needs what both have, all else being the same.
   return [...moved.map((one) => [one]), since].reduce(change, before);
 }
@@ -125,6 +127,12 @@ function relabelledSince(listed: readonly Change[]): Change[] {
   };
   const moved = listed.filter(isMoved);
   return moved.length > 0 ? [...moved, ...listed.filter(({ type }) => type === 'identity.removed')] : [];
+}
+
+/** What is listed, with the policies that are remembered. Where nothing is remembered those that are listed hold from the beginning. */
+function inForceBefore(remembered: PolicyContext['remembered'], listed: readonly Change[]): readonly Change[] {
+  const past = Object.values(remembered).map((policy): Change => ({ type: 'policy.upserted', policy }));
+  return past.length > 0 ? [...listed.filter((one) => !isPolicy(one)), ...past] : listed;
 }
 
 const isPolicy = ({ type }: Change): boolean => type.startsWith('policy.');

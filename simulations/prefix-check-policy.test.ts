@@ -23,12 +23,8 @@ function wrongs(actions: readonly Action[]): string[] {
   return found;
 }
 
-/** What is wrong with the plans of an agent that starts after all that happened while none was there. */
-function wrongsOfRestart(before: readonly Action[], meanwhile: readonly Action[]): string[] {
-  const made = world();
-  for (const one of before) take(made, one);
-  const rows = rowsOf(made);
-  const flows = flowsOf(made);
+/** The next life of a node, after all that happened while no agent was there. */
+function restarted(made: PolicyWorld, before: readonly Action[], meanwhile: readonly Action[]): PolicyWorld {
   const policies = new Map<string, Action>();
   for (const one of [...before, ...meanwhile]) {
     if (one.kind === 'policy') policies.set(one.name, one);
@@ -36,12 +32,22 @@ function wrongsOfRestart(before: readonly Action[], meanwhile: readonly Action[]
   }
   const next = PolicyWorld.after(made);
   for (const one of [...policies.values(), ...meanwhile.filter(({ kind }) => kind === 'label')]) take(next, one);
-  next.node().namespace('shop').synced();
+  return next.node().namespace('shop').synced();
+}
+
+/** What is wrong with the plans of its agent. */
+function wrongsOfRestart(before: readonly Action[], meanwhile: readonly Action[]): string[] {
+  const made = world();
+  for (const one of before) take(made, one);
+  const rows = rowsOf(made);
+  const flows = flowsOf(made);
+  const next = restarted(made, before, meanwhile);
   const steps = next.history.filter(({ table }) => tables[table].lane === 'kernel');
   expect(next.engine.machine('policy')?.state).toBe('steady');
   return checkPrefixes(rows, steps, flows);
 }
 
+const ENFORCE_INGRESS = 1;
 const everybody = { endpointSelector: {} };
 const toSome = [{ toCIDR: ['198.51.100.0/24'] }];
 const all = [{ toEndpoints: [{}] }];
@@ -108,6 +114,16 @@ describe('plans of the policy machine', () => {
     expect(
       wrongsOfRestart([{ kind: 'policy', name: 'p', spec: closed }], [{ kind: 'policy', name: 'p', spec: turned }]),
     ).toEqual([]);
+  });
+
+  it('enforce the first policy there is, when it was made and labels changed while no agent was there', () => {
+    const next = restarted(world(), [], [
+      { kind: 'policy', name: 'p', spec: { ...everybody, ingress: [{}] } },
+      { kind: 'label', pod: 'shop/a', version: 'v2' },
+    ]);
+    const flags = Object.values(next.rows('bpf.endpoints')).map((row) => row.flags);
+    expect(flags.length).toBeGreaterThan(1);
+    expect(flags).toEqual(flags.map(() => ENFORCE_INGRESS));
   });
 
   it('end where a fresh start ends', () => {

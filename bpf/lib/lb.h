@@ -77,14 +77,14 @@ inline_fn void service_key_of_inner(const struct inner *inner, __u8 direction, s
 /*
  * An ICMP error about a packet of a service's connection. SERVICE_REPLY: it goes to the client, the packet inside was for the backend.
  * SERVICE_FORWARD: it came to the frontend, the packet inside is from there; it goes on to the backend. 1: translated, 0: not of a
- * service, or DROPPED. Of a pod that reached itself both ends of the packet inside are translated: the backend knows the client by the loopback address.
+ * service, or DROPPED. Of a pod that reached itself both ends of the packet inside are translated: the backend knows the client by the
+ * loopback address.
  */
 noinline_fn int service_error(struct __sk_buff *skb, struct packet *p, __u8 direction)
 {
 	struct service_flow_key key = {};
 	const struct service_flow *flow;
 	struct nat_entry to = {};
-	struct addr self;
 	bool hairpin;
 	int ret;
 
@@ -98,7 +98,6 @@ noinline_fn int service_error(struct __sk_buff *skb, struct packet *p, __u8 dire
 	hairpin = flow->flags & SERVICE_HAIRPIN;
 	to.addr = flow->addr;
 	to.port = flow->port;
-	self = p->tuple.saddr;
 	p->orig_addr = direction == SERVICE_REPLY ? p->tuple.saddr : p->tuple.daddr;
 	p->orig_end = direction == SERVICE_REPLY ? ORIG_SOURCE : ORIG_DESTINATION;
 	ret = nat_rewrite_error(skb, p, &p->inner, direction == SERVICE_FORWARD ? INNER_SOURCE : INNER_DESTINATION_ONLY, &to);
@@ -109,7 +108,7 @@ noinline_fn int service_error(struct __sk_buff *skb, struct packet *p, __u8 dire
 		to.port = p->inner.tuple.dport;
 		return nat_rewrite_error(skb, p, &p->inner, INNER_DESTINATION, &to);
 	}
-	to.addr = self;
+	to.addr = p->orig_addr;
 	to.port = p->inner.tuple.sport;
 	return nat_rewrite_error(skb, p, &p->inner, INNER_SOURCE, &to);
 }

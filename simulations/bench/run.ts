@@ -15,8 +15,10 @@ const benchmarks = {
   nodes: 'nodes.ts',
   'many-nodes': 'many-nodes.ts',
   flows: 'flows.ts',
+  visibility: 'visibility.ts',
   engine: 'engine.ts',
   replay: 'replay.ts',
+  simulate: 'simulate.ts',
 } as const;
 type Name = keyof typeof benchmarks;
 

@@ -94,7 +94,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'goes on with a plan whose failed rows are not in it',
     file: engine,
-    find: 'this.#joinFailed();\n',
+    find: 'joinFailed(this.#rows, this.#waiting, this.#population.machines);\n',
     replace: '\n',
   },
   {
@@ -106,8 +106,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'lets the last machine decide what two want',
     file: rows,
-    find: 'entry.wants.keys().sort()[0]',
-    replace: 'entry.wants.keys().sort().at(-1)',
+    find: 'inOrder(entry)[0]',
+    replace: 'inOrder(entry).at(-1)',
   },
   {
     name: 'keeps rows that a machine gave up',
@@ -161,7 +161,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a newcomer does not hear what is known',
     file: population,
-    find: 'for (const message of this.#facts.get(topic)?.values() ?? []) this.send(machine.key, message);',
+    find: 'for (const message of this.#facts.of(topic)) this.send(machine.key, message);',
     replace: 'void topic;',
   },
   {
