@@ -33,7 +33,7 @@ import type {
   Transition,
 } from './inspect.ts';
 import { joinFailed } from './join-failed.ts';
-import { finished, readOp, subjectOf, writtenOp } from './op-records.ts';
+import { begun, finished, readOp, subjectOf, writtenOp } from './op-records.ts';
 import { plan, type Step } from './plan.ts';
 import { type Machine, Population, type RowKeeper } from './population.ts';
 import { decided, isOf, type RowEntry, RowIndex, settled } from './rows.ts';
@@ -378,31 +378,7 @@ export class Engine implements Inspector, RowKeeper {
       this.#heldBack.add(entry);
       return undefined;
     }
-    const owners = wanted ? entry.wants.keys().sort() : entry.watchers.keys();
-    const orphan = !wanted && !entry.everWanted;
-    const op: Op = {
-      table: entry.table,
-      action: wanted ? 'put' : 'delete',
-      key: entry.key,
-      value: wanted?.value,
-      before: entry.actual,
-      revision: entry.revision,
-      owners,
-    };
-    const { table, key, action, value, before, revision } = op;
-    const reason = orphan ? 'orphan' : entry.why;
-    const record: OpRecord = {
-      table,
-      key,
-      action,
-      revision,
-      value,
-      before,
-      owners,
-      cause: this.#cause,
-      reason,
-      plannedAt: this.#cause.at,
-    };
+    const { op, record } = begun(entry, wanted, this.#cause);
     entry.inFlight = record;
     entry.lastOp = record;
     this.#count(entry, 1);

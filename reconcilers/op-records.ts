@@ -1,7 +1,19 @@
 /** Records of ops, and what an event is about, for whoever asks later. */
 import { type ClusterEvent, type OpError, objectKey, topicsOf } from '../cluster/events.ts';
-import type { OpRecord, Transition } from './inspect.ts';
-import { decided, type RowEntry } from './rows.ts';
+import type { Op } from '../datapath/driver.ts';
+import type { Cause, OpRecord, Transition } from './inspect.ts';
+import { decided, type RowEntry, type Want } from './rows.ts';
+
+/** The op that brings a row to what is wanted of it, with its record while it is under way. */
+export function begun(entry: RowEntry, wanted: Want | undefined, cause: Cause): { op: Op; record: OpRecord } {
+  const { table, key, revision, actual: before } = entry;
+  const action = wanted ? 'put' : 'delete';
+  const value = wanted?.value;
+  const owners = wanted ? entry.wants.keys().sort() : entry.watchers.keys();
+  const reason = wanted || entry.everWanted ? entry.why : 'orphan';
+  const op: Op = { table, action, key, value, before, revision, owners };
+  return { op, record: { table, key, action, revision, value, before, owners, cause, reason, plannedAt: cause.at } };
+}
 
 /** One shape for all, not a spread: the last op of each row is kept. */
 export function finished(op: OpRecord, doneAt: number, error: OpRecord['error']): OpRecord {

@@ -117,10 +117,14 @@ describe('plans of the policy machine', () => {
   });
 
   it('enforce the first policy there is, when it was made and labels changed while no agent was there', () => {
-    const next = restarted(world(), [], [
-      { kind: 'policy', name: 'p', spec: { ...everybody, ingress: [{}] } },
-      { kind: 'label', pod: 'shop/a', version: 'v2' },
-    ]);
+    const next = restarted(
+      world(),
+      [],
+      [
+        { kind: 'policy', name: 'p', spec: { ...everybody, ingress: [{}] } },
+        { kind: 'label', pod: 'shop/a', version: 'v2' },
+      ],
+    );
     const flags = Object.values(next.rows('bpf.endpoints')).map((row) => row.flags);
     expect(flags.length).toBeGreaterThan(1);
     expect(flags).toEqual(flags.map(() => ENFORCE_INGRESS));
