@@ -13,7 +13,8 @@ const longTests = ['simulations/lab/**/*.long.ts'];
 export default defineConfig({
   test: {
     pool: 'forks',
-    maxWorkers: Math.max(2, availableParallelism()),
+    // Stories wait more than they compute.
+    maxWorkers: Math.max(2, Math.ceil(1.5 * availableParallelism())),
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 30_000,

@@ -76,7 +76,10 @@ export function replayed(player: Player): Replayed {
   };
 }
 
-/** Rows in which the kernel differs from what the engine takes for actual; none when no op is under way. */
+/**
+ * Rows in which the kernel differs from what the engine takes for actual; none when no op is under way. A sysctl that is given up keeps
+ * its value.
+ */
 export function differences(engine: Engine, kernel: SimulatedKernel): string[] {
   const there = new Map([...kernel.rows()].map(({ table, key, value }) => [`${table} ${key}`, canonical(value)]));
   const different: string[] = [];
@@ -90,5 +93,6 @@ export function differences(engine: Engine, kernel: SimulatedKernel): string[] {
         different.push(`${name}: kernel has ${real}, engine believes ${canonical(value)}`);
     }
   }
-  return [...different, ...[...there.keys()].map((name) => `${name}: in the kernel, unknown to the engine`)];
+  const unknown = [...there.keys()].filter((name) => !name.startsWith('sysctls '));
+  return [...different, ...unknown.map((name) => `${name}: in the kernel, unknown to the engine`)];
 }
