@@ -29,7 +29,7 @@ export interface WatchOptions {
   /** Calls back later; returns what cancels it. */
   after?: After;
   /** Hears why a connection ended, for people. */
-  onTrouble?: (message: string) => void;
+  onTrouble?: (cause: string) => void;
 }
 
 export type After = (milliseconds: number, act: () => void) => () => void;
@@ -90,7 +90,7 @@ class WatchLoop {
         if (this.#abort.signal.aborted) return;
         this.#failures++;
         if (mustRelist(error)) this.#mustList = true;
-        this.#options.onTrouble?.(`${this.#options.path}: ${error instanceof Error ? error.message : String(error)}`);
+        this.#options.onTrouble?.(error instanceof Error ? error.message : String(error));
       }
       await this.#pause();
     }

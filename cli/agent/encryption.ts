@@ -12,6 +12,7 @@ import { watchResource } from '../../cluster/watch.ts';
 import { Keyring } from '../../datapath/keyring.ts';
 import { KEY_FILE, WireguardKeys } from '../../datapath/wireguard-keys.ts';
 import type { AgentConfig } from '../agent-config.ts';
+import { ApiTroubles } from './api-troubles.ts';
 
 export interface NodeKeys {
   keyring: Keyring;
@@ -61,10 +62,12 @@ function wireguardEvents(stateDir: string, keys: WireguardKeys, log: Log): Obser
 function ipsecEvents(secret: string, keyring: Keyring, kube: KubeConfig, log: Log): Observable<ClusterEvent> {
   const [namespace = '', name = ''] = secret.split('/');
   const stays = 'keys in use stay';
+  const path = `/api/v1/namespaces/${namespace}/secrets`;
+  const troubles = new ApiTroubles(log);
   return watchResource(kube, {
-    path: `/api/v1/namespaces/${namespace}/secrets`,
+    path,
     fieldSelector: `metadata.name=${name}`,
-    onTrouble: (message) => log(`api server: ${message}`),
+    onTrouble: (cause) => troubles.tell(path, cause),
   }).pipe(
     concatMap((event): Observable<ClusterEvent> => {
       if (event.type === 'synced') {

@@ -6,6 +6,7 @@ import { slimEndpointSlice, slimService } from '../../cluster/slim.ts';
 import { slimCiliumEndpoint, slimCiliumEndpointSlice, slimCiliumNode, slimNode } from '../../cluster/slim-nodes.ts';
 import { watchResource } from '../../cluster/watch.ts';
 import type { Slim } from '../../cluster/watched-set.ts';
+import { ApiTroubles } from './api-troubles.ts';
 
 interface Watched {
   resource: string;
@@ -46,8 +47,9 @@ export function kubeEvents(
   nodeName: string,
   log: (line: string) => void,
 ): Observable<ClusterEvent> {
+  const troubles = new ApiTroubles(log);
   const streams = watchedBy(nodeName).map(({ resource, ...options }) =>
-    watchResource(config, { ...options, onTrouble: (message) => log(`api server: ${message}`) }).pipe(
+    watchResource(config, { ...options, onTrouble: (cause) => troubles.tell(options.path, cause) }).pipe(
       map((event): ClusterEvent => {
         if (event.type === 'synced') return { type: 'source.synced', source: `kube/${resource}` };
         return { type: event.type === 'upsert' ? 'kube.upserted' : 'kube.deleted', resource, object: event.object };
