@@ -1,5 +1,5 @@
 /** Endpoints and identities for people, gathered from machines and rows. */
-import type { EndpointContext } from '../machines/endpoint-context.ts';
+import { type EndpointContext, missing } from '../machines/endpoint-context.ts';
 import { reservedIdentities } from '../machines/identity.ts';
 import type { Inspector, MachineView } from '../reconcilers/inspect.ts';
 import type { EndpointRow } from '../state/tables.ts';
@@ -80,12 +80,21 @@ function endpointView(machine: MachineView, inspector: Inspector): EndpointView 
     ipv6,
     ipv4,
     state: machine.state,
-    reason: (context.backoff.attempt > 0 && context.backoff.reason) || context.policyProblem || context.identityProblem,
+    reason: reasonOf(context, machine.state),
     link,
     mac,
     netns,
     machine: machine.key,
   };
+}
+
+/** States in which nothing of it is wired yet. */
+const WAITING: ReadonlySet<string> = new Set(['created', 'identity', 'awaiting-policy']);
+
+function reasonOf(context: EndpointContext, state: string): string {
+  if (WAITING.has(state)) return missing(context);
+  const { backoff, policyProblem, identityProblem } = context;
+  return (backoff.attempt > 0 && backoff.reason) || policyProblem || identityProblem;
 }
 
 function enforcement(flags: number, direction: number): Enforcement {

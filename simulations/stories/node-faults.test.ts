@@ -1,6 +1,10 @@
-/** What goes wrong on a node besides the agent: rows changed behind its back, and an API server out of reach. */
+/** What goes wrong on a node besides the agent: rows changed behind its back, an API server out of reach, or one that makes no identities. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openPinnedLink, openPinnedMap } from '../../native/index.ts';
+import { ApiBetween } from './api-between.ts';
 import {
   commandPod,
   EmbeddedCluster,
@@ -19,6 +23,7 @@ const OUTAGE_MS = 10_000;
 /** Key of 198.51.100.1/32 in `ipcache`. */
 const STRANGER = Buffer.from('8000000000000000000000000000ffffc6336401', 'hex');
 const name = `axt-${process.pid}-faults`;
+const folder = mkdtempSync(join(tmpdir(), `${name}-`));
 let cluster: EmbeddedCluster;
 let netns: string;
 let pins: string;
@@ -29,7 +34,9 @@ beforeAll(async () => {
     serverPod('demo', 'doomed'),
     commandPod('demo', 'client', ['sleep', 'infinity']),
   ];
-  cluster = await EmbeddedCluster.up(name, namespaceOf('demo') + pods.join(''));
+  const config = join(folder, 'agent.json');
+  writeFileSync(config, JSON.stringify({ policy: { identityChangeGraceMs: 200 } }));
+  cluster = await EmbeddedCluster.up(name, namespaceOf('demo') + pods.join(''), ['--agent-config', config]);
   const [node] = cluster.ready.nodes;
   if (!node) throw new Error('no node');
   netns = node.netns.split('/').at(-1) ?? '';
@@ -37,6 +44,7 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(async () => {
   await cluster?.down();
+  rmSync(folder, { recursive: true, force: true });
   expect(await leftovers(name)).toEqual([]);
 }, 90_000);
 
@@ -134,5 +142,94 @@ describe('the API server is out of reach', () => {
     const tally = await traffic.stop();
     expect(tally.failures).toEqual([]);
     expect(cluster.agentPids()).toEqual([before]);
+  }, 150_000);
+});
+
+interface Endpoint {
+  pod: string;
+  state: string;
+  reason: string;
+  identity: number;
+  ingress: string;
+}
+const endpointOf = async (pod: string): Promise<Endpoint | undefined> =>
+  (await cluster.debug<Endpoint[]>('/v1/endpoints')).find((one) => one.pod === `demo/${pod}`);
+const CLUSTER_IDENTITIES = { first: 256, count: 65_280 };
+
+async function apply(manifest: string): Promise<void> {
+  const file = join(cluster.dir, 'more.yaml');
+  writeFileSync(file, manifest);
+  const { code, stderr } = await cluster.kubectl('apply', '-f', file);
+  expect(code, stderr).toBe(0);
+}
+const whenReady = (pod: string): Promise<Endpoint> =>
+  until(`${pod} ready`, 60_000, async () => {
+    const now = await endpointOf(pod);
+    return now?.state === 'ready' ? now : undefined;
+  });
+
+describe('the API server makes no identities', () => {
+  let between: ApiBetween;
+  const isClaim = (method: string, { pathname }: URL): boolean =>
+    method === 'POST' && pathname.endsWith('/ciliumidentities');
+  beforeAll(async () => {
+    await apply(`apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: demo, name: closed}
+spec: {podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: client}}}]}]}
+`);
+    between = await ApiBetween.of(cluster);
+  }, 60_000);
+  afterAll(() => between?.close(), 60_000);
+
+  it('it is slow: a pod waits and says for what, nothing of it is wired; then it has its policy from the first packet', async () => {
+    let release = (): void => undefined;
+    const held = new Promise<undefined>((done) => {
+      release = () => done(undefined);
+    });
+    between.judge = (method, url) => (isClaim(method, url) ? held : undefined);
+    const rows = async () => (await cluster.debug<{ rows: unknown[] }>('/v1/tables/bpf.endpoints')).rows.length;
+    const before = await rows();
+    await apply(serverPod('demo', 'late'));
+    const waiting = await until('late waits', 30_000, () => endpointOf('late'));
+    expect(waiting).toMatchObject({ state: 'created', identity: 0 });
+    expect(waiting.reason).toMatch(/^labels .*k8s:app=late.* have no identity yet$/);
+    await sleep(500);
+    expect((await endpointOf('late'))?.state).toBe('created');
+    expect(await rows()).toBe(before);
+    release();
+    expect(await whenReady('late')).toMatchObject({ ingress: 'Enabled', reason: '' });
+  }, 120_000);
+
+  it('none is left: a new pod waits, one whose labels change keeps what it has; both go on when there is one again', async () => {
+    const status = { kind: 'Status', apiVersion: 'v1', status: 'Failure', reason: 'AlreadyExists', code: 409 };
+    const { first, count } = CLUSTER_IDENTITIES;
+    const all = Array.from({ length: count }, (_, i) => ({ metadata: { name: String(first + i) } }));
+    between.judge = (method, url) => {
+      if (isClaim(method, url)) return { status: 409, body: { ...status, message: 'already exists' } };
+      const isList = url.pathname.endsWith('/ciliumidentities') && !url.searchParams.has('watch');
+      return isList ? { status: 200, body: { metadata: {}, items: all } } : undefined;
+    };
+    const before = await endpointOf('web');
+    const [ipv4 = ''] = await addressesOf('web');
+    const traffic = new Traffic(cluster, 'demo/client', [`http://${ipv4}:8080/`]);
+    await until('first requests', 10_000, () => traffic.tally.asked > 10 || undefined);
+    await apply(serverPod('demo', 'toomany'));
+    await cluster.kubectl('label', 'pod', '-n', 'demo', 'web', 'one=more', '--overwrite');
+    const said = /all 65280 numbers of identities are taken by CiliumIdentity objects of this cluster/;
+    const saying = (pod: string): Promise<Endpoint> =>
+      until(`${pod} says it`, 30_000, async () => {
+        const now = await endpointOf(pod);
+        return now && said.test(now.reason) ? now : undefined;
+      });
+    expect((await saying('toomany')).state).toBe('created');
+    expect(await saying('web')).toMatchObject({ state: 'ready', identity: before?.identity });
+    between.judge = () => undefined;
+    await whenReady('toomany');
+    await until('another identity of web', 60_000, async () => {
+      const now = await endpointOf('web');
+      return now && now.identity !== before?.identity && now.reason === '' ? now : undefined;
+    });
+    expect((await traffic.stop()).failures).toEqual([]);
   }, 150_000);
 });
