@@ -7,9 +7,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { request } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
-import { fabricNetns, netnsPath, stateDirOf } from '../../cli/up/names.ts';
 import { listenTcp } from '../../native/index.ts';
 import { type EmbeddedCluster, until } from './embedded.ts';
+import { fabricOf } from './many-nodes/country.ts';
 
 const PORT = 6444;
 const PATIENCE_MS = 30_000;
@@ -30,7 +30,7 @@ export class ApiBetween {
 
   private constructor(cluster: EmbeddedCluster) {
     this.#cluster = cluster;
-    this.#kubeconfig = `${stateDirOf(cluster.name)}/agent.kubeconfig`;
+    this.#kubeconfig = `/run/axoneme/${cluster.name}/agent.kubeconfig`;
     this.#before = readFileSync(this.#kubeconfig, 'utf8');
     const config = new KubeConfig();
     config.loadFromFile(cluster.ready.kubeconfig);
@@ -43,7 +43,7 @@ export class ApiBetween {
 
   static async of(cluster: EmbeddedCluster): Promise<ApiBetween> {
     const between = new ApiBetween(cluster);
-    const fd = listenTcp({ netns: netnsPath(fabricNetns(cluster.name)), address: '::', port: PORT });
+    const fd = listenTcp({ netns: fabricOf(cluster.name), address: '::', port: PORT });
     await new Promise<void>((done) => between.#server.listen({ fd }, done));
     const unsafe = between.#before.replace(/certificate-authority-data: \S+/, 'insecure-skip-tls-verify: true');
     await between.#point(unsafe.replace(/https:\/\/([\d.]+):\d+/, `http://$1:${PORT}`));
