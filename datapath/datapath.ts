@@ -216,9 +216,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
       new TunnelsDriver(options.netns),
       new WireguardDriver(options.keys?.wireguard ?? noKeys, options.netns),
       new XfrmDriver(options.keys?.keyring ?? new Keyring(), options.netns),
-      attachments,
-      cgroups,
-      xdp,
+      ...[attachments, cgroups, xdp].map((driver) => handingOver(driver, loaded.handOver)),
       new AddrsDriver(options.netns, features.has.addressProtocol),
       new RoutesDriver(options.netns),
       new RulesDriver(options.netns),
@@ -248,6 +246,24 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
       await gc.stop();
       loaded.close();
       clock.close();
+    },
+  };
+}
+
+/** What programs of another build learn while they are being replaced is not lost. */
+function handingOver(driver: Required<Driver>, handOver: () => number): Driver {
+  return {
+    tables: driver.tables,
+    lane: driver.lane,
+    async apply(ops) {
+      const results = await driver.apply(ops);
+      handOver();
+      return results;
+    },
+    async dump(table, known) {
+      const found = await driver.dump(table, known);
+      handOver();
+      return found;
     },
   };
 }

@@ -153,23 +153,58 @@ describe('loading', () => {
     expect(prefixes(load(config)).length).toBe(5);
   });
 
-  test('another layout of what programs learn: empty, and said', () => {
-    const { config } = pinned();
-    load(config);
-    const { notices } = load(config, smallObject('LAYOUT'));
-    expect(notices).toEqual([
-      `map conntrack pinned at ${config.pinRoot}/maps/conntrack has another layout: fields of key or value differ; it starts empty`,
-    ]);
-    expect(load(config, smallObject('LAYOUT')).notices).toEqual([]);
-  });
-
-  test('another layout of a map of ours: an error that names it, and the old map stays', () => {
+  test('another layout of what programs learn: entries come along, and it is said', () => {
     const { config } = pinned();
     const first = load(config);
-    putPrefix(first, '10.0.0.0/8', 7);
-    expect(() => load(config, smallObject('AGENT_LAYOUT'))).toThrow(
-      `map ipcache pinned at ${config.pinRoot}/maps/ipcache has another layout: fields of key or value differ`,
-    );
+    const codec = new Codecs(first.btf).map('conntrack');
+    const key = { a: '10.0.0.1', b: '10.0.0.2', portA: 80, portB: 4000, proto: 6 };
+    const entry = {
+      ...{ expires: 99, flags: 6, tcpFlags: [2, 18], srcIdentity: 5, dstIdentity: 6, policyRevision: [1, 2] },
+      ...{ lastReport: [7, 8], created: 3, backendId: 12, revNat: 9, proxyPort: 0 },
+    };
+    first.maps.get('conntrack')?.put(encode(codec.key, key), encode(codec.value, entry));
+    const other = smallObject('LAYOUT');
+    const second = load(config, other);
+    expect(second.notices).toEqual([
+      expect.stringMatching(
+        /^map conntrack pinned at .* has another layout: value rev_nat is gone; value rev_nat_renamed is new; 1 entries were translated in \d+ ms$/,
+      ),
+    ]);
+    const next = new Codecs(second.btf).map('conntrack');
+    const [[, value] = []] = second.maps.get('conntrack')?.entries() ?? [];
+    const { revNat, ...rest } = entry;
+    expect(revNat).toBe(9);
+    expect(next.value.read(value ?? Buffer.alloc(0), 0)).toEqual({ ...rest, revNatRenamed: 0 });
+    expect(load(config, other).notices).toEqual([]);
+  });
+
+  test('what programs of before learn until they are replaced comes after', () => {
+    const { config } = pinned();
+    const first = load(config);
+    const second = load(config, smallObject('LAYOUT'));
+    const codec = new Codecs(first.btf).map('conntrack');
+    const key = encode<unknown>(codec.key, { a: '10.0.0.1', b: '10.0.0.2', portA: 80, portB: 4000, proto: 6 });
+    // The handle is of the map that programs of the first load have.
+    const value = Buffer.alloc(40);
+    value.writeUInt32LE(99, 0);
+    first.maps.get('conntrack')?.put(key, value);
+    expect(second.handOver()).toBe(1);
+    expect(second.handOver()).toBe(0);
+    expect(second.maps.get('conntrack')?.get(key)?.readUInt32LE(0)).toBe(99);
+    const pins = () => readdirSync(join(config.pinRoot, 'maps')).filter((pin) => pin.includes('-old-'));
+    expect(pins()).toEqual(['conntrack-old-1']);
+    rmSync(join(programsFolder(config.pinRoot), first.runtime.build), { recursive: true });
+    second.handOver();
+    expect(pins()).toEqual([]);
+  });
+
+  test('another layout of a map of ours: its rows come along', () => {
+    const { config } = pinned();
+    putPrefix(load(config), '10.0.0.0/8', 7);
+    const second = load(config, smallObject('AGENT_LAYOUT'));
+    expect(second.notices).toEqual([expect.stringContaining('map ipcache'), expect.stringContaining('map nodes')]);
+    expect(prefixes(second)).toEqual(['10.0.0.0/8']);
+    // And back again, as after a downgrade.
     expect(prefixes(load(config))).toEqual(['10.0.0.0/8']);
   });
 

@@ -20,6 +20,7 @@ import {
   setRlimitMemlock,
 } from '../native/index.ts';
 import { isAtLeast } from './features.ts';
+import { handOver } from './handover.ts';
 import { type MapPlan, PinnedMaps } from './pinned-maps.ts';
 import { type DatapathConfig, namedMaps, POLICY_ENTRIES, type Runtime, runtimeOf } from './runtime-config.ts';
 
@@ -44,8 +45,10 @@ export interface Loaded {
   readonly runtime: Runtime;
   readonly maps: ReadonlyMap<string, BpfMap>;
   readonly programs: ReadonlyMap<string, BpfProgram>;
-  /** What an operator should know of the load: maps that were resized or start empty. */
+  /** What an operator should know of the load: maps that were resized, translated or start empty. */
   readonly notices: readonly string[];
+  /** To be called around the replacement of attached programs, and as long as others of theirs may be attached: see handover.ts. */
+  handOver(): number;
   close(): void;
 }
 
@@ -76,9 +79,10 @@ export function loadDatapath(
   const pinned = new PinnedMaps(mapsFolder(pinRoot), btf);
   const plans = pinned.plan(runtime.capacities);
   const folder = join(programsFolder(pinRoot), runtime.build);
+  let notices: readonly string[] = [];
   if (!isUsable(folder, plans)) {
     load([{ path }, ...parts], runtime, plans, folder);
-    pinned.finish(plans);
+    notices = pinned.finish(plans);
   }
   const maps = new Map(plans.map(({ name, pinPath }) => [name, openPinnedMap(pinPath)]));
   const programs = new Map(readdirSync(folder).map((name) => [name, openPinnedProgram(join(folder, name))]));
@@ -87,7 +91,9 @@ export function loadDatapath(
     runtime,
     maps,
     programs,
-    notices: plans.flatMap(({ notice }) => notice ?? []),
+    notices,
+    handOver: () =>
+      handOver({ mapsFolder: mapsFolder(pinRoot), programsFolder: programsFolder(pinRoot), build: runtime.build }),
     close() {
       for (const handle of [...maps.values(), ...programs.values()]) handle.close();
     },

@@ -1,28 +1,29 @@
 /**
- * Maps that outlive the agent: compared with what the object wants, and replaced where that loses nothing.
+ * Maps that outlive the agent: compared with what the object wants, and replaced by maps with the same entries.
  *
- * - A map of another capacity is replaced by a copy with all its entries.
- * - A map of another layout is replaced by an empty one when it holds what programs learnt (LRU, counters, events),
- *   with a notice; else it is an error: rows of the agent would be missing while programs run.
- * - A replacement is pinned beside the old map and takes its name by rename: there is always one of them. Attached
- *   programs keep the map they were loaded with until they are replaced.
- * - Layouts include field names and places: map `layouts`, pinned beside the others, remembers them.
+ * - A map of another capacity is replaced by a copy; of another layout by one whose entries are translated, field by field by their names:
+ *   connections, numbers of services and identities stay, whichever build comes after which.
+ * - Counters and events of another layout start anew, and so does what programs learnt if nobody knows how it lies there, with a notice. Of
+ *   the agent's maps that is an error: rows of the agent would be missing while programs run.
+ * - A replacement is pinned beside the old map and takes its name by rename: there is always one of them. Attached programs keep the
+ *   map they were loaded with until they are replaced; what they learn until then comes after (handover.ts).
+ * - A start that was cut short anywhere is done again.
  */
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type BpfMap, type Btf, type BtfMap, createMap, isErrno, openPinnedMap } from '../native/index.ts';
+import { type BpfMap, type Btf, type BtfMap, isErrno, openPinnedMap } from '../native/index.ts';
+import { keepForHandover } from './handover.ts';
+import { isSameLayout, layoutChanges } from './layout.ts';
+import { LayoutTexts, type MapLayout, wantedLayout } from './layout-texts.ts';
+import { copyEntries, mapTranslation } from './map-copies.ts';
 import { namedMaps } from './runtime-config.ts';
 
-const LAYOUTS = 'layouts';
+/** Of builds before layouts were kept as texts. */
+const LAYOUT_HASHES = 'layouts';
 const NEXT = '-next';
-const NAME_BYTES = 32;
-const HASH_BYTES = 16;
-const LAYOUTS_MAX = 128;
-const COPY_ENTRIES = 4096;
 
 /** What becomes of one map. `same`: used again or made new. */
-export type Fate = 'same' | 'resized' | 'emptied';
+export type Fate = 'same' | 'resized' | 'migrated' | 'emptied';
 
 export interface MapPlan {
   readonly name: string;
@@ -31,11 +32,21 @@ export interface MapPlan {
   /** Where the loader pins it: beside the old one while that is to be replaced. */
   readonly loadPath: string;
   readonly notice: string | undefined;
+  /** Filled by programs. */
+  readonly isLearnt: boolean;
+  /** As it lies there now, and as it will. */
+  readonly before: MapLayout | undefined;
+  readonly wanted: MapLayout | undefined;
 }
 
 /** Of maps that only programs fill the agent misses nothing. */
 const isLearnt = ({ name, type }: BtfMap): boolean =>
   type === 'lru_hash' || type === 'percpu_array' || type === 'ringbuf' || name === 'sock_peers';
+
+/** Events that were not read yet, and counters: nobody's rows, and nobody's connections. */
+const isAnew = ({ type }: BtfMap): boolean => type === 'percpu_array' || type === 'ringbuf';
+
+const KEYED = ['hash', 'lru_hash', 'lpm_trie'];
 
 export class PinnedMaps {
   readonly #folder: string;
@@ -46,80 +57,121 @@ export class PinnedMaps {
     this.#btf = btf;
   }
 
-  /** Throws when a map of the agent's has another layout. Removes what an earlier replacement left unfinished. */
+  /** Throws when nobody knows how a map of the agent's lies there. Removes what an earlier replacement left unfinished. */
   plan(capacities: Readonly<Record<string, number>>): MapPlan[] {
-    if (existsSync(this.#folder)) {
-      for (const pin of readdirSync(this.#folder)) if (pin.endsWith(NEXT)) rmSync(join(this.#folder, pin));
-    }
-    const layouts = this.#openLayouts();
+    const texts = new LayoutTexts(this.#folder);
     try {
-      return namedMaps(this.#btf).map((map) => {
-        const pinPath = join(this.#folder, map.name);
-        const { fate, notice } = this.#fateOf(map, pinPath, capacities[map.name] ?? map.maxEntries, layouts);
-        return { name: map.name, fate, pinPath, notice, loadPath: fate === 'same' ? pinPath : `${pinPath}${NEXT}` };
-      });
+      this.#tidy(texts);
+      return namedMaps(this.#btf).map((map) => this.#planOf(map, capacities[map.name] ?? map.maxEntries, texts));
     } finally {
-      layouts?.close();
+      texts.close();
     }
   }
 
-  #fateOf(
-    map: BtfMap,
-    pinPath: string,
-    capacity: number,
-    layouts: BpfMap | undefined,
-  ): { fate: Fate; notice: string | undefined } {
+  /** Of a start that was cut short: what has its name already has its layout too; what has not is made again. */
+  #tidy(texts: LayoutTexts): void {
+    if (!existsSync(this.#folder)) return;
+    for (const { name } of namedMaps(this.#btf)) {
+      const next = `${name}${NEXT}`;
+      const layout = texts.get(next);
+      if (!layout) continue;
+      if (!existsSync(join(this.#folder, next))) texts.put(name, layout);
+      texts.delete(next);
+    }
+    for (const pin of readdirSync(this.#folder)) if (pin.endsWith(NEXT)) rmSync(join(this.#folder, pin));
+  }
+
+  #planOf(map: BtfMap, capacity: number, texts: LayoutTexts): MapPlan {
+    const { name } = map;
+    const pinPath = join(this.#folder, name);
+    const wanted = wantedLayout(this.#btf, map);
+    const plan = { name, pinPath, isLearnt: isLearnt(map), wanted };
     const pinned = openIfPinned(pinPath);
-    if (!pinned) return { fate: 'same', notice: undefined };
+    if (!pinned) return { ...plan, fate: 'same', notice: undefined, loadPath: pinPath, before: undefined };
     try {
-      const { info } = pinned;
-      const differences = (['type', 'keySize', 'valueSize', 'flags'] as const)
-        .filter((property) => info[property] !== map[property])
-        .map((property) => `${property} is ${info[property]}, wanted ${map[property]}`);
-      const remembered = layouts?.get(nameBytes(map.name));
-      if (remembered && !remembered.equals(layoutHash(this.#btf, map)))
-        differences.push('fields of key or value differ');
-      if (differences.length > 0) {
-        const text = `map ${map.name} pinned at ${pinPath} has another layout: ${differences.join('; ')}`;
-        if (!isLearnt(map)) throw new Error(`${text}. It holds rows of the agent: drain the node and remove the pin`);
-        return { fate: 'emptied', notice: `${text}; it starts empty` };
-      }
-      if (info.maxEntries === capacity) return { fate: 'same', notice: undefined };
-      const notice = `map ${map.name} changes its capacity from ${info.maxEntries} to ${capacity}`;
-      if (map.type === 'ringbuf') return { fate: 'emptied', notice };
-      const entries = isLearnt(map) ? 0 : pinned.scan().count;
-      if (entries > capacity) throw new Error(`${notice}, but holds ${entries} entries`);
-      return { fate: 'resized', notice };
+      const before = texts.of(name, pinned);
+      const { fate, notice } = this.#fateOf(map, pinned, { before, wanted, capacity, pinPath });
+      return { ...plan, fate, notice, before, loadPath: fate === 'same' ? pinPath : `${pinPath}${NEXT}` };
     } finally {
       pinned.close();
     }
   }
 
-  /** After the object was loaded: copies, renames, and remembers the layouts. */
-  finish(plans: readonly MapPlan[]): void {
-    for (const { fate, pinPath, loadPath } of plans) {
-      if (fate === 'same') continue;
-      if (fate === 'resized') copyEntries(pinPath, loadPath);
-      renameSync(loadPath, pinPath);
+  #fateOf(
+    map: BtfMap,
+    pinned: BpfMap,
+    { before, wanted, capacity, pinPath }: Pick<MapPlan, 'before' | 'wanted' | 'pinPath'> & { capacity: number },
+  ): { fate: Fate; notice: string | undefined } {
+    const { info } = pinned;
+    const differences = (['type', 'keySize', 'valueSize', 'flags'] as const)
+      .filter((property) => info[property] !== map[property])
+      .map((property) => `${property} is ${info[property]}, wanted ${map[property]}`);
+    if (before && wanted) {
+      const changes = [...named('key', before, wanted), ...named('value', before, wanted)];
+      if (changes.length > 0) differences.push(...changes);
     }
-    const layouts = this.#openLayouts() ?? this.#createLayouts();
+    if (differences.length > 0) {
+      const text = `map ${map.name} pinned at ${pinPath} has another layout: ${differences.join('; ')}`;
+      if (before && wanted && isTranslatable(map, info.type)) {
+        const entries = pinned.info.type === 'lru_hash' ? 0 : pinned.scan().count;
+        if (entries > capacity) throw new Error(`${text}; it holds ${entries} entries, and would hold ${capacity}`);
+        return { fate: 'migrated', notice: text };
+      }
+      if (!isLearnt(map)) throw new Error(`${text}. It holds rows of the agent: drain the node and remove the pin`);
+      return { fate: 'emptied', notice: `${text}; it starts empty` };
+    }
+    if (info.maxEntries === capacity) return { fate: 'same', notice: undefined };
+    const notice = `map ${map.name} changes its capacity from ${info.maxEntries} to ${capacity}`;
+    if (map.type === 'ringbuf') return { fate: 'emptied', notice };
+    const entries = isLearnt(map) ? 0 : pinned.scan().count;
+    if (entries > capacity) throw new Error(`${notice}, but holds ${entries} entries`);
+    return { fate: 'resized', notice };
+  }
+
+  /** After the object was loaded: copies, renames, and remembers the layouts. Returns what an operator should know. */
+  finish(plans: readonly MapPlan[]): string[] {
+    const texts = new LayoutTexts(this.#folder);
     try {
-      for (const map of namedMaps(this.#btf)) layouts.put(nameBytes(map.name), layoutHash(this.#btf, map));
+      const notices = plans.flatMap((plan) => this.#replace(plan, texts) ?? []);
+      for (const { name, wanted } of plans) if (wanted && !texts.get(name)) texts.put(name, wanted);
+      rmSync(join(this.#folder, LAYOUT_HASHES), { force: true });
+      return notices;
     } finally {
-      layouts.close();
+      texts.close();
     }
   }
 
-  #openLayouts(): BpfMap | undefined {
-    return openIfPinned(join(this.#folder, LAYOUTS));
+  #replace(plan: MapPlan, texts: LayoutTexts): string | undefined {
+    const { name, fate, pinPath, loadPath, before, wanted, isLearnt: learnt } = plan;
+    if (fate === 'same') return undefined;
+    const startedAt = performance.now();
+    let count = 0;
+    if (fate !== 'emptied') {
+      const [source, target] = [openPinnedMap(pinPath), openPinnedMap(loadPath)];
+      try {
+        const isOther = fate === 'migrated' && before !== undefined && wanted !== undefined;
+        count = copyEntries(source, target, isOther ? mapTranslation(before, wanted) : undefined);
+        if (learnt) keepForHandover(this.#folder, name, source, before ?? wanted, texts);
+      } finally {
+        source.close();
+        target.close();
+      }
+    }
+    if (wanted) texts.put(`${name}${NEXT}`, wanted);
+    renameSync(loadPath, pinPath);
+    if (wanted) texts.put(name, wanted);
+    texts.delete(`${name}${NEXT}`);
+    if (fate !== 'migrated') return plan.notice;
+    return `${plan.notice}; ${count} entries were translated in ${Math.round(performance.now() - startedAt)} ms`;
   }
+}
 
-  #createLayouts(): BpfMap {
-    const options = { keySize: NAME_BYTES, valueSize: HASH_BYTES, maxEntries: LAYOUTS_MAX };
-    const map = createMap({ type: 'hash', name: LAYOUTS, ...options });
-    map.pin(join(this.#folder, LAYOUTS));
-    return map;
-  }
+const isTranslatable = (map: BtfMap, type: string): boolean =>
+  !isAnew(map) && (map.type === type || (KEYED.includes(map.type) && KEYED.includes(type)));
+
+function named(part: 'key' | 'value', before: MapLayout, wanted: MapLayout): string[] {
+  if (isSameLayout(before[part], wanted[part])) return [];
+  return layoutChanges(before[part], wanted[part]).map((change) => `${part} ${change}`);
 }
 
 function openIfPinned(path: string): BpfMap | undefined {
@@ -129,66 +181,4 @@ function openIfPinned(path: string): BpfMap | undefined {
     if (isErrno(error, 'ENOENT')) return undefined;
     throw error;
   }
-}
-
-/** Entries that no longer fit an LRU map push out others; of the agent's maps all fit. */
-function copyEntries(from: string, to: string): void {
-  const [source, target] = [openPinnedMap(from), openPinnedMap(to)];
-  try {
-    if (source.info.type === 'hash_of_maps') copyInner(source, target);
-    else copyFlat(source, target);
-  } finally {
-    source.close();
-    target.close();
-  }
-}
-
-function copyFlat(source: BpfMap, target: BpfMap): void {
-  const { keys, values, count } = source.scan();
-  const { keySize, valueBytes } = source.info;
-  for (let at = 0; at < count; at += COPY_ENTRIES) {
-    const end = Math.min(count, at + COPY_ENTRIES);
-    target.putBatch(
-      keys.subarray(at * keySize, end * keySize),
-      values.subarray(at * valueBytes, end * valueBytes),
-      end - at,
-    );
-  }
-}
-
-function copyInner(source: BpfMap, target: BpfMap): void {
-  for (const key of source.keys()) {
-    const inner = source.getInner(key);
-    if (!inner) continue;
-    target.put(key, inner);
-    inner.close();
-  }
-}
-
-function nameBytes(name: string): Buffer {
-  const bytes = Buffer.alloc(NAME_BYTES);
-  bytes.write(name);
-  return bytes;
-}
-
-/** Of the names, types and places of all fields, nested ones too. */
-function layoutHash(btf: Btf, map: BtfMap): Buffer {
-  const describe = (id: number): unknown => {
-    const type = btf.types[id];
-    switch (type?.kind) {
-      case 'struct':
-      case 'union':
-        return type.members.map((member) => [member.name, member.bitOffset, member.typeName, describe(member.type)]);
-      case 'array':
-        return [type.count, describe(type.of.type)];
-      case 'int':
-      case 'enum':
-        return [type.size, type.signed];
-      default:
-        return type?.kind ?? 'void';
-    }
-  };
-  const inner = map.inner && [describe(map.inner.key.type), describe(map.inner.value.type)];
-  const text = JSON.stringify([describe(map.key.type), describe(map.value.type), inner]);
-  return createHash('sha256').update(text).digest().subarray(0, HASH_BYTES);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Loads the compiled addon (built by `make -C native`) and states its raw functions; only files of this folder use it. */
 import { createRequire } from 'node:module';
-import type { Btf } from './btf.ts';
+import type { Btf, MapTypes } from './btf.ts';
 import { NativeError } from './error.ts';
 import type { LinkInfo } from './link.ts';
 import type { CreateMapOptions, MapInfo } from './map.ts';
@@ -39,6 +39,7 @@ export interface Addon {
   objectBtf(object: ObjectPointer): Btf;
   objectClose(object: ObjectPointer): void;
   btfOfObject(path: string): Btf;
+  btfOfMap(fd: number): MapTypes | undefined;
   kernelHasBtf(): boolean;
 
   mapCreate(options: CreateMapOptions): number;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** BTF as plain JSON: every type of a compiled BPF object, so that codecs follow the C source and never repeat an offset. */
 import { addon } from './addon.ts';
-import type { MapType } from './map.ts';
+import type { BpfMap, MapType } from './map.ts';
 
 /**
  * A use of a type. `type` has typedefs, const, volatile and the like resolved away; `typeName` keeps the name
@@ -90,8 +90,23 @@ export function btfOfObject(path: string): Btf {
   return addon().btfOfObject(path);
 }
 
+/** What a map in the kernel was made with, whoever made it. */
+export interface MapTypes {
+  readonly types: readonly BtfType[];
+  readonly key: BtfRef;
+  readonly value: BtfRef;
+}
+
+/** Undefined for a map that was made without types, such as one of maps. */
+export function btfOfMap(map: BpfMap): MapTypes | undefined {
+  return addon().btfOfMap(map.fd);
+}
+
 /** Finds a struct or union by its C name. */
-export function btfStruct(btf: Btf, name: string): Extract<BtfType, { kind: 'struct' | 'union' }> | undefined {
+export function btfStruct(
+  btf: Pick<Btf, 'types'>,
+  name: string,
+): Extract<BtfType, { kind: 'struct' | 'union' }> | undefined {
   for (const type of btf.types)
     if ((type.kind === 'struct' || type.kind === 'union') && type.name === name) return type;
   return undefined;

@@ -8,9 +8,11 @@ export {
   type BtfRef,
   type BtfType,
   type BtfVariable,
+  btfOfMap,
   btfOfObject,
   btfStruct,
   kernelHasBtf,
+  type MapTypes,
 } from './btf.ts';
 export { type EchoReply, EchoSocket } from './echo.ts';
 export { isErrno, type MapDifference, NativeError } from './error.ts';

@@ -1,3 +1,4 @@
+/** Lines of the log about watches: one for all that fail by one cause, once a minute. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { ApiTroubles } from './api-troubles.ts';
 

@@ -30,6 +30,12 @@ class Json {
     result.Set("type", resolved(id));
   }
 
+  Napi::Array all() const {
+    Napi::Array list = Napi::Array::New(env_);
+    for (uint32_t id = 0; id < btf__type_cnt(types_); id++) list.Set(id, type(id));
+    return list;
+  }
+
   Napi::Object type(uint32_t id) const {
     Napi::Object result = Napi::Object::New(env_);
     const btf_type* type = id == 0 ? nullptr : btf__type_by_id(types_, id);
@@ -211,6 +217,25 @@ Napi::Value btfOfObject(const Napi::CallbackInfo& info) {
   return btfJson(info.Env(), object);
 }
 
+// Undefined: the map was made without types, or by a kernel that does not tell.
+Napi::Value btfOfMap(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const bpf_map_info map = readMapInfo(env, intOf(info[0]));
+  if (map.btf_id == 0 || map.btf_value_type_id == 0) return env.Undefined();
+  btf* types = btf__load_from_kernel_by_id(map.btf_id);
+  if (!types) fail(env, "bpf(BPF_BTF_GET_FD_BY_ID)", errno, "BTF of map " + std::string(map.name));
+  struct Closer {
+    btf* types;
+    ~Closer() { btf__free(types); }
+  } closer{types};
+  const Json json(env, types);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("types", json.all());
+  result.Set("key", json.ref(map.btf_key_type_id));
+  result.Set("value", json.ref(map.btf_value_type_id));
+  return result;
+}
+
 Napi::Value kernelHasBtf(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), access("/sys/kernel/btf/vmlinux", R_OK) == 0);
 }
@@ -221,16 +246,15 @@ Napi::Value btfJson(Napi::Env env, const bpf_object* object) {
   const btf* types = bpf_object__btf(object);
   if (!types) fail(env, "bpf_object__btf", ENOENT, bpf_object__name(object), "compiled without -g: no BTF");
   const Json json(env, types);
-  Napi::Array list = Napi::Array::New(env), variables = Napi::Array::New(env), maps = Napi::Array::New(env);
-  for (uint32_t id = 0; id < btf__type_cnt(types); id++) {
-    list.Set(id, json.type(id));
-    const btf_type* type = id == 0 ? nullptr : btf__type_by_id(types, id);
+  Napi::Array variables = Napi::Array::New(env), maps = Napi::Array::New(env);
+  for (uint32_t id = 1; id < btf__type_cnt(types); id++) {
+    const btf_type* type = btf__type_by_id(types, id);
     if (type && btf_is_datasec(type)) json.addVariables(variables, type);
   }
   const bpf_map* map;
   bpf_object__for_each_map(map, object) maps.Set(maps.Length(), json.map(map));
   Napi::Object result = Napi::Object::New(env);
-  result.Set("types", list);
+  result.Set("types", json.all());
   result.Set("variables", variables);
   result.Set("maps", maps);
   return result;
@@ -252,6 +276,7 @@ std::optional<Variable> findVariable(const btf* types, const std::string& name) 
 
 void defineBtf(Napi::Object exports) {
   define(exports, "btfOfObject", btfOfObject);
+  define(exports, "btfOfMap", btfOfMap);
   define(exports, "kernelHasBtf", kernelHasBtf);
 }
 
