@@ -4,6 +4,8 @@
  * - An allowed address has one peer at a time. A put takes it from whoever has it, in one step of the kernel: packets always find one of the two.
  * - The kernel's "replace allowed IPs" empties the peer first, so it is not used: what is new is added, and what is to go is moved to a
  *   peer without endpoint, which is removed in the same message.
+ * - Packets that come in between find that peer and are lost. So what need not be said, being inside another range of its peer, is not said:
+ *   taking it away again would lose packets that the range carries.
  * - A peer that takes addresses from another, as after a change of keys, is greeted at once: packets wait for a session, and the other end
  *   would try again to begin one after 5 s only.
  * - A peer that was heard from of late may have moved: its endpoint is then the kernel's to know, and dumped as believed.
@@ -26,6 +28,7 @@ import {
   wireguardMessage,
 } from '../netlink/wireguard.ts';
 import { parseKey } from '../wireguard-keys.ts';
+import { allowSame, coverage } from './allowed-ips.ts';
 import { formatEndpoint, parseEndpoint } from './wireguard-endpoint.ts';
 
 /** REJECT_AFTER_TIME of WireGuard: a session that is older carries nothing. */
@@ -71,7 +74,7 @@ export class WireguardPeers {
   #put(socket: GenericSocket, { key, value, before }: Op): void {
     const row = value as WireguardPeerRow;
     const publicKey = parseKey(key, 'public key of the peer');
-    const wanted = row.allowedIps.map(allowedIpOf);
+    const isCovered = coverage(row.allowedIps);
     const had = before as WireguardPeerRow | undefined;
     const endpoint = row.endpoint === '' ? undefined : parseEndpoint(row.endpoint);
     if (had && had.dev !== row.dev) this.#remove(socket, had.dev, key);
@@ -80,10 +83,12 @@ export class WireguardPeers {
     const takesOver = row.allowedIps.some((cidr) => (owners.get(cidr) ?? key) !== key);
     const keepaliveSeconds = takesOver ? row.keepaliveSeconds || GREETING_SECONDS : row.keepaliveSeconds;
     const whole = { publicKey, keepaliveSeconds, ...(isNew && endpoint && { endpoint }) };
-    const listed = new Set(row.allowedIps);
-    const leaving = [...owners].filter(([cidr, owner]) => owner === key && !listed.has(cidr)).map(([cidr]) => cidr);
+    const said = row.allowedIps.filter((cidr) => !isCovered(cidr) || (owners.get(cidr) ?? key) !== key);
+    const leaving = [...owners]
+      .filter(([cidr, owner]) => owner === key && !isCovered(cidr, true))
+      .map(([cidr]) => cidr);
     try {
-      for (const [at, allowedIps] of chunks(wanted))
+      for (const [at, allowedIps] of chunks(said.map(allowedIpOf)))
         set(socket, row.dev, [{ ...(at === 0 ? whole : { publicKey }), allowedIps }]);
       if (keepaliveSeconds !== row.keepaliveSeconds) {
         set(socket, row.dev, [{ publicKey, keepaliveSeconds: row.keepaliveSeconds }]);
@@ -100,7 +105,7 @@ export class WireguardPeers {
       throw error;
     }
     for (const cidr of leaving) owners.delete(cidr);
-    for (const cidr of row.allowedIps) owners.set(cidr, key);
+    for (const cidr of said) owners.set(cidr, key);
   }
 
   #delete(socket: GenericSocket, { key, before }: Op): void {
@@ -144,7 +149,7 @@ export class WireguardPeers {
           dev,
           node: believed?.node ?? '',
           endpoint: believed && endpoint !== '' && wasHeardOf(peer) ? believed.endpoint : endpoint,
-          allowedIps,
+          allowedIps: believed && allowSame(believed.allowedIps, allowedIps) ? believed.allowedIps : allowedIps,
           keepaliveSeconds: peer.keepaliveSeconds ?? 0,
         },
       ];

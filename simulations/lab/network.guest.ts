@@ -3,12 +3,13 @@
  * reaches everybody, and whoever listens between the nodes reads nothing of what pods say to each other, from before the first agent
  * is there, over agents that are killed, keys that are replaced, and a node that comes back with new ones.
  */
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ipsecKeyLine } from '../../cli/up/ipsec-secret.ts';
-import { fabricNetns, netnsPath, stateDirOf } from '../../cli/up/names.ts';
+import { fabricNetns, netnsPath, nodeNetns, stateDirOf } from '../../cli/up/names.ts';
 import { WireguardKeys } from '../../datapath/wireguard-keys.ts';
 import { leftovers, sleep, until } from '../stories/embedded.ts';
 import { Country, hosts, PORT, pods } from '../stories/many-nodes/country.ts';
@@ -27,8 +28,14 @@ const MINUTE = 60_000;
 /** Emulated, and perhaps not alone: the verifier reads every program of every agent. */
 const START_MS = 14 * MINUTE;
 const ROTATION_GRACE_MS = 30_000;
+/** WireGuard keeps 128 packets for a node until there is a session with its new key: four flows to it fill that in six seconds. */
+const FLOW_EVERY_MS = 200;
 const isEncrypted = encryption !== 'none';
 const nodes = ['node-1', 'node-2', 'node-3'];
+
+/** The cluster begins with 1. */
+let ipsecKeyId = 1;
+const keysOf = (node: string) => new WireguardKeys(join(stateDirOf(name), 'nodes', node));
 
 let country: Country;
 let capture: Promise<UnderlayCapture>;
@@ -57,25 +64,31 @@ afterAll(async () => {
   expect(await leftovers(name)).toEqual([]);
 }, 3 * MINUTE);
 
+const othersOf = (from: (typeof pods)[number]) =>
+  pods
+    .filter((to) => to !== from)
+    .flatMap((to) => country.addresses.of[to].map((address) => ({ address, port: PORT })));
 /** A connection from each pod to each other pod, over each family, with something echoed over it all the time. */
-const holdAll = () =>
-  Promise.all(
-    pods.map((from) =>
-      country
-        .peer(from)
-        .hold(
-          pods
-            .filter((to) => to !== from)
-            .flatMap((to) => country.addresses.of[to].map((address) => ({ address, port: PORT }))),
-        ),
-    ),
-  );
+const holdAll = () => Promise.all(pods.map((from) => country.peer(from).hold(othersOf(from))));
 const broken = async (): Promise<string[]> => {
   const all = await Promise.all(
     pods.map(async (pod) => (await country.peer(pod).held()).map((held) => ({ pod, held }))),
   );
   return all.flat().flatMap(({ pod, held }) => (held.error ? [`${pod} to ${held.address}: ${held.error}`] : []));
 };
+/** Datagrams from each pod to each other pod over each family. */
+const flowAll = () => Promise.all(pods.map((from) => country.peer(from).flow(othersOf(from), FLOW_EVERY_MS)));
+/** Each flow has had answers to so many more. */
+async function flowingOn(what: string, more: number): Promise<void> {
+  const answers = async () =>
+    (await Promise.all(pods.map((pod) => country.peer(pod).flowing()))).flat().map(({ answered }) => answered);
+  const before = await answers();
+  await until(
+    what,
+    3 * MINUTE,
+    async () => (await answers()).every((count, i) => count >= (before[i] ?? 0) + more) || undefined,
+  );
+}
 /** Every held connection has an echo after now. */
 async function beating(what: string): Promise<void> {
   const beats = async () =>
@@ -105,17 +118,35 @@ describe(`${routing} routing, encryption ${encryption}`, () => {
   );
 
   test(
+    'no datagram is lost while keys are replaced and an agent is killed in each node',
+    async () => {
+      await flowAll();
+      await flowingOn('datagrams', 5);
+      if (encryption === 'wireguard') keysOf(nodes[0] as string).rotate();
+      if (encryption === 'ipsec') {
+        await writeSecret(ipsecKeyLine(++ipsecKeyId));
+        await until(
+          'the old key is gone everywhere',
+          3 * MINUTE,
+          () => spis().every((spi) => spi === ipsecKeyId) || undefined,
+        );
+      }
+      await flowingOn('datagrams after a new key', 20);
+      await killAll();
+      await flowingOn('datagrams after a kill', 20);
+      const flows = await Promise.all(pods.map((pod) => country.peer(pod).flowed(MINUTE)));
+      say(`${flows.flat().reduce((sum, { sent }) => sum + sent, 0)} datagrams were sent`);
+      expect(flows.flat().filter(({ sent, answered }) => answered !== sent)).toEqual([]);
+    },
+    8 * MINUTE,
+  );
+
+  test(
     'connections live on while agents are killed',
     async () => {
       await holdAll();
       for (let round = 0; round < rounds; round++) {
-        const before = country.cluster.agentPids();
-        for (const pid of before) process.kill(pid, 'SIGKILL');
-        await until(
-          'agents are back',
-          3 * MINUTE,
-          () => country.cluster.agentPids().length === nodes.length || undefined,
-        );
+        await killAll();
         await beating(`echoes after kill ${round + 1}`);
         await sleep(2_000);
       }
@@ -129,7 +160,7 @@ describe(`${routing} routing, encryption ${encryption}`, () => {
     'connections live on while WireGuard keys are replaced',
     async () => {
       for (let round = 0; round < rotations; round++) {
-        new WireguardKeys(join(stateDirOf(name), 'nodes', nodes[round % nodes.length] as string)).rotate();
+        keysOf(nodes[round % nodes.length] as string).rotate();
         await sleep(3_000);
         await beating(`echoes after rotation ${round + 1}`);
       }
@@ -143,7 +174,7 @@ describe(`${routing} routing, encryption ${encryption}`, () => {
     'connections live on while IPsec keys are rotated, and while the Secret is wrong',
     async () => {
       for (let round = 0; round < rotations; round++) {
-        await writeSecret(ipsecKeyLine(round + 2));
+        await writeSecret(ipsecKeyLine(++ipsecKeyId));
         // An agent that dies in the middle of it goes on with it.
         if (round === 0) for (const pid of country.cluster.agentPids().slice(0, 1)) process.kill(pid, 'SIGKILL');
         await sleep(3_000);
@@ -199,6 +230,23 @@ describe(`${routing} routing, encryption ${encryption}`, () => {
     2 * MINUTE,
   );
 });
+
+async function killAll(): Promise<void> {
+  const before = country.cluster.agentPids();
+  for (const pid of before) process.kill(pid, 'SIGKILL');
+  await until('agents are back', 3 * MINUTE, () => {
+    const now = country.cluster.agentPids();
+    return (now.length === nodes.length && !now.some((pid) => before.includes(pid))) || undefined;
+  });
+}
+
+/** Numbers of the keys in all associations of all nodes. */
+const spis = (): number[] =>
+  nodes.flatMap((node) => {
+    const list = ['ip', 'xfrm', 'state', 'list'];
+    const text = execFileSync('nsenter', [`--net=${netnsPath(nodeNetns(name, node))}`, ...list], { encoding: 'utf8' });
+    return [...text.matchAll(/\bspi 0x([0-9a-f]+)/g)].map(([, digits = '']) => Number.parseInt(digits, 16));
+  });
 
 async function writeSecret(line: string): Promise<void> {
   const keys = Buffer.from(line).toString('base64');

@@ -141,6 +141,35 @@ function hold({ address, port: to }) {
   held.push(one);
 }
 
+let flowing = [];
+
+/** Numbered datagrams, one every so often, all of which are to be echoed. */
+function flow({ address, port: to }, everyMs) {
+  const answered = new Set();
+  const one = { address, sent: 0, answered };
+  const socket = createSocket({ type: isSix(address) ? 'udp6' : 'udp4', recvBufferSize: 1 << 20 });
+  socket.on('error', ignore);
+  socket.on('message', (message) => answered.add(message.toString().split('\n')[1]));
+  socket.connect(to, address, () => {
+    one.timer = setInterval(() => socket.send(String(++one.sent), ignore), everyMs);
+  });
+  one.end = () => clearInterval(one.timer);
+  one.close = () => socket.close();
+  flowing.push(one);
+}
+
+async function flowed({ timeoutMs }) {
+  for (const one of flowing) one.end();
+  const end = performance.now() + timeoutMs;
+  while (performance.now() < end && flowing.some(({ sent, answered }) => answered.size < sent)) {
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  const flows = flowing.map(({ address, sent, answered }) => ({ address, sent, answered: answered.size }));
+  for (const one of flowing) one.close();
+  flowing = [];
+  return { flows };
+}
+
 const view = ({ address, beats, longestMs, error, last }) => ({
   ...{ address, beats, error },
   longestMs: Math.max(longestMs, performance.now() - last),
@@ -152,6 +181,14 @@ const actions = {
     for (const probe of probes) hold(probe);
     return {};
   },
+  flow: async ({ probes, everyMs }) => {
+    for (const probe of probes) flow(probe, everyMs);
+    return {};
+  },
+  flowing: async () => ({
+    flows: flowing.map(({ address, sent, answered }) => ({ address, sent, answered: answered.size })),
+  }),
+  flowed,
   held: async () => ({ held: held.map(view) }),
   release: async () => {
     const answer = { held: held.map(view) };

@@ -23,6 +23,13 @@ export interface Held {
   error: string;
 }
 
+/** Datagrams that go to somebody who echoes each. */
+export interface Flow {
+  address: string;
+  sent: number;
+  answered: number;
+}
+
 const START_TIMEOUT_MS = 120_000;
 const ANSWER_TIMEOUT_MS = 120_000;
 
@@ -77,6 +84,20 @@ export class Peer {
   /** Over TCP, until `release`. */
   async hold(probes: readonly Pick<Probe, 'address' | 'port'>[]): Promise<void> {
     await this.#call('hold', { probes });
+  }
+
+  /** Numbered datagrams to each, until `flowed`. */
+  async flow(probes: readonly Pick<Probe, 'address' | 'port'>[], everyMs: number): Promise<void> {
+    await this.#call('flow', { probes, everyMs });
+  }
+
+  async flowing(): Promise<Flow[]> {
+    return (await this.#call('flowing', {}))['flows'] as Flow[];
+  }
+
+  /** The last ones have some time to come back. */
+  async flowed(timeoutMs: number): Promise<Flow[]> {
+    return (await this.#call('flowed', { timeoutMs }))['flows'] as Flow[];
   }
 
   async held(): Promise<Held[]> {
