@@ -16,10 +16,29 @@ export type TargetFlags = { [Flag in keyof typeof targetFlags]?: string };
 export const DEFAULT_SOCKET = '/var/lib/axoneme/debug.sock';
 
 export async function clientFor(flags: TargetFlags): Promise<DebugClient> {
-  return new DebugClient(await socketFor(flags));
+  const target = await targetOf(flags);
+  return new DebugClient(typeof target === 'string' ? target : nodeOf(target, flags.node));
 }
 
-async function socketFor({ socket, name, node }: TargetFlags): Promise<string> {
+export interface NodeClient {
+  /** '': the agent that was named by its socket, or the one of this machine. */
+  node: string;
+  client: DebugClient;
+}
+
+/** All nodes of a cluster, where none is chosen. */
+export async function clientsFor(flags: TargetFlags): Promise<NodeClient[]> {
+  const target = await targetOf(flags);
+  if (typeof target === 'string') return [{ node: '', client: new DebugClient(target) }];
+  if (flags.node === undefined && target.nodes.length > 1)
+    return target.nodes.map(({ name, debugSocket }) => ({ node: name, client: new DebugClient(debugSocket) }));
+  const socket = nodeOf(target, flags.node);
+  const node = target.nodes.find(({ debugSocket }) => debugSocket === socket)?.name ?? '';
+  return [{ node, client: new DebugClient(socket) }];
+}
+
+/** A socket, or a cluster whose nodes have one each. */
+async function targetOf({ socket, name, node }: TargetFlags): Promise<string | ClusterRecord> {
   if (socket !== undefined) {
     if (name !== undefined || node !== undefined)
       throw new UsageError('flag --socket names the agent, so --name and --node have no place');
@@ -27,7 +46,7 @@ async function socketFor({ socket, name, node }: TargetFlags): Promise<string> {
     return socket;
   }
   const wantsCluster = name !== undefined || node !== undefined || (await runningClusters()).length > 0;
-  if (wantsCluster) return nodeOf(await findCluster(name), node);
+  if (wantsCluster) return findCluster(name);
   if (existsSync(DEFAULT_SOCKET)) return DEFAULT_SOCKET;
   throw new Error(
     `no agent found: no embedded cluster is running and there is no ${DEFAULT_SOCKET}; start one with cli/axoneme up, or name a socket with --socket PATH`,

@@ -1,49 +1,94 @@
-/** `policy get` and `policy selectors`: what there is on a live node. */
-import type { PolicyNodeView, PolicyView } from '../../observe/policy.ts';
+/** `policy get` and `policy selectors`: what there is on live nodes. */
+import type { PolicyNodeView, PolicyView, PolicyWorld } from '../../observe/policy.ts';
 import type { IdentityLabels, PolicyInputs, Subject } from '../../policy/change.ts';
 import type { Peer, Requirement, Rule } from '../../policy/rule.ts';
 import { selectorsOf as concrete, matches, matchesLabels, NAMESPACE_LABEL, prepare } from '../../policy/selectors.ts';
 import type { DebugClient } from '../output/debug-client.ts';
+import type { NodeClient } from '../output/debug-target.ts';
 import { print, printJson } from '../output/print.ts';
 import { type Cell, formatTable } from '../output/table.ts';
-import { World } from './world.ts';
+import { ClusterWorld } from './cluster-world.ts';
+import type { World } from './world.ts';
+
+/** One policy, and the endpoints that it selects on each node. */
+export interface PolicyAnswer extends PolicyView {
+  endpoints: { node: string; id: number; pod: string }[];
+  /** Nodes that have not heard of it yet, or of this generation. */
+  behind: string[];
+}
 
 /** `name` undefined: all. */
-export async function runGet(client: DebugClient, name: string | undefined, isJson: boolean): Promise<number> {
-  const [{ policies, known, overflowing }, world] = await Promise.all([
-    client.get<PolicyNodeView>('/v1/policy'),
-    World.of(client),
+export async function runGet(
+  clients: readonly NodeClient[],
+  name: string | undefined,
+  isJson: boolean,
+): Promise<number> {
+  const [views, world] = await Promise.all([
+    Promise.all(clients.map(({ client }) => client.get<PolicyNodeView>('/v1/policy'))),
+    ClusterWorld.of(clients),
   ]);
-  const found = policies.filter(
+  const all = answersOf(views, world);
+  const found = all.filter(
     ({ key, ...one }) => name === undefined || [key, one.name, `${one.namespace}/${one.name}`].includes(name),
   );
   if (name !== undefined && found.length === 0)
-    throw new Error(`no policy is named ${name}; there are ${policies.map(({ key }) => key).join(', ') || 'none'}`);
-  const { subjects, config } = world.facts.inputs;
-  const { clusterName } = config;
-  const answer = found.map((policy) => ({
-    ...policy,
-    endpoints: subjects
-      .filter((one) => policy.rules.some((rule) => isSelected(rule, one, clusterName)))
-      .map(({ endpointId }) => endpointId),
-  }));
+    throw new Error(`no policy is named ${name}; there are ${all.map(({ key }) => key).join(', ') || 'none'}`);
   if (isJson) {
-    printJson(name === undefined ? answer : answer[0]);
+    printJson(name === undefined ? found : found[0]);
     return 0;
   }
-  if (!known) print('policies are still being listed\n');
-  const nameOf = (id: number): string =>
-    world.facts.pods.find(({ endpointId }) => endpointId === id)?.pod ?? String(id);
-  const rows = answer.map((policy): Cell[] => [
-    policy.key,
-    statusText(policy),
-    policy.rules.length === 0 ? '' : sectionsText(policy),
-    policy.endpoints.map(nameOf),
-  ]);
-  print(formatTable(['POLICY', 'STATUS', 'RULES', 'ENDPOINTS'], rows));
-  for (const id of overflowing)
-    print(`endpoint ${nameOf(Number(id))}: its entries exceed its map, what was in force before stays\n`);
+  const isMany = clients.length > 1;
+  views.forEach(({ known }, i) => {
+    if (!known) print(`policies are still being listed${isMany ? ` on ${clients[i]?.node}` : ''}\n`);
+  });
+  if (all.length === 0 && views.every(({ known }) => known)) print('there are no policies\n');
+  else print(tableOf(found, isMany));
+  views.forEach(({ overflowing }, i) => {
+    for (const id of overflowing)
+      print(
+        `endpoint ${podName(world.worlds[i], Number(id))}${isMany ? ` on ${clients[i]?.node}` : ''}: its entries exceed its map, what was in force before stays\n`,
+      );
+  });
   return 0;
+}
+
+/** The newest generation that a node knows stands for the policy. */
+function answersOf(views: readonly PolicyNodeView[], { nodes, worlds }: ClusterWorld): PolicyAnswer[] {
+  const newest = new Map<string, PolicyView>();
+  for (const one of views.flatMap(({ policies }) => policies))
+    if (one.generation > (newest.get(one.key)?.generation ?? -1)) newest.set(one.key, one);
+  return [...newest.values()]
+    .sort((a, b) => (a.key < b.key ? -1 : 1))
+    .map((policy) => ({
+      ...policy,
+      endpoints: worlds.flatMap((world, i) =>
+        endpointsOf(world, policy).map((id) => ({ node: nodes[i] ?? '', id, pod: podName(world, id) })),
+      ),
+      behind: nodes.filter((_, i) => {
+        const here = views[i]?.policies.find(({ key }) => key === policy.key);
+        return here?.generation !== policy.generation;
+      }),
+    }));
+}
+
+const endpointsOf = ({ facts: { inputs } }: World, { rules }: PolicyView): number[] =>
+  inputs.subjects
+    .filter((one) => rules.some((rule) => isSelected(rule, one, inputs.config.clusterName)))
+    .map(({ endpointId }) => endpointId);
+
+const podName = (world: World | undefined, id: number): string =>
+  id === world?.facts.hostEndpoint
+    ? 'host'
+    : (world?.facts.pods.find(({ endpointId }) => endpointId === id)?.pod ?? String(id));
+
+function tableOf(policies: readonly PolicyAnswer[], isMany: boolean): string {
+  const rows = policies.map((policy): Cell[] => [
+    policy.key,
+    [...statusText(policy), ...(policy.behind.length > 0 ? [`not yet on ${policy.behind.join(', ')}`] : [])],
+    policy.rules.length === 0 ? '' : sectionsText(policy),
+    policy.endpoints.map(({ node, pod }) => (isMany ? `${pod} on ${node}` : pod)),
+  ]);
+  return formatTable(['POLICY', 'STATUS', 'RULES', 'ENDPOINTS'], rows);
 }
 
 function statusText({ status, problems, needsL7, outdated }: PolicyView): string[] {
@@ -85,9 +130,9 @@ export interface SelectorView {
 }
 
 export async function runSelectors(client: DebugClient, isJson: boolean): Promise<number> {
-  const { inputs } = (await World.of(client)).facts;
-  const selectors = selectorsOf(inputs);
+  const selectors = selectorsOf((await client.get<PolicyWorld>('/v1/policy/world')).inputs);
   if (isJson) printJson(selectors);
+  else if (selectors.length === 0) print('there are no policies, so no selectors\n');
   else
     print(
       formatTable(

@@ -1,9 +1,10 @@
-/** `policy trace`: what becomes of one flow on a live node, in words. */
+/** `policy trace`: what becomes of one flow on live nodes, in words. */
 import type { Verdict } from '../../policy/change.ts';
 import type { ProtocolName } from '../../policy/rule.ts';
-import type { DebugClient } from '../output/debug-client.ts';
+import type { NodeClient } from '../output/debug-target.ts';
 import { print, printJson } from '../output/print.ts';
-import { type End, parsePort, World } from './world.ts';
+import { type ClusterEnd, ClusterWorld } from './cluster-world.ts';
+import { parsePort } from './world.ts';
 
 export interface TraceOptions {
   src: string;
@@ -12,13 +13,13 @@ export interface TraceOptions {
   isJson: boolean;
 }
 
-export async function runTrace(client: DebugClient, { src, dst, dport, isJson }: TraceOptions): Promise<number> {
-  const { protocol, port } = parsePort(dport);
-  const world = await World.of(client);
-  const [from, to] = [world.end('src', src), world.end('dst', dst)];
+export async function runTrace(clients: readonly NodeClient[], options: TraceOptions): Promise<number> {
+  const { protocol, port } = parsePort(options.dport);
+  const world = await ClusterWorld.of(clients);
+  const [from, to] = [world.end('src', options.src), world.end('dst', options.dst)];
   const { isAllowed, egress, ingress } = world.judge(from, to, protocol, port);
-  if (isJson) {
-    const end = (one: End) => ({ ...one, labels: world.labelsOf(one.identity) });
+  if (options.isJson) {
+    const end = (one: ClusterEnd) => ({ ...world.shown(one), labels: world.labelsOf(one) });
     printJson({
       from: end(from),
       to: end(to),
@@ -31,10 +32,12 @@ export async function runTrace(client: DebugClient, { src, dst, dport, isJson }:
   } else {
     print(
       [
-        `${endText(world, from)} → ${endText(world, to)}, ${portText(protocol, port)}`,
+        `${from.name} → ${to.name}, ${portText(protocol, port)}`,
+        ...endText('from', world, from),
+        ...endText('to  ', world, to),
         '',
-        ...sideText(`Egress of ${from.name}`, from, egress),
-        ...sideText(`Ingress of ${to.name}`, to, ingress),
+        ...sideText('Egress', world, from, to, egress),
+        ...sideText('Ingress', world, to, from, ingress),
         `Verdict: ${isAllowed ? 'ALLOWED' : 'DENIED'}`,
         '',
       ].join('\n'),
@@ -46,14 +49,24 @@ export async function runTrace(client: DebugClient, { src, dst, dport, isJson }:
 export const portText = (protocol: ProtocolName, port: number): string =>
   protocol.startsWith('ICMP') ? `${protocol} type ${port}` : `${port}/${protocol}`;
 
-function endText(world: World, { name, identity }: End): string {
-  const labels = Object.entries(world.labelsOf(identity)).map(([key, value]) => (value ? `${key}=${value}` : key));
-  return `${name} (identity ${identity}${labels.length > 0 ? `: ${labels.join(' ')}` : ''})`;
+function endText(title: string, world: ClusterWorld, end: ClusterEnd): string[] {
+  const { identity, node } = world.shown(end);
+  const labels = Object.entries(world.labelsOf(end)).map(([key, value]) => (value ? `${key}=${value}` : key));
+  return [`  ${title} identity ${identity}${node ? ` on ${node}` : ''}: ${labels.join(' ') || 'no labels are known'}`];
 }
 
-function sideText(title: string, subject: End, verdict: Verdict | undefined): string[] {
+function sideText(
+  side: 'Egress' | 'Ingress',
+  world: ClusterWorld,
+  subject: ClusterEnd,
+  peer: ClusterEnd,
+  verdict: Verdict | undefined,
+): string[] {
+  const title = `${side} of ${subject.name}`;
   if (!verdict) {
-    const why = subject.endpointId === undefined ? 'is not an endpoint of this node' : 'talks to itself';
+    const isHere = world.homeOf(subject, peer) !== undefined;
+    const here = world.worlds.length > 1 ? 'of these nodes' : 'of this node';
+    const why = isHere ? 'talks to itself' : `is not an endpoint ${here}`;
     return [`${title}: not enforced here: ${subject.name} ${why}`, ''];
   }
   const { enforced, audited, matched, selecting, reason } = verdict;

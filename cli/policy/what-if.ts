@@ -1,27 +1,29 @@
 /**
  * `policy what-if`: which flows would change their verdict if these policies were there; nothing is applied.
  *
- * - Asked are all pairs of this node's pods, the node and the world, on the ports that pods name and policies mention, then the
+ * - Asked are all pairs of the nodes' pods, the nodes and the world, on the ports that pods name and policies mention, then the
  *   connections of this moment, or recorded flows.
  */
-import { readFileSync } from 'node:fs';
-import type { Change } from '../../policy/change.ts';
+import type { Change, CidrGroup } from '../../policy/change.ts';
+import { parseCidrGroup } from '../../policy/parse.ts';
 import { type Policy, type PortMatch, type ProtocolName, protocolNumbers } from '../../policy/rule.ts';
-import type { DebugClient } from '../output/debug-client.ts';
+import { canonical } from '../../state/tables.ts';
+import type { NodeClient } from '../output/debug-target.ts';
 import { print, printJson } from '../output/print.ts';
 import { type Cell, formatTable } from '../output/table.ts';
-import { parseFlows } from './flows.ts';
+import { meant } from '../usage.ts';
+import { type ClusterEnd, ClusterWorld, isLocal, type PairVerdict } from './cluster-world.ts';
 import { readPolicyManifests } from './manifests.ts';
 import { readPolicies } from './policies.ts';
+import { readRecordedFlows } from './recorded-flows.ts';
 import { portText } from './trace.ts';
-import { type End, type PairVerdict, World } from './world.ts';
 
 export interface WhatIfOptions {
-  /** New policies; one of a name that is there replaces it. */
-  manifests: string;
+  /** New policies; one of a name that is there replaces it. Undefined: only what is taken away. */
+  manifests: string | undefined;
   /** Policies to take away: `kind/namespace/name`. */
   without: string | undefined;
-  /** Recorded flows, in the form of `policy verdict`. */
+  /** Recorded flows, in the form of `policy verdict` or of `observe -o json`. */
   flows: string | undefined;
   isJson: boolean;
 }
@@ -38,42 +40,64 @@ export interface ChangedFlow {
 }
 
 interface Question {
-  from: End;
-  to: End;
+  from: ClusterEnd;
+  to: ClusterEnd;
   protocol: ProtocolName;
   port: number;
 }
 
 const CHANGES_SHOWN = 200;
+const pings = { ICMP: 8, ICMPv6: 128 } as const;
 const transports: readonly ProtocolName[] = ['TCP', 'UDP', 'SCTP'];
 
-export async function runWhatIf(client: DebugClient, options: WhatIfOptions): Promise<number> {
-  const { policies, problems } = readNew(options.manifests);
+export async function runWhatIf(clients: readonly NodeClient[], options: WhatIfOptions): Promise<number> {
+  const { policies, groups, problems } = readNew(options.manifests);
   for (const problem of problems) process.stderr.write(`axoneme policy: ${problem}\n`);
-  if (policies.length === 0) throw new Error(`${options.manifests}: holds no valid policy`);
-  const before = await World.of(client);
-  const removals = options.without ? [{ type: 'policy.removed', key: options.without } as const] : [];
-  const changes: Change[] = [...removals, ...policies.map((policy): Change => ({ type: 'policy.upserted', policy }))];
-  const after = before.with(changes);
-  const pairs = pairsOf(before, policies);
-  const recorded = options.flows ? recordedFlows(before, options.flows) : await liveFlows(before, client);
+  const before = await ClusterWorld.of(clients);
+  const removed = options.without === undefined ? [] : [there(before, options.without)];
+  if (policies.length + groups.length + removed.length === 0)
+    throw new Error(`${options.manifests}: holds no valid policy`);
+  const after = before.with([
+    ...removed.map((key): Change => ({ type: 'policy.removed', key })),
+    ...groups.map((group): Change => ({ type: 'cidr-group.upserted', group })),
+    ...policies.map((policy): Change => ({ type: 'policy.upserted', policy })),
+  ]);
+  const keys = new Set([...removed, ...policies.map(({ key }) => key)]);
+  const pairs = pairsOf(before, [...policies, ...before.policies().filter(({ key }) => keys.has(key))]);
+  const recorded = options.flows ? readRecordedFlows(options.flows, before) : await liveFlows(before, clients);
   const changedPairs = changedOf(pairs, before, after);
   const changedFlows = changedOf(recorded, before, after);
   const asked = { pairs: pairs.length, flows: recorded.length };
   if (options.isJson) {
-    printJson({ policies: policies.map(({ key }) => key), problems, asked, pairs: changedPairs, flows: changedFlows });
+    printJson({ policies: [...keys], problems, asked, pairs: changedPairs, flows: changedFlows });
     return 0;
   }
-  print(`${policies.map(({ key }) => key).join(', ')} would change\n`);
+  const words = [
+    ...policies.map(({ key }) => key),
+    ...groups.map(({ name }) => `CiliumCIDRGroup//${name}`),
+    ...removed.map((key) => `without ${key}`),
+  ];
+  print(`${words.join(', ')}:\n`);
   print(listed(`of ${asked.pairs} pairs and ports`, changedPairs));
   print(listed(`of ${asked.flows} ${options.flows ? 'recorded flows' : 'connections of now'}`, changedFlows));
   return 0;
 }
 
-function readNew(path: string): { policies: Policy[]; problems: string[] } {
+/** The key of a policy that is to go. */
+function there(world: ClusterWorld, key: string): string {
+  const keys = world.policies().map((policy) => policy.key);
+  if (keys.includes(key)) return key;
+  throw new Error(`no policy is named ${key}${meant(key, keys) || ';'} there are ${keys.join(', ') || 'none'}`);
+}
+
+function readNew(path: string | undefined): { policies: Policy[]; groups: CidrGroup[]; problems: string[] } {
+  if (path === undefined) return { policies: [], groups: [], problems: [] };
   const { objects, notes } = readPolicyManifests(path);
   const { policies, problems } = readPolicies(objects);
-  return { policies, problems: [...notes, ...problems] };
+  const groups = objects
+    .filter(({ kind }) => kind === 'CiliumCIDRGroup')
+    .flatMap((object) => parseCidrGroup(object).group ?? []);
+  return { policies, groups, problems: [...notes, ...problems] };
 }
 
 const portsOfRules = (policies: readonly Policy[]): PortMatch[] =>
@@ -83,12 +107,11 @@ const portsOfRules = (policies: readonly Policy[]): PortMatch[] =>
     ),
   );
 
-/** Pods' named ports, the ends of ranges in the new policies, and one port that nobody mentions. */
-function portsOf(world: World, policies: readonly Policy[]): { protocol: ProtocolName; port: number }[] {
+/** Pods' named ports, the ends of ranges in the policies that come or go, one port that nobody mentions, and ping. */
+function portsOf(world: ClusterWorld, policies: readonly Policy[]): { protocol: ProtocolName; port: number }[] {
   const found = new Map<string, { protocol: ProtocolName; port: number }>();
   const note = (protocol: ProtocolName, port: number): unknown => found.set(`${port}/${protocol}`, { protocol, port });
-  for (const { namedPorts } of world.facts.inputs.subjects)
-    for (const { protocol, port } of namedPorts) note(protocol, port);
+  for (const { protocol, port } of world.namedPorts()) note(protocol, port);
   for (const match of portsOfRules(policies)) {
     if (match.kind === 'icmp') note(match.protocol, match.type);
     if (match.kind !== 'range') continue;
@@ -98,6 +121,7 @@ function portsOf(world: World, policies: readonly Policy[]): { protocol: Protoco
   }
   note('TCP', 65_535);
   note('UDP', 65_535);
+  for (const [protocol, type] of Object.entries(pings)) note(protocol as keyof typeof pings, type);
   return [...found.values()];
 }
 
@@ -112,20 +136,39 @@ const networksOf = (policies: readonly Policy[]): string[] => {
   return [...new Set(cidrs.filter((cidr) => !cidr.endsWith('/0')).map((cidr) => cidr.split('/')[0] ?? ''))];
 };
 
-function pairsOf(world: World, policies: readonly Policy[]): Question[] {
-  const pods = world.facts.pods.map(({ pod }) => world.end('src', pod));
-  const others = ['host', 'world-ipv4', 'world-ipv6', ...networksOf(policies)];
+function pairsOf(world: ClusterWorld, policies: readonly Policy[]): Question[] {
+  const pods = world.pods().map((pod) => world.end('src', pod));
+  const others = [
+    'host',
+    ...(world.hasOtherNodes() ? ['remote-node'] : []),
+    'world-ipv4',
+    'world-ipv6',
+    ...networksOf(policies),
+  ];
   const ends = [...pods, ...others.map((name) => world.end('src', name))];
   const ports = portsOf(world, policies);
   return ends.flatMap((from) =>
     ends
-      .filter((to) => to !== from && (from.endpointId !== undefined || to.endpointId !== undefined))
-      .flatMap((to) => ports.map((port): Question => ({ from, to, ...port }))),
+      .filter((to) => to !== from && (isLocal(from) || isLocal(to)))
+      .flatMap((to) =>
+        ports
+          .filter(({ protocol }) => speaks(from, protocol) && speaks(to, protocol))
+          .map((port): Question => ({ from, to, ...port })),
+      ),
   );
 }
 
-function changedOf(questions: readonly Question[], before: World, after: World): ChangedFlow[] {
+/** Addresses have one family, pods both. */
+function speaks({ name }: ClusterEnd, protocol: ProtocolName): boolean {
+  if (!protocol.startsWith('ICMP')) return true;
+  const isV6 = name === 'world-ipv6' || name.includes(':');
+  const isV4 = name === 'world-ipv4' || /^[\d.]+$/.test(name);
+  return protocol === 'ICMP' ? !isV6 : !isV4;
+}
+
+function changedOf(questions: readonly Question[], before: ClusterWorld, after: ClusterWorld): ChangedFlow[] {
   return questions.flatMap(({ from, to, protocol, port }) => {
+    if (!after.isTouched(from) && !after.isTouched(to)) return [];
     const was = before.judge(from, to, protocol, port);
     // What an address is may change with the policies: they name CIDRs.
     const is = after.judge(again(after, from), again(after, to), protocol, port);
@@ -136,24 +179,13 @@ function changedOf(questions: readonly Question[], before: World, after: World):
   });
 }
 
-const again = (world: World, end: End): End => (/^[\d.]+$|:/.test(end.name) ? world.address(end.name) : end);
+const again = (world: ClusterWorld, end: ClusterEnd): ClusterEnd =>
+  /^[\d.]+$|:/.test(end.name) ? world.address(end.name) : end;
 const wordOf = ({ isAllowed }: PairVerdict): 'allowed' | 'denied' => (isAllowed ? 'allowed' : 'denied');
 const reasonOf = ({ egress, ingress }: PairVerdict): string => {
   const deciding = [egress, ingress].filter((one) => one?.verdict === 'denied');
   return (deciding.length > 0 ? deciding : [egress, ingress]).flatMap((one) => one?.reason ?? []).join('; ');
 };
-
-function recordedFlows(world: World, path: string): Question[] {
-  return parseFlows(readFileSync(path, 'utf8'), path).map(({ from, to, protocol, port }) => {
-    const end = (one: typeof from): End =>
-      'pod' in one
-        ? world.end('flows', one.pod)
-        : 'ip' in one
-          ? world.address(one.ip)
-          : world.end('flows', one.entity === 'world' ? 'world-ipv4' : one.entity);
-    return { from: end(from), to: end(to), protocol: protocol as ProtocolName, port };
-  });
-}
 
 interface Connection {
   key: { a: string; b: string; portA: number; portB: number; proto: number };
@@ -162,8 +194,11 @@ interface Connection {
 const CT_ORIGIN_B = 1;
 
 /** Conntrack knows them; which end began is in its flags. */
-async function liveFlows(world: World, client: DebugClient): Promise<Question[]> {
-  const { entries } = await client.get<{ entries: Connection[] }>('/v1/bpf/ct');
+async function liveFlows(world: ClusterWorld, clients: readonly NodeClient[]): Promise<Question[]> {
+  const tables = clients.map(({ client }) => client.get<{ entries: Connection[] }>('/v1/bpf/ct'));
+  const all = (await Promise.all(tables)).flatMap(({ entries }) => entries);
+  // Both nodes of a connection know it.
+  const entries = [...new Map(all.map((one) => [canonical(one.key), one])).values()];
   const names = new Map(
     Object.entries(protocolNumbers).map(([name, number]) => [number as number, name as ProtocolName]),
   );
@@ -188,5 +223,5 @@ function listed(title: string, changed: readonly ChangedFlow[]): string {
       reason,
     ]);
   const more = changed.length > CHANGES_SHOWN ? `… and ${changed.length - CHANGES_SHOWN} more; -o json has all\n` : '';
-  return `${changed.length} ${title}:\n${formatTable(['FROM', 'TO', 'PORT', 'VERDICT', 'WHY'], rows)}${more}`;
+  return `${changed.length} ${title} would change:\n${formatTable(['FROM', 'TO', 'PORT', 'VERDICT', 'WHY'], rows)}${more}`;
 }

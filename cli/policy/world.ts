@@ -6,7 +6,6 @@ import { apply, cidrIdentityLabels, type PolicyState, prefixes, revive } from '.
 import { type Direction, entities, type ProtocolName } from '../../policy/rule.ts';
 import { verdictOf } from '../../policy/verdict.ts';
 import { LongestPrefix } from '../../simulations/packet-model/address.ts';
-import type { DebugClient } from '../output/debug-client.ts';
 import { meant, UsageError } from '../usage.ts';
 
 /** Who is at one end, as far as this node knows. */
@@ -17,13 +16,7 @@ export interface End {
   endpointId: number | undefined;
 }
 
-export interface PairVerdict {
-  isAllowed: boolean;
-  egress: Verdict | undefined;
-  ingress: Verdict | undefined;
-}
-
-const reserved: Readonly<Record<string, number>> = {
+export const reserved: Readonly<Record<string, number>> = {
   host: 1,
   world: 2,
   unmanaged: 3,
@@ -43,6 +36,8 @@ export const endForms = 'a pod as NAMESPACE/NAME, an address, an entity, or labe
 export class World {
   readonly facts: PolicyWorld;
   state: PolicyState;
+  /** Endpoints of whom something may differ from the world that this one was made of. */
+  readonly touched = new Set<number>();
   readonly #ipcache = new LongestPrefix<number>();
   readonly #labels = new Map<number, IdentityLabels>();
   #imagined = IMAGINED_MIN;
@@ -52,10 +47,6 @@ export class World {
     this.state = revive(facts.inputs);
     for (const { cidr, identity } of facts.ipcache) this.#ipcache.set(cidr, identity);
     for (const { identity, labels } of facts.inputs.identities) this.#labels.set(identity, labels);
-  }
-
-  static async of(client: DebugClient): Promise<World> {
-    return new World(await client.get<PolicyWorld>('/v1/policy/world'));
   }
 
   labelsOf(identity: number): IdentityLabels {
@@ -75,12 +66,15 @@ export class World {
         other.#labels.set(identity, cidrIdentityLabels(cidr));
         return { type: 'identity.upserted', identity: { identity, labels: cidrIdentityLabels(cidr) } };
       });
-    other.state = introduced.length > 0 ? apply(state, introduced).state : state;
+    const last = apply(state, introduced);
+    other.state = last.state;
+    for (const one of [touched, last.touched])
+      for (const id of [...one.enforcement, ...one.groups.keys()]) other.touched.add(id);
     return other;
   }
 
-  /** A pod, an address, an entity or labels. Labels stand for a pod that has them. */
-  end(flag: string, text: string): End {
+  /** A pod, an address, an entity or labels. Labels stand for a pod that has them. Undefined: a pod that is not on this node. */
+  end(flag: string, text: string): End | undefined {
     if (isIP(text)) return this.address(text);
     const entity = text.replace(/^(entity|reserved):/, '');
     if (Object.hasOwn(reserved, entity)) return this.#entity(entity);
@@ -89,9 +83,7 @@ export class World {
     if (!wanted.includes('/'))
       throw new UsageError(`flag --${flag} is ${JSON.stringify(text)}, expected ${endForms}${meant(entity, entities)}`);
     const found = this.facts.pods.find(({ pod }) => pod === wanted);
-    if (found) return { name: wanted, identity: found.identity, endpointId: found.endpointId };
-    const names = this.facts.pods.map(({ pod }) => pod);
-    throw new Error(`this node has no pod ${wanted}${meant(wanted, names)}; it has ${names.join(', ') || 'none'}`);
+    return found && { name: wanted, identity: found.identity, endpointId: found.endpointId };
   }
 
   address(text: string): End {
@@ -131,14 +123,12 @@ export class World {
     return { name: text, identity: number, endpointId: number };
   }
 
-  judge(from: End, to: End, protocol: ProtocolName, port: number): PairVerdict {
-    const isSelf = from.endpointId !== undefined && from.endpointId === to.endpointId;
-    const ask = (direction: Direction, subject: End, peer: End): Verdict | undefined =>
-      subject.endpointId === undefined || isSelf
-        ? undefined
-        : verdictOf(this.state, { endpointId: subject.endpointId, direction, identity: peer.identity, protocol, port });
-    const [egress, ingress] = [ask('egress', from, to), ask('ingress', to, from)];
-    return { isAllowed: egress?.verdict !== 'denied' && ingress?.verdict !== 'denied', egress, ingress };
+  /** What the policies of `subject`, an endpoint of this node, make of a peer. */
+  ask(direction: Direction, subject: End, peer: End, protocol: ProtocolName, port: number): Verdict | undefined {
+    const { endpointId } = subject;
+    return endpointId === undefined
+      ? undefined
+      : verdictOf(this.state, { endpointId, direction, identity: peer.identity, protocol, port });
   }
 }
 
