@@ -13,6 +13,7 @@ import {
   btfOfMap,
   createMap,
   isErrno,
+  type MapType,
   openPinnedMap,
 } from '../native/index.ts';
 import { type Layout, layoutOf, layoutOfStruct } from './layout.ts';
@@ -49,8 +50,12 @@ function innerLayout(btf: Pick<Btf, 'types'>, name: string): MapLayout | undefin
 
 const isTyped = ({ type }: BtfRef): boolean => type !== 0;
 
-/** As an object wants it; undefined for maps without keys and values. */
-export function wantedLayout(btf: Btf, { name, key, value }: BtfMap): MapLayout | undefined {
+/** Events that were not read yet, and counters of each processor: nobody's rows and nobody's connections, which begin anew. */
+export const isAnew = (type: MapType): boolean => type === 'percpu_array' || type === 'ringbuf';
+
+/** As an object wants it; undefined where nothing is kept. */
+export function wantedLayout(btf: Btf, { name, type, key, value }: BtfMap): MapLayout | undefined {
+  if (isAnew(type)) return undefined;
   return (
     innerLayout(btf, name) ??
     (isTyped(key) && isTyped(value) ? { key: layoutOf(btf, key), value: layoutOf(btf, value) } : undefined)

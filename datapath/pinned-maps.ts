@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { type BpfMap, type Btf, type BtfMap, isErrno, openPinnedMap } from '../native/index.ts';
 import { keepForHandover } from './handover.ts';
 import { isSameLayout, layoutChanges } from './layout.ts';
-import { LayoutTexts, type MapLayout, wantedLayout } from './layout-texts.ts';
+import { isAnew, LayoutTexts, type MapLayout, wantedLayout } from './layout-texts.ts';
 import { copyEntries, mapTranslation } from './map-copies.ts';
 import { namedMaps } from './runtime-config.ts';
 
@@ -42,9 +42,6 @@ export interface MapPlan {
 /** Of maps that only programs fill the agent misses nothing. */
 const isLearnt = ({ name, type }: BtfMap): boolean =>
   type === 'lru_hash' || type === 'percpu_array' || type === 'ringbuf' || name === 'sock_peers';
-
-/** Events that were not read yet, and counters: nobody's rows, and nobody's connections. */
-const isAnew = ({ type }: BtfMap): boolean => type === 'percpu_array' || type === 'ringbuf';
 
 const KEYED = ['hash', 'lru_hash', 'lpm_trie'];
 
@@ -167,7 +164,7 @@ export class PinnedMaps {
 }
 
 const isTranslatable = (map: BtfMap, type: string): boolean =>
-  !isAnew(map) && (map.type === type || (KEYED.includes(map.type) && KEYED.includes(type)));
+  !isAnew(map.type) && (map.type === type || (KEYED.includes(map.type) && KEYED.includes(type)));
 
 function named(part: 'key' | 'value', before: MapLayout, wanted: MapLayout): string[] {
   if (isSameLayout(before[part], wanted[part])) return [];

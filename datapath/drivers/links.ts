@@ -1,5 +1,5 @@
 /**
- * Table `links`: veth pairs, the near end in the node's namespace, the far end there or in a pod's.
+ * Table `links`: pairs of kind veth or netkit, the near end in the node's namespace, the far end there or in a pod's.
  *
  * - A pair comes into being by one message, both ends with name, address and MTU; the far end cannot be born up.
  * - A pair is ours when its near end is in our link group. Attributes that differ are changed in place.
@@ -14,9 +14,18 @@ import { attempt, attemptAll, kernelError, opName } from '../errors.ts';
 import { OURS } from '../marks.ts';
 import { messageFlags } from '../netlink/message.ts';
 import { isNetnsGone, RouteSocket } from '../netlink/route-socket.ts';
-import { type LinkMessage, linkFlags, linkMessage, rtm, vethInfo } from '../netlink/rtnetlink.ts';
+import {
+  type LinkMessage,
+  linkFlags,
+  linkMessage,
+  NETKIT_L2,
+  netkitInfo,
+  rtm,
+  vethInfo,
+} from '../netlink/rtnetlink.ts';
 import { openNamespace, withoutNamespace } from './namespaces.ts';
 
+const NO_NETKIT = 'this kernel has no netkit (Linux 6.7, CONFIG_NETKIT): datapathMode veth needs none';
 const LOOPBACK = 'lo';
 /** Looked at before the event loop gets a turn. */
 const PAIRS_PER_TURN = 32;
@@ -47,13 +56,18 @@ export class LinksDriver implements Driver {
     }
     if (row.peer.netns) raise(far, LOOPBACK);
     const peer = near && farEnd(socket, near);
-    if (near && peer && leadsTo(socket, near, row.peer.netns)) {
+    if (near && peer && near.attributes.linkInfo?.kind === row.kind && leadsTo(socket, near, row.peer.netns)) {
       adjustPair(socket, near, far, peer, op.key, row);
       return undefined;
     }
-    // Its far end is in another namespace or gone: no message can move it from here.
+    // Its far end is in another namespace or gone, or it is of the other kind: no message can change that.
     if (near) remove(socket, op.key);
-    create(socket, far, this.#home, op.key, row);
+    try {
+      create(socket, far, this.#home, op.key, row);
+    } catch (error) {
+      if (row.kind !== 'netkit' || !isErrno(error, 'EOPNOTSUPP')) throw error;
+      return kernelError('EOPNOTSUPP', `${opName(op)}: ${NO_NETKIT}`, false);
+    }
     return undefined;
   }
 
@@ -80,8 +94,8 @@ export class LinksDriver implements Driver {
   }
 }
 
-const isOurs = ({ attributes }: LinkMessage): boolean =>
-  attributes.linkInfo?.kind === 'veth' && attributes.group === OURS;
+const isPair = (kind: string | undefined): kind is LinkRow['kind'] => kind === 'veth' || kind === 'netkit';
+const isOurs = ({ attributes }: LinkMessage): boolean => isPair(attributes.linkInfo?.kind) && attributes.group === OURS;
 
 const farEnd = (socket: RouteSocket, { attributes }: LinkMessage): LinkMessage | undefined =>
   attributes.link === undefined ? undefined : socket.linkByIndex(attributes.link, attributes.linkNetnsid);
@@ -118,8 +132,9 @@ function namespaceOf(
 function rowOf(near: LinkMessage, far: LinkMessage | undefined, believed: LinkRow | undefined, netns: string): LinkRow {
   // Of two MTUs the one that is not as believed, so that the difference is seen.
   const mtus = [near.attributes.mtu, far?.attributes.mtu].filter((mtu) => mtu !== undefined);
+  const kind = near.attributes.linkInfo?.kind;
   return {
-    kind: 'veth',
+    kind: isPair(kind) ? kind : 'veth',
     mac: near.attributes.address ?? '',
     mtu: mtus.find((mtu) => mtu !== believed?.mtu) ?? mtus[0] ?? 0,
     peer: { name: far?.attributes.name ?? '', mac: far?.attributes.address ?? '', netns },
@@ -138,7 +153,8 @@ function create(
     const peer = linkMessage.encodeBody({
       attributes: { name: row.peer.name, address: row.peer.mac, mtu: row.mtu, netnsFd },
     });
-    const linkInfo = { kind: 'veth', data: vethInfo.encode({ peer }) };
+    const data = row.kind === 'veth' ? vethInfo.encode({ peer }) : netkitInfo.encode({ peer, mode: NETKIT_L2 });
+    const linkInfo = { kind: row.kind, data };
     const attributes = { name, address: row.mac, mtu: row.mtu, group: OURS, linkInfo };
     const up = { flags: linkFlags.up, change: linkFlags.up };
     socket.change(linkMessage.encode(rtm.newLink, messageFlags.create | messageFlags.excl, { ...up, attributes }));

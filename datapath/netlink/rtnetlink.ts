@@ -62,6 +62,10 @@ export const linkMessage = messageType(
 
 /** VETH_INFO_PEER holds a whole ifinfomsg with attributes. */
 export const vethInfo = attributeSet({ peer: [1, bytes] });
+/** The same in IFLA_NETKIT_PEER_INFO. Without a policy packets pass where no program says otherwise. */
+export const netkitInfo = attributeSet({ peer: [1, bytes], mode: [5, u32] });
+/** With MAC addresses, as on a veth pair. */
+export const NETKIT_L2 = 0;
 
 /** One device for all peers (collect metadata): the packet's own key says which. */
 export const vxlanInfo = attributeSet({ learning: [7, u8], port: [15, u16be], collectMetadata: [25, u8] });
