@@ -52,7 +52,7 @@ export interface HubbleView {
   ring?: RingView<Flow>;
   flows$?: Observable<Flow>;
   /** Flows by kind, for metrics. */
-  counts?: Pick<FlowCounts, 'take'>;
+  counts?: Pick<FlowCounts, 'take' | 'ports'>;
   lost?(): LostCounts;
   /** Of which packets the programs tell. */
   monitor?: { aggregation: string; intervalS: number; flags: readonly string[] };

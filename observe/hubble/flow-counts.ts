@@ -3,13 +3,19 @@
  *
  * - A kind is kept as one flow that stands for it, which is made when somebody asks.
  */
-import { EVENT_DROP, EVENT_POLICY_VERDICT } from '../../datapath/events.ts';
+import { EVENT_DROP, EVENT_POLICY_VERDICT, EVENT_TRACE } from '../../datapath/events.ts';
 import { ICMP, ICMPV6, type PacketHead, SCTP, TCP, UDP } from './packet-head.ts';
 import type { Flow, FlowEndpoint } from './types.ts';
 
 /** Flags that metrics tell apart: FIN, SYN, RST, ACK. */
 const FLAGS = 0x17;
 const KINDS_MAX = 65_536;
+/** Ports that are told apart: a scan of all of them is not. */
+const PORTS_MAX = 1_024;
+const OTHER_PORTS = 0;
+/** States of a connection, as the programs tell them: new, established, reply, related. */
+const REPLY = 2;
+const STATE_MAX = 3;
 
 interface Kind {
   count: number;
@@ -30,6 +36,8 @@ export class FlowCounts {
   readonly #numbers = new Map<string, number>();
   #kinds = new Map<number, Map<number, Kind>>();
   #size = 0;
+  /** Packets that went on to a port, by protocol and port. */
+  readonly #ports = new Map<number, number>();
 
   /** `flowOf` makes the flow if it is the first of its kind. */
   add(
@@ -39,6 +47,7 @@ export class FlowCounts {
     destination: FlowEndpoint,
     flowOf: () => Flow,
   ): void {
+    if (event.type === EVENT_TRACE && head.hasTransport && replyOf(event.ctState) === false) this.#toPort(head);
     const between = this.#placeOf(source) * 32_768 + this.#placeOf(destination);
     let kinds = this.#kinds.get(between);
     if (kinds === undefined) {
@@ -68,6 +77,25 @@ export class FlowCounts {
     this.#size = 0;
   }
 
+  #toPort({ proto, destinationPort }: PacketHead): void {
+    if (proto !== TCP && proto !== UDP && proto !== SCTP) return;
+    const port = proto * 65_536 + destinationPort;
+    const count = this.#ports.get(port);
+    if (count !== undefined || this.#ports.size < PORTS_MAX) this.#ports.set(port, (count ?? 0) + 1);
+    else {
+      const others = proto * 65_536 + OTHER_PORTS;
+      this.#ports.set(others, (this.#ports.get(others) ?? 0) + 1);
+    }
+  }
+
+  /** Since the start; port 0 is all those that came when many ports were known already. */
+  *ports(): Generator<{ protocol: string; port: number; count: number }> {
+    for (const [key, count] of this.#ports) {
+      const proto = Math.floor(key / 65_536);
+      yield { protocol: proto === TCP ? 'TCP' : proto === UDP ? 'UDP' : 'SCTP', port: key % 65_536, count };
+    }
+  }
+
   #placeOf(end: FlowEndpoint): number {
     const known = this.#places.get(end);
     if (known !== undefined) return known;
@@ -78,6 +106,11 @@ export class FlowCounts {
     this.#places.set(end, number);
     return number;
   }
+}
+
+/** Undefined if the programs did not know the connection. */
+function replyOf(ctState: number): boolean | undefined {
+  return ctState > STATE_MAX ? undefined : ctState === REPLY;
 }
 
 function keyOf({ type, subtype, ctState, direction, policyMatch }: CountedEvent, head: PacketHead): number {
@@ -96,7 +129,8 @@ function keyOf({ type, subtype, ctState, direction, policyMatch }: CountedEvent,
             ? 4
             : 0;
   const family = head.version === 0 ? 0 : head.version === 4 ? 1 : 2;
-  const isReply = type === EVENT_DROP || ctState > 3 ? 0 : ctState === 2 ? 1 : 2;
+  const reply = type === EVENT_DROP ? undefined : replyOf(ctState);
+  const isReply = reply === undefined ? 0 : reply ? 1 : 2;
   const match = type === EVENT_POLICY_VERDICT ? policyMatch & 7 : 0;
   // 3 + 8 + 8 bits, then 3, 2, 2, 1, 3: below 2 ** 31.
   const what = (type & 7) | (subtype << 3) | (detail << 11);

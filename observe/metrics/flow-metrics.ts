@@ -35,6 +35,16 @@ export function flowMetrics(
       this.inc({ source: 'hubble_ring_buffer' }, overtaken);
     },
   });
+  new Counter({
+    name: 'hubble_port_distribution_total',
+    help: 'Packets that the programs told of on their way to a port, no answers; port 0: ports beyond the first thousand',
+    labelNames: ['protocol', 'port'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { protocol, port, count: times } of hubble.counts?.ports() ?? []) this.inc({ protocol, port }, times);
+    },
+  });
   const dropped = counter('drop_total', 'Drops', ['reason', 'protocol']);
   const toWorld = counter('flows_to_world_total', 'Flows that leave the cluster', ['protocol', 'verdict']);
   const verdicts = counter('policy_verdicts_total', 'Policy verdicts', ['direction', 'match', 'action']);
