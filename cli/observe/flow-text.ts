@@ -4,17 +4,20 @@ import type { Colours } from '../output/colours.ts';
 
 const RESERVED = /^reserved:/;
 
-/** `shop/web-0:1024 (ID:4000)`, `198.51.100.7:80 (world)`. */
+/** `shop/web-0:1024 (ID:4000)`, `198.51.100.7:80 (world)`; `shop/web:80` for the address of a service. */
 function endText(
   { namespace, pod_name, identity = 0, labels = [] }: FlowEndpoint,
   address = '',
   port = 0,
-  service?: string,
+  service?: Flow['destination_service'],
 ): string {
-  const host = service || (pod_name ? `${namespace}/${pod_name}` : address);
+  const name = pod_name ? `${namespace}/${pod_name}` : service ? `${service.namespace}/${service.name}` : '';
+  const host = name || address;
   const place = port > 0 ? `${host.includes(':') ? `[${host}]` : host}:${port}` : host;
   const reserved = labels.find((label) => RESERVED.test(label));
-  return `${place} (${reserved ? reserved.replace(RESERVED, '') : identity > 0 ? `ID:${identity}` : 'unknown'})`;
+  if (reserved) return `${place} (${reserved.replace(RESERVED, '')})`;
+  if (identity > 0) return `${place} (ID:${identity})`;
+  return name ? place : `${place} (unknown)`;
 }
 
 const portsOf = ({ l4 }: Flow): { source_port?: number; destination_port?: number } =>
@@ -23,8 +26,8 @@ const portsOf = ({ l4 }: Flow): { source_port?: number; destination_port?: numbe
 export function ends(flow: Flow): { source: string; destination: string } {
   const { source_port, destination_port } = portsOf(flow);
   return {
-    source: endText(flow.source, flow.IP?.source, source_port),
-    destination: endText(flow.destination, flow.IP?.destination, destination_port),
+    source: endText(flow.source, flow.IP?.source, source_port, flow.source_service),
+    destination: endText(flow.destination, flow.IP?.destination, destination_port, flow.destination_service),
   };
 }
 

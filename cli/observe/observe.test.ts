@@ -162,6 +162,16 @@ describe('a flow', () => {
     expect(tab(socket).slice(3, 5)).toEqual(['post-xlate-fwd', 'TRANSLATED']);
   });
 
+  it('has a service by its name, where nothing else is known of the address', () => {
+    const unknown = { ID: 0, identity: 0, namespace: '', pod_name: '', cluster_name: '', labels: [] };
+    const service = { name: 'web', namespace: 'shop' };
+    const to = (destination: Flow['destination']) => tab({ ...flow, destination, destination_service: service })[2];
+    expect(to(unknown)).toBe('shop/web:80');
+    expect(to(flow.destination)).toBe('shop/web:80 (world-ipv6)');
+    expect(to(flow.source)).toBe('shop/web-0:80 (ID:4000)');
+    expect(tab({ ...flow, destination: unknown })[2]).toBe('[2001:db8::1]:80 (unknown)');
+  });
+
   it('points back when it is a reply', () => {
     const reply: Flow = { ...flow, is_reply: { value: true }, verdict: 'FORWARDED' };
     expect(compact(reply, plain)).toContain('[2001:db8::1]:80 (world-ipv6) <- shop/web-0:1024 (ID:4000)');
