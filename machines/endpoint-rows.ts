@@ -35,9 +35,9 @@ export function rows({ context, value }: EndpointSnapshot): Row[] {
         timerRow(context.key, 'wake', context.backoff.dueMs),
       ];
     case 'programmed':
-      return [...wiring(context), ...refusals(context), ...answers(context)];
+      return [...wiring(context, stateNow(context)), ...refusals(context), ...answers(context)];
     case 'ready':
-      return [...wiring(context), ...refusals(context)];
+      return [...wiring(context, stateNow(context)), ...refusals(context)];
     case 'forgotten':
       return refusals(context);
     case 'rejected':
@@ -51,6 +51,9 @@ export function rows({ context, value }: EndpointSnapshot): Row[] {
       return [];
   }
 }
+
+/** What is in force may be less, or more, than policies say now. */
+const stateNow = ({ policyProblem }: EndpointContext): EndpointState => (policyProblem ? 'not-ready' : 'ready');
 
 function deadline({ key, deadlineMs }: EndpointContext): Row[] {
   return deadlineMs > 0 ? [timerRow(key, 'wake', deadlineMs)] : [];
@@ -76,7 +79,7 @@ function answers(context: EndpointContext): Row[] {
 }
 
 /** Link, addresses, routes, map entries and programs; nothing while the datapath is not known. */
-function wiring(context: EndpointContext, state: EndpointState = 'ready'): Row[] {
+function wiring(context: EndpointContext, state: EndpointState): Row[] {
   const { agent, link, mac, hostMac, mtu, netns, ifname } = context;
   if (!agent) return [];
   const build = agent.datapathBuild;

@@ -7,6 +7,6 @@ export async function startEmbeddedOperator(kubeconfigText: string, log: (line: 
   const { startOperator } = await import('./operator.ts');
   const kubeConfig = new KubeConfig();
   kubeConfig.loadFromString(kubeconfigText);
-  const times = { leaseMs: 15_000, sweepIntervalMs: 900_000, graceMs: 1_800_000 };
+  const times = { leaseMs: 15_000, sweepIntervalMs: 900_000, policyIntervalMs: 1_000, graceMs: 1_800_000 };
   return startOperator({ kubeConfig, holder: `up_${process.pid}`, namespace: 'kube-system', ...times, log });
 }

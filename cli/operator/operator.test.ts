@@ -3,8 +3,9 @@ import { KubeConfig } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ApiServer, startApiServer } from '../../cluster/api-server/index.ts';
 import type { ResourceHandle } from '../../cluster/api-server/resource-handle.ts';
+import type { KubeObject } from '../../cluster/events.ts';
 import { UNUSED_SINCE } from '../../cluster/identity-sweep.ts';
-import { until } from '../../simulations/stories/embedded.ts';
+import { sleep, until } from '../../simulations/stories/embedded.ts';
 import { type Operator, startOperator } from './operator.ts';
 
 const PATIENCE_MS = 20_000;
@@ -34,7 +35,7 @@ afterAll(async () => {
 function operator(holder: string, graceMs = GRACE_MS): Operator {
   const kubeConfig = new KubeConfig();
   kubeConfig.loadFromString(server.kubeconfig());
-  const times = { leaseMs: 1_000, sweepIntervalMs: 50, graceMs };
+  const times = { leaseMs: 1_000, sweepIntervalMs: 50, policyIntervalMs: 50, graceMs };
   const started = startOperator({
     kubeConfig,
     holder,
@@ -89,6 +90,53 @@ test('what nobody uses is marked and goes, what is used or used again stays', as
   endpoints.delete('default', 'a');
   await until('1001 gone', PATIENCE_MS, () => (there().includes('1001') ? undefined : true));
   expect(there()).toEqual(['1002']);
+});
+
+const endpointOn = (name: string, node: string, ingress: boolean, app = name) => ({
+  apiVersion: 'cilium.io/v2',
+  kind: 'CiliumEndpoint',
+  metadata: { name, namespace: 'shop' },
+  status: {
+    id: 1,
+    identity: { id: 1002, labels: [`k8s:app=${app}`, 'k8s:io.kubernetes.pod.namespace=shop'] },
+    networking: { node, addressing: [] },
+    policy: { ingress: { enforcing: ingress }, egress: { enforcing: false } },
+    state: 'ready',
+  },
+});
+
+test('a policy says on which nodes it is in force, and of which endpoint it is not', async () => {
+  const { store } = server;
+  const policies = store.resource('ciliumnetworkpolicies');
+  for (const [name, address] of Object.entries({ one: '172.28.1.10', two: '172.28.1.11', three: '172.28.1.12' }))
+    store.resource('nodes').create({
+      ...{ apiVersion: 'v1', kind: 'Node', metadata: { name } },
+      status: { addresses: [{ type: 'InternalIP', address }] },
+    });
+  store.resource('namespaces').create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } });
+  endpoints.create(endpointOn('db-0', '172.28.1.10', true, 'db'));
+  endpoints.create(endpointOn('db-1', '172.28.1.11', false, 'db'));
+  endpoints.create(endpointOn('web', '172.28.1.12', true));
+  const metadata = { namespace: 'shop', name: 'db' };
+  const spec = { endpointSelector: { matchLabels: { app: 'db' } }, ingress: [{}] };
+  policies.create({ apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata, spec });
+  const whenSaid = (nodes: object): Promise<true> =>
+    until(`status ${JSON.stringify(nodes)}`, PATIENCE_MS, () => {
+      const { status } = policies.find('shop', 'db') as { status?: { nodes?: object } };
+      return JSON.stringify(status?.nodes) === JSON.stringify(nodes) || undefined;
+    });
+  const inForce = { ok: true, enforcing: true };
+  await whenSaid({
+    one: inForce,
+    two: { ok: false, enforcing: false, error: 'shop/db-1 does not enforce ingress' },
+  });
+  endpoints.updateStatus('shop', 'db-1', endpointOn('db-1', '172.28.1.11', true, 'db').status);
+  await whenSaid({ one: inForce, two: inForce });
+  endpoints.delete('shop', 'db-0');
+  await whenSaid({ two: inForce });
+  const { resourceVersion } = (policies.find('shop', 'db') as KubeObject).metadata;
+  await sleep(300);
+  expect((policies.find('shop', 'db') as KubeObject).metadata.resourceVersion).toBe(resourceVersion);
 });
 
 test('one of several leads; when it ends, another does at once', async () => {

@@ -1,5 +1,6 @@
 /**
- * Duties of the whole cluster, done by one process at a time: identities that nobody uses are collected.
+ * Duties of the whole cluster, done by one process at a time: identities that nobody uses are collected, and policies say where they
+ * are in force.
  *
  * - Only the holder of the lease acts, and only while it is sure to hold it; each write names the version that it judged.
  */
@@ -8,6 +9,7 @@ import { collectionPath, KubeClient, KubeError } from '../../cluster/client.ts';
 import type { KubeObject } from '../../cluster/events.ts';
 import { sweepIdentities, UNUSED_SINCE, usedIdentities } from '../../cluster/identity-sweep.ts';
 import { LeaderLease } from '../../cluster/lease.ts';
+import { PolicyNodes } from './policy-nodes.ts';
 
 export interface OperatorOptions {
   kubeConfig: KubeConfig;
@@ -16,6 +18,8 @@ export interface OperatorOptions {
   namespace: string;
   leaseMs: number;
   sweepIntervalMs: number;
+  /** Between two looks at where policies are in force. */
+  policyIntervalMs: number;
   graceMs: number;
   log(line: string): void;
 }
@@ -36,13 +40,15 @@ const ENDPOINTS = collectionPath('cilium.io/v2', 'ciliumendpoints');
 const ENDPOINT_SLICES = collectionPath('cilium.io/v2alpha1', 'ciliumendpointslices');
 
 export function startOperator(options: OperatorOptions): Operator {
-  const { kubeConfig, holder, namespace, leaseMs, sweepIntervalMs, graceMs, log } = options;
+  const { kubeConfig, holder, namespace, leaseMs, sweepIntervalMs, policyIntervalMs, graceMs, log } = options;
   const client = new KubeClient(kubeConfig);
   const lease = new LeaderLease({ client, namespace, name: LEASE, holder, durationMs: leaseMs, nowMs: Date.now });
   let isLeader = false;
   let sweepDueMs = 0;
   let isStopped = false;
   let timer: NodeJS.Timeout | undefined;
+  let policyNodes: PolicyNodes | undefined;
+  const isOurs = (): boolean => lease.heldUntilMs > Date.now();
   const trouble = (what: string, error: unknown): void =>
     log(`operator: ${what}: ${error instanceof Error ? error.message : String(error)}`);
 
@@ -51,14 +57,20 @@ export function startOperator(options: OperatorOptions): Operator {
     try {
       isLeader = await lease.hold();
     } catch (error) {
-      isLeader = lease.heldUntilMs > Date.now();
+      isLeader = isOurs();
       trouble('the lease could not be renewed', error);
     }
     if (isLeader !== was) log(`operator: ${holder} ${isLeader ? 'leads' : 'leads no longer'}`);
-    if (!isLeader || Date.now() < sweepDueMs) return;
+    if (!isLeader) {
+      policyNodes?.stop();
+      policyNodes = undefined;
+      return;
+    }
+    policyNodes ??= new PolicyNodes(kubeConfig, client);
+    if (Date.now() < sweepDueMs) return;
     sweepDueMs = Date.now() + sweepIntervalMs;
     try {
-      await collect({ client, graceMs, log, isOurs: () => lease.heldUntilMs > Date.now() });
+      await collect({ client, graceMs, log, isOurs });
     } catch (error) {
       trouble('identities could not be collected', error);
     }
@@ -72,11 +84,24 @@ export function startOperator(options: OperatorOptions): Operator {
     });
   };
   again();
+  let tellTimer: NodeJS.Timeout | undefined;
+  let telling: Promise<void> = Promise.resolve();
+  const tellAgain = (): void => {
+    if (isStopped) return;
+    const told = policyNodes?.tell(isOurs) ?? Promise.resolve();
+    telling = told.catch((error: unknown) => trouble('status of policies could not be written', error));
+    void telling.finally(() => {
+      if (!isStopped) tellTimer = setTimeout(tellAgain, policyIntervalMs);
+    });
+  };
+  tellAgain();
   return {
     async stop() {
       isStopped = true;
       clearTimeout(timer);
-      await current;
+      clearTimeout(tellTimer);
+      await Promise.all([current, telling]);
+      policyNodes?.stop();
       await lease.release().catch((error: unknown) => trouble('the lease could not be given back', error));
       client.disconnect();
     },

@@ -2,7 +2,8 @@
 import type { PolicyNodeView, PolicyView, PolicyWorld } from '../../observe/policy.ts';
 import type { IdentityLabels, PolicyInputs, Subject } from '../../policy/change.ts';
 import type { Peer, Requirement, Rule } from '../../policy/rule.ts';
-import { selectorsOf as concrete, matches, matchesLabels, NAMESPACE_LABEL, prepare } from '../../policy/selectors.ts';
+import { isSelected } from '../../policy/selected.ts';
+import { selectorsOf as concrete, matches, prepare } from '../../policy/selectors.ts';
 import type { DebugClient } from '../output/debug-client.ts';
 import type { NodeClient } from '../output/debug-target.ts';
 import { print, printJson } from '../output/print.ts';
@@ -177,12 +178,6 @@ export function selectorsOf({
     }
   }
   return [...found.values()].sort((a, b) => (a.selector < b.selector ? -1 : 1));
-}
-
-function isSelected({ subject, namespace }: Rule, { labels, host }: Subject, clusterName: string): boolean {
-  if (host !== (subject.kind === 'nodes')) return false;
-  if (namespace && labels[`k8s:${NAMESPACE_LABEL}`] !== namespace) return false;
-  return matchesLabels(subject, prepare({ labels }), clusterName);
 }
 
 const ruleText = ({ subject, namespace }: Rule): string =>

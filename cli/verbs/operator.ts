@@ -3,7 +3,8 @@ import { hostname } from 'node:os';
 import { noPositionals } from '../output/arguments.ts';
 import { parseArguments, wholeNumber } from '../usage.ts';
 
-export const summary = 'run the cluster-wide duties: identities that nobody uses are collected';
+export const summary =
+  'run the cluster-wide duties: identities that nobody uses are collected, policies say where they are in force';
 export const usage = `axoneme operator [--kubeconfig FILE] [--namespace NAME] [--sweep-interval SECONDS] [--grace SECONDS] [--lease SECONDS]
 
   --kubeconfig FILE          how to reach the API server (default: as a pod of the cluster)
@@ -13,6 +14,7 @@ export const usage = `axoneme operator [--kubeconfig FILE] [--namespace NAME] [-
   --lease SECONDS            after so long without renewal another leads (default 15)`;
 
 const DAY_SECONDS = 86_400;
+const POLICY_INTERVAL_MS = 5_000;
 const spec = {
   kubeconfig: 'FILE',
   namespace: 'NAME',
@@ -37,7 +39,7 @@ export async function run(args: string[]): Promise<number> {
     kubeConfig,
     holder: `${hostname()}_${process.pid}`,
     namespace: flags.namespace ?? 'kube-system',
-    ...{ leaseMs, sweepIntervalMs, graceMs },
+    ...{ leaseMs, sweepIntervalMs, policyIntervalMs: POLICY_INTERVAL_MS, graceMs },
     log: (line) => void process.stderr.write(`${line}\n`),
   });
   await new Promise<void>((resolve) => {

@@ -1,6 +1,7 @@
 /** Policies that are too much, on a live agent: what was in force stays, it is said, and what fits is in force. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { PolicyNodeView } from '../../observe/policy.ts';
 import { commandPod, EmbeddedCluster, leftovers, namespaceOf, serverPod, until } from './embedded.ts';
@@ -42,6 +43,14 @@ const whenView = (what: string, is: (now: PolicyNodeView) => boolean) =>
     return now && is(now) ? now : undefined;
   });
 
+/** What the policy's status says of the node. */
+const whenInForce = (said: object): Promise<true> =>
+  until(`status ${JSON.stringify(said)}`, PATIENCE_MS, async () => {
+    const { stdout } = await cluster.kubectl('get', 'cnp', '-n', 'shop', 'to-backend', '-o', 'json');
+    const { status } = JSON.parse(stdout) as { status?: { nodes?: object } };
+    return isDeepStrictEqual(status?.nodes, { 'node-1': said }) || undefined;
+  });
+
 beforeAll(async () => {
   const client = (pod: string): string => commandPod('shop', pod, ['sleep', 'infinity']);
   cluster = await EmbeddedCluster.up(
@@ -69,11 +78,13 @@ it('40 ports x 1,000 networks are more than the map holds: what was in force sta
   expect(endpoint.pod).toBe('shop/backend');
   expect(endpoint.reason).toMatch(/^its policies come to \d+ entries, its map has room for 16384: what was in force/);
   expect(endpoint.policy.length).toBeLessThan(100);
+  await whenInForce({ ok: false, enforcing: false, error: 'shop/backend is not-ready' });
 }, 120_000);
 
 it('40 ports x 300 networks fit: they are in force, with all else that the policy says', async () => {
   await put('replace', toBackend(from('frontend'), from('stranger'), networks(300)));
   await whenView('fits', (now) => now.overflowing.length === 0 && now.settled);
+  await whenInForce({ ok: true, enforcing: true });
   await until('the stranger gets through', PATIENCE_MS, async () => ((await passes('stranger')) ? true : undefined));
   expect(await passes('frontend')).toBe(true);
   await put('replace', toBackend(from('frontend')));
