@@ -10,6 +10,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fabricNetns, netnsPath, OUTSIDE } from '../../cli/up/names.ts';
+import type { Flow } from '../../observe/hubble/types.ts';
+import type { FlowLine } from '../../observe/web/flow-routes.ts';
 import { commandPod, EmbeddedCluster, leftovers, namespaceOf, run, until } from './embedded.ts';
 
 const name = `axt-${process.pid}-sctp`;
@@ -141,6 +143,38 @@ describe('policy', () => {
     for (const address of await podIPs('guarded-too'))
       expect(await ask('client', address, DENIED_PORT), address).toBe('');
   }, 60_000);
+
+  it('is told of by both nodes: what was said to whom, who let it in, and what was not let in', async () => {
+    const told = async (node: string, filters: string): Promise<(Flow | undefined)[]> => {
+      const lines = await cluster.debug<FlowLine[]>(`/v1/flows?q=${encodeURIComponent(filters)}`, node);
+      return lines.map(({ flow }) => flow);
+    };
+    const chunk = (chunk_type: string) => ({ SCTP: { chunk_type } });
+    for (const family of ['ipv4', 'ipv6']) {
+      const question = `protocol sctp from-pod demo/client to-pod demo/guarded ${family}`;
+      const answer = `protocol sctp from-pod demo/guarded to-pod demo/client ${family}`;
+      for (const node of ['node-1', 'node-2']) {
+        const [asked] = await told(node, `${question} type trace`);
+        const direction = node === 'node-1' ? 'EGRESS' : 'INGRESS';
+        const node_name = `${name}/${node}`;
+        const forwarded = { node_name, verdict: 'FORWARDED', traffic_direction: direction };
+        expect(asked).toMatchObject({ ...forwarded, is_reply: { value: false }, l4: chunk('INIT') });
+        const [answered] = await told(node, `${answer} type trace`);
+        expect(answered).toMatchObject({ ...forwarded, is_reply: { value: true }, l4: chunk('INIT_ACK') });
+      }
+      const [letIn] = await told('node-2', `${question} type policy-verdict verdict forwarded`);
+      expect(letIn).toMatchObject({ traffic_direction: 'INGRESS', ingress_allowed_by: [{ name: 'guarded' }] });
+      const [refused] = await told('node-2', `protocol sctp from-pod demo/stranger ${family} type drop`);
+      expect(refused).toMatchObject({
+        verdict: 'DROPPED',
+        drop_reason_desc: 'POLICY_DENIED',
+        traffic_direction: 'INGRESS',
+        source: { namespace: 'demo', labels: expect.arrayContaining(['k8s:app=stranger']) },
+        destination: { pod_name: 'guarded' },
+        l4: chunk('INIT'),
+      });
+    }
+  });
 
   it('takes back what it gave', async () => {
     const toUdp = [{ op: 'replace', path: '/spec/ingress/0/toPorts/0/ports/0/protocol', value: 'UDP' }];
