@@ -3,7 +3,7 @@
  * Many TCP connections that are really there and really used.
  *
  *   connections WORKERS serve PORT                  echoes, until stdin ends
- *   connections WORKERS hold ADDRESS PORT COUNT     opens them, says so, and asks on one after the other until stdin ends
+ *   connections WORKERS hold ADDRESS PORT COUNT [PAUSE_MS]   opens them, says so, and asks on one after the other until stdin ends
  *
  * - A process has only so many files, and an address only so many ports to reach a port from: each worker is a process, holds its own
  *   COUNT, and has the next PORT.
@@ -77,12 +77,12 @@ static unsigned long retransmits_of(int fd)
 	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) ? 0 : info.tcpi_total_retrans;
 }
 
-static bool stdin_ended(void)
+static bool stdin_ended(int wait_ms)
 {
 	struct pollfd in = { .fd = 0, .events = POLLIN };
 	char byte;
 
-	return poll(&in, 1, 0) > 0 && read(0, &byte, 1) == 0;
+	return poll(&in, 1, wait_ms) > 0 && read(0, &byte, 1) == 0;
 }
 
 static void watch(int epoll, int fd, uint32_t events)
@@ -171,7 +171,7 @@ static bool answered(int fd, uint64_t deadline)
 	return poll(&in, 1, now < deadline ? (int)(deadline - now) : 0) == 1 && recv(fd, &byte, 1, MSG_DONTWAIT) == 1;
 }
 
-static int hold(const char *address, int port, int count)
+static int hold(const char *address, int port, int count, int pause_ms)
 {
 	int *fds = connect_all(address, port, count);
 	unsigned long asked = 0, broken = 0, retransmits = 0, rounds = 0;
@@ -179,7 +179,7 @@ static int hold(const char *address, int port, int count)
 
 	printf("connected\n");
 	fflush(stdout);
-	for (; !stdin_ended(); rounds++) {
+	for (; !stdin_ended(pause_ms); rounds++) {
 		for (int from = 0; from < count; from += WINDOW) {
 			int to = from + WINDOW < count ? from + WINDOW : count;
 			uint64_t began = now_ms(), took;
@@ -211,10 +211,10 @@ int main(int argc, char **argv)
 {
 	struct rlimit files;
 	int workers = argc > 2 ? atoi(argv[1]) : 0;
-	bool serves = argc == 4 && !strcmp(argv[2], "serve"), holds = argc == 6 && !strcmp(argv[2], "hold");
+	bool serves = argc == 4 && !strcmp(argv[2], "serve"), holds = (argc == 6 || argc == 7) && !strcmp(argv[2], "hold");
 
 	if (workers < 1 || (!serves && !holds)) {
-		fprintf(stderr, "usage: connections WORKERS serve PORT | WORKERS hold ADDRESS PORT COUNT\n");
+		fprintf(stderr, "usage: connections WORKERS serve PORT | WORKERS hold ADDRESS PORT COUNT [PAUSE_MS]\n");
 		return 2;
 	}
 	if (getrlimit(RLIMIT_NOFILE, &files))
@@ -224,7 +224,8 @@ int main(int argc, char **argv)
 		die("setrlimit");
 	for (int worker = 0; worker < workers; worker++)
 		if (fork() == 0)
-			return serves ? serve(atoi(argv[3]) + worker) : hold(argv[3], atoi(argv[4]) + worker, atoi(argv[5]));
+			return serves ? serve(atoi(argv[3]) + worker) : hold(argv[3], atoi(argv[4]) + worker, atoi(argv[5]),
+								    argc == 7 ? atoi(argv[6]) : 0);
 	for (int status, failed = 0;;) {
 		if (wait(&status) < 0)
 			return failed;

@@ -1,4 +1,4 @@
-/** Runs `connections.c` in pods: thousands of real connections, held and used until they are told to stop. */
+/** Runs `connections.c` in pods and namespaces: thousands of real connections, held and used until they are told to stop. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
@@ -33,6 +33,12 @@ function program(): string {
   return path;
 }
 
+/** What a command runs after. */
+export type Within = readonly [string, ...string[]];
+export const inPod = ({ name }: EmbeddedCluster, pod: string): Within => [axoneme, 'exec', '--name', name, pod, '--'];
+/** Path of a network namespace. */
+export const inNetns = (netns: string): Within => ['nsenter', `--net=${netns}`];
+
 /** Of a worker; the next one has the next port. */
 export const CONNECTIONS_OF_PORT = 12_500;
 
@@ -42,31 +48,32 @@ export class Connections<T extends Held | Served> {
   readonly #lines: AsyncIterator<string>;
   readonly #workers: number;
 
-  private constructor(cluster: EmbeddedCluster, pod: string, workers: number, args: readonly string[]) {
-    const command = ['exec', '--name', cluster.name, pod, '--', program(), String(workers), ...args];
-    this.#child = spawn(axoneme, command, { stdio: ['pipe', 'pipe', 'inherit'] });
+  private constructor([command = '', ...before]: Within, workers: number, args: readonly string[]) {
+    this.#child = spawn(command, [...before, program(), String(workers), ...args], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     if (!this.#child.stdout) throw new Error('no output');
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
     this.#workers = workers;
   }
 
   /** At the ports that so many connections need. */
-  static async serve(cluster: EmbeddedCluster, pod: string, port: number, count: number): Promise<Connections<Served>> {
+  static async serve(within: Within, port: number, count: number): Promise<Connections<Served>> {
     const workers = Math.ceil(count / CONNECTIONS_OF_PORT);
-    const server = new Connections<Served>(cluster, pod, workers, ['serve', String(port)]);
+    const server = new Connections<Served>(within, workers, ['serve', String(port)]);
     await server.#all('listening');
     return server;
   }
 
-  /** Resolves when all are established; `count` is a multiple of what a worker has. */
+  /** Resolves when all are established; `count` is less than what a worker may have, or a multiple of it. */
   static async hold(
-    cluster: EmbeddedCluster,
-    pod: string,
-    to: { address: string; port: number; count: number },
+    within: Within,
+    to: { address: string; port: number; count: number; pauseMs?: number },
   ): Promise<Connections<Held>> {
-    const { address, port, count } = to;
-    const args = ['hold', address, String(port), String(CONNECTIONS_OF_PORT)];
-    const client = new Connections<Held>(cluster, pod, count / CONNECTIONS_OF_PORT, args);
+    const { address, port, count, pauseMs = 0 } = to;
+    const each = Math.min(count, CONNECTIONS_OF_PORT);
+    const args = ['hold', address, String(port), String(each), String(pauseMs)];
+    const client = new Connections<Held>(within, count / each, args);
     await client.#all('connected');
     return client;
   }

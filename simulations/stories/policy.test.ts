@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { CONNECTIONS_OF_PORT, Connections } from './connections.ts';
+import { CONNECTIONS_OF_PORT, Connections, inPod } from './connections.ts';
 import { commandPod, EmbeddedCluster, leftovers, namespaceOf, serverPod, sleep, Traffic, until } from './embedded.ts';
 
 const CONNECTIONS = 50_000;
@@ -106,12 +106,12 @@ async function denied(): Promise<number> {
 
 it(`policies come and go over ${CONNECTIONS} connections that are used: no packet of them is lost`, async () => {
   const addresses = urls.map((url) => new URL(url).hostname.replace(/[[\]]/g, ''));
-  const server = await Connections.serve(cluster, 'shop/backend', FIRST, CONNECTIONS);
+  const server = await Connections.serve(inPod(cluster, 'shop/backend'), FIRST, CONNECTIONS);
   const count = CONNECTIONS / addresses.length;
   const clients = await Promise.all(
     addresses.map((address, i) => {
       const port = FIRST + (i * count) / CONNECTIONS_OF_PORT;
-      return Connections.hold(cluster, 'shop/frontend', { address, port, count });
+      return Connections.hold(inPod(cluster, 'shop/frontend'), { address, port, count });
     }),
   );
   const before = await denied();
