@@ -74,6 +74,18 @@ it('counts a denied packet once, though verdict and drop tell of it, and passes 
   expect(map.view(NOW).edges[0]?.reasons).toEqual({ POLICY_DENIED: 1 });
 });
 
+it('has one API server, whatever its addresses, and a way to select it', () => {
+  const map = new ServiceMap();
+  for (const last of [1, 2]) {
+    const labels = [`cidr:172.28.2.${last}/32`, 'reserved:kube-apiserver', 'reserved:world-ipv4'];
+    const apiServer = { ...end(''), identity: 2 ** 24 + last, namespace: '', pod_name: '', labels };
+    map.add(flow({ destination: apiServer }, 'web', '', 6443));
+  }
+  expect(counts(map)).toEqual(['shop/web kube-apiserver forwarded 2']);
+  const [node] = map.view(NOW).nodes.filter(({ name }) => name === 'kube-apiserver');
+  expect(node).toMatchObject({ kind: 'other', words: [['label', 'reserved:kube-apiserver']] });
+});
+
 it('keeps so many edges, and forgets those that were idle for long', () => {
   const map = new ServiceMap();
   for (let port = 1; port <= 6_000; port++) map.add(flow({}, 'web', 'db', port));

@@ -52,6 +52,7 @@ const IDLE_MS = 10 * 60_000;
 const PODS_MAX = 64;
 const NAMES_MAX = 8;
 const NAMESPACE_LABEL = 'k8s:io.kubernetes.pod.namespace=';
+const API_SERVER = 'reserved:kube-apiserver';
 /** Labels that name a workload, best first. */
 const NAME_LABELS = ['k8s:app.kubernetes.io/name', 'k8s:app', 'k8s:k8s-app', 'k8s:name'];
 
@@ -180,6 +181,16 @@ function nodeOf({ namespace, labels, pod_name, identity, workloads }: FlowEndpoi
     const words: MapNode['words'] = [['namespace', space], label ? ['label', label] : ['pod', `${space}/${name}`]];
     return { id: `${space}/${name}`, kind: 'workload', namespace: space, name, pods: [], words };
   }
+  // However many addresses it has, of which each is a range with an identity of its own.
+  if (labels.includes(API_SERVER))
+    return {
+      id: 'kube-apiserver',
+      kind: 'other',
+      namespace: '',
+      name: 'kube-apiserver',
+      pods: [],
+      words: [['label', API_SERVER]],
+    };
   const special = labels.find((label) => /^(cidr|fqdn|cidrgroup):/.test(label));
   const reserved = labels.find((label) => label.startsWith('reserved:'))?.slice('reserved:'.length);
   const name = special?.slice(special.indexOf(':') + 1) ?? reserved ?? (identity > 0 ? String(identity) : 'unknown');

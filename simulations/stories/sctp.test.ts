@@ -145,7 +145,7 @@ describe('policy', () => {
   }, 60_000);
 
   it('is told of by both nodes: what was said to whom, who let it in, and what was not let in', async () => {
-    const told = async (node: string, filters: string): Promise<(Flow | undefined)[]> => {
+    const told = async (node: string, filters: string): Promise<(Partial<Flow> | undefined)[]> => {
       const lines = await cluster.debug<FlowLine[]>(`/v1/flows?q=${encodeURIComponent(filters)}`, node);
       return lines.map(({ flow }) => flow);
     };

@@ -66,8 +66,8 @@ export function rowOf(flow: Flow): FlowRow {
     id: flow.uuid,
     ms: time.seconds * 1000 + time.nanos / 1e6,
     verdict: flow.verdict,
-    from: endOf(flow.source, IP?.source ?? '', ports?.source_port ?? 0),
-    to: endOf(flow.destination, IP?.destination ?? '', ports?.destination_port ?? 0),
+    from: endOf(flow.source, IP?.source ?? '', ports?.source_port ?? 0, flow.source_service),
+    to: endOf(flow.destination, IP?.destination ?? '', ports?.destination_port ?? 0, flow.destination_service),
     protocol: protocolOf(flow),
     what: whatOf(flow),
     isReply: flow.is_reply?.value,
@@ -77,12 +77,19 @@ export function rowOf(flow: Flow): FlowRow {
   };
 }
 
-function endOf({ namespace, pod_name, labels, identity }: FlowEndpoint, address: string, port: number): FlowEnd {
-  const special = labels.find((label) => /^(reserved|cidr|fqdn):/.test(label));
+function endOf(
+  { namespace, pod_name, labels, identity }: FlowEndpoint,
+  address: string,
+  port: number,
+  service: Flow['destination_service'],
+): FlowEnd {
+  const isSpecial = (label: string): boolean => /^(reserved|cidr|fqdn):/.test(label);
+  const special = labels.find((label) => label === 'reserved:kube-apiserver') ?? labels.find(isSpecial);
   const named = special?.slice(special.indexOf(':') + 1).replace(/^world-ipv[46]$/, 'world');
   // A range of one address says no more than the address.
   const isItself = named === `${address}/32` || named === `${address}/128`;
-  const name = pod_name ? `${namespace}/${pod_name}` : named === undefined || isItself ? address : named;
+  const known = named === undefined || isItself ? address : named;
+  const name = pod_name ? `${namespace}/${pod_name}` : service ? `${service.namespace}/${service.name}` : known;
   return { name: name || `identity ${identity}`, namespace, address, port };
 }
 
