@@ -42,6 +42,8 @@ export interface AgentConfig {
   ipv4NativeRoutingCIDR: string;
   ipv6NativeRoutingCIDR: string;
   mtu: number;
+  /** What links new pods to the node; those that are there keep what they have. netkit needs Linux 6.7. */
+  datapathMode: 'veth' | 'netkit';
   resyncIntervalMs: number;
   /** Directory for recordings; empty: none. */
   record: string;
@@ -75,6 +77,7 @@ const defaults: AgentConfig = {
   ipv4NativeRoutingCIDR: '',
   ipv6NativeRoutingCIDR: '',
   mtu: 0,
+  datapathMode: 'veth',
   resyncIntervalMs: 30_000,
   record: '',
   recording: recordingConfigDefaults,

@@ -34,6 +34,7 @@ export const healthDefaults: HealthConfig = { enabled: true, intervalMs: 60_000,
 
 /** The only values that a field may have, by `section.field`. */
 export const networkChoices: Readonly<Record<string, readonly string[]>> = {
+  datapathMode: ['veth', 'netkit'],
   'routing.mode': ['native', 'vxlan', 'geneve'],
   'routing.underlay': ['ipv4', 'ipv6', 'auto'],
   'encryption.type': ['none', 'wireguard', 'ipsec'],

@@ -61,6 +61,8 @@ export interface AgentFacts {
   masquerade: boolean;
   /** MTU of pod interfaces; 0: the smallest MTU of the native devices. */
   mtu: number;
+  /** Of new pods. Absent: veth. */
+  podDevice?: 'netkit';
   /** Content hash of the loaded BPF object: program attachments name it, so a new one replaces the old atomically. */
   datapathBuild: string;
   /** Absent in recordings of before there were services: mode off. */

@@ -154,6 +154,8 @@ export function learn(draft: EndpointContext, event: EndpointEvent): void {
   switch (event.type) {
     case 'agent.started':
       draft.agent = event.config;
+      // One that has an address may be wired: what it has it keeps.
+      if (!draft.ipv4 && !draft.ipv6) draft.device = event.config.podDevice;
       break;
     case 'kube.upserted':
       if (event.resource === 'namespaces') draft.namespace = event.object;

@@ -80,12 +80,12 @@ function answers(context: EndpointContext): Row[] {
 
 /** Link, addresses, routes, map entries and programs; nothing while the datapath is not known. */
 function wiring(context: EndpointContext, state: EndpointState): Row[] {
-  const { agent, link, mac, hostMac, mtu, netns, ifname } = context;
+  const { agent, link, mac, hostMac, mtu, netns, ifname, device = 'veth' } = context;
   if (!agent) return [];
   const build = agent.datapathBuild;
   return [
     local(context),
-    { table: 'links', key: link, value: { kind: 'veth', mac: hostMac, mtu, peer: { name: ifname, mac, netns } } },
+    { table: 'links', key: link, value: { kind: device, mac: hostMac, mtu, peer: { name: ifname, mac, netns } } },
     ...families(context).flatMap((family) => addressing(context, family)),
     {
       table: 'attachments',
@@ -135,7 +135,7 @@ function remembered(context: EndpointContext): Row[] {
 
 function local(context: EndpointContext): Row {
   const { endpointId, containerId, netns, ifname, link, mac, podNamespace, podName, podUid } = context;
-  const { ipv4, ipv6, identity, labels, flags, gateway4, gateway6, mtu, routeMtu = mtu } = context;
+  const { ipv4, ipv6, identity, labels, flags, gateway4, gateway6, mtu, routeMtu = mtu, device } = context;
   const value = {
     endpointId,
     containerId,
@@ -156,6 +156,7 @@ function local(context: EndpointContext): Row {
     mtu,
     // Absent where nothing is wrapped, as before there were many nodes.
     ...(routeMtu !== mtu && { routeMtu }),
+    ...(device && { device }),
   };
   return { table: 'local.endpoints', key: `${containerId}/${ifname}`, value };
 }

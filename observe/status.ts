@@ -38,6 +38,7 @@ export interface StatusView {
   health: HealthView;
   sources: { name: string; synced: boolean }[];
   routing: string;
+  deviceMode: 'veth' | 'netkit';
   attachMode: 'tcx' | 'clsact';
   masquerading: { enabled: boolean; devices: string[] };
   families: { ipv4: boolean; ipv6: boolean };
@@ -83,6 +84,12 @@ export interface HealthView {
   reasons: string[];
 }
 
+/** As Cilium says it. */
+function networkText(facts: AgentFacts | undefined): string {
+  const mode = facts?.routing?.mode ?? 'native';
+  return mode === 'native' ? 'Native' : `Tunnel [${mode}]`;
+}
+
 /** Addresses of a pod CIDR that no pod gets: network, gateway, broadcast. */
 const ADDRESSES_KEPT = 3;
 
@@ -102,7 +109,8 @@ export function statusOf({ inspector, agent, datapath, hubble, exports }: DebugS
     uptimeSeconds: Math.round((now - agent.startedAt) / 1000),
     health: healthOf(sources, failing, facts === undefined),
     sources,
-    routing: 'Network: Native, Host: BPF',
+    routing: `Network: ${networkText(facts)}, Host: BPF`,
+    deviceMode: facts?.podDevice ?? 'veth',
     attachMode: agent.features.has['tcx'] ? 'tcx' : 'clsact',
     masquerading: {
       enabled: facts?.masquerade ?? false,

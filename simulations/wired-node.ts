@@ -8,6 +8,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Codecs, encode, type Fields } from '../datapath/codec.ts';
+import { LinksDriver } from '../datapath/drivers/links.ts';
 import { linkNames } from '../datapath/link-names.ts';
 import { rodataOf } from '../datapath/runtime-config.ts';
 import {
@@ -23,6 +24,7 @@ import {
   supportsTcx,
   withNetns,
 } from '../native/index.ts';
+import type { LinkRow } from '../state/tables.ts';
 
 export interface WiredPod {
   netns: string;
@@ -44,9 +46,15 @@ export interface WiredNode {
 
 /** Of pods' addresses: 10.SUBNET.0.0/24 and fd00:SUBNET::/64. */
 const SUBNET = 111;
+const MTU = 1500;
 const hex = (number: number) => number.toString(16).padStart(2, '0');
 
-export function wireNode(prefix: string, podCount: number, subnet = SUBNET): WiredNode {
+export function wireNode(
+  prefix: string,
+  podCount: number,
+  subnet = SUBNET,
+  device: LinkRow['kind'] = 'veth',
+): WiredNode {
   const gateway = { ipv4: `10.${subnet}.0.1`, ipv6: `fd00:${subnet}::1` };
   const netns = `/run/netns/${prefix}node`;
   const pods = Array.from(
@@ -75,7 +83,7 @@ export function wireNode(prefix: string, podCount: number, subnet = SUBNET): Wir
       `address add ${gateway.ipv4}/32 dev cilium_host`,
       `address add ${gateway.ipv6}/128 dev cilium_host nodad`,
     ]);
-    for (const pod of pods) wirePod(netns, pod, gateway);
+    for (const pod of pods) wirePod(netns, pod, gateway, device);
   } catch (error) {
     remove();
     throw error;
@@ -83,11 +91,25 @@ export function wireNode(prefix: string, podCount: number, subnet = SUBNET): Wir
   return { netns, pods, gateway, remove };
 }
 
-function wirePod(node: string, pod: WiredPod, gateway: WiredNode['gateway']): void {
+function wirePod(node: string, pod: WiredPod, gateway: WiredNode['gateway'], kind: LinkRow['kind']): void {
   createNetns(pod.netns, { loopbackUp: true });
+  const { link, mac, hostMac, netns } = pod;
+  const row: LinkRow = { kind, mac: hostMac, mtu: MTU, peer: { name: 'eth0', mac, netns } };
+  // As the agent makes it: `ip` of Debian 12 knows no netkit.
+  const op = {
+    table: 'links',
+    action: 'put',
+    key: link,
+    value: row,
+    before: undefined,
+    revision: 1,
+    owners: [],
+  } as const;
+  const [failed] = new LinksDriver(node).apply([op]);
+  if (failed) throw new Error(failed.message);
   ip(node, [
-    `link add ${pod.link} address ${pod.hostMac} type veth peer name eth0 address ${pod.mac} netns ${pod.netns}`,
     // No link-local address, so that no neighbour discovery of the node's own disturbs a measurement.
+    `link set ${pod.link} down`,
     `link set ${pod.link} addrgenmode none`,
     `link set ${pod.link} up`,
     `route add ${pod.ipv4}/32 dev ${pod.link}`,

@@ -5,9 +5,9 @@
  * - Links are named, never numbered; addresses are text; secrets are never in a row.
  */
 
-/** veth pair. Key: name of the end in the node's namespace. */
+/** A pair of links, both with MAC addresses. Key: name of the end in the node's namespace. */
 export interface LinkRow {
-  kind: 'veth';
+  kind: 'veth' | 'netkit';
   mac: string;
   mtu: number;
   /** `netns` is a path, or empty for the node's own namespace. */
@@ -233,6 +233,8 @@ export interface LocalEndpointRow {
   mtu: number;
   /** Of the pod's routes, where packets to other nodes are wrapped. Absent: `mtu`. */
   routeMtu?: number;
+  /** What it was wired with, whatever others are wired with now. Absent: veth. */
+  device?: 'netkit' | undefined;
 }
 
 /**

@@ -57,7 +57,7 @@ export function log(line: string): void {
 }
 
 function facts(config: AgentConfig, datapathBuild: string, services: ServiceFacts): AgentFacts {
-  const { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu } = config;
+  const { nodeName, clusterName, devices, ipv4, ipv6, masquerade, mtu, datapathMode } = config;
   return {
     nodeName,
     clusterName,
@@ -66,6 +66,7 @@ function facts(config: AgentConfig, datapathBuild: string, services: ServiceFact
     ipv6,
     masquerade,
     mtu,
+    ...(datapathMode === 'netkit' && { podDevice: datapathMode }),
     datapathBuild,
     services,
     policy: policyFacts(config),

@@ -57,7 +57,7 @@ export function statusText(status: StatusView, colours: Colours): string {
     ],
     ['Routing', status.routing],
     ['Attach Mode', status.attachMode === 'tcx' ? 'TCX' : 'Legacy TC'],
-    ['Device Mode', 'veth'],
+    ['Device Mode', status.deviceMode],
     [
       'Masquerading',
       masquerading.enabled ? `BPF   [${masquerading.devices.join(', ')}]   ${familyText(families)}` : 'Disabled',

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parseAddress, parseMac } from '../../datapath/address.ts';
 import { EVENT_READ_INTERVAL_MS } from '../../datapath/events.ts';
 import { createNetns, deleteNetns, ifNameToIndex, openObject, ringBuffer, withNetns } from '../../native/index.ts';
+import type { LinkRow } from '../../state/tables.ts';
 import { attach, attachDatapath, ip, wireNode } from '../wired-node.ts';
 
 /** Of this run: two may go on at once. */
@@ -77,9 +78,17 @@ const TRACE_OFF = 4;
 export const axonemeSilent = (objectPath: string): Path =>
   axoneme(objectPath, 'axoneme, no traces', { traceAggregation: TRACE_OFF });
 
+/** The same with pods linked to the node by netkit (Linux 6.7). */
+export const axonemeNetkit = (objectPath: string): Path => axoneme(objectPath, 'netkit', {}, 'netkit');
+
 /** Our programs with the rows that the agent would write, and somebody who reads the events, as the agent does. */
-export function axoneme(objectPath: string, name = 'axoneme', config: Parameters<typeof attachDatapath>[2] = {}): Path {
-  const { node, ...path } = podsOnNode(name === 'axoneme' ? 'axon' : 'mute');
+export function axoneme(
+  objectPath: string,
+  name = 'axoneme',
+  config: Parameters<typeof attachDatapath>[2] = {},
+  device: LinkRow['kind'] = 'veth',
+): Path {
+  const { node, ...path } = podsOnNode(device === 'netkit' ? 'nk' : name === 'axoneme' ? 'axon' : 'mute', device);
   const datapath = orClose(path, () => attachDatapath(node, objectPath, config));
   const events = ringBuffer(datapath.object.map('events'), () => {});
   const reading = setInterval(() => events.drain(), EVENT_READ_INTERVAL_MS);
@@ -102,8 +111,8 @@ function orClose<T>(path: { close(): void }, step: () => T): T {
   }
 }
 
-function podsOnNode(name: string) {
-  const node = wireNode(`${prefix}${name}-`, 2);
+function podsOnNode(name: string, device: LinkRow['kind'] = 'veth') {
+  const node = wireNode(`${prefix}${name}-`, 2, undefined, device);
   const [client, server] = node.pods;
   if (client === undefined || server === undefined) throw new Error('two pods were asked for');
   // The gateway's addresses are on cilium_host; its ARP answers come from the host side of the veth.

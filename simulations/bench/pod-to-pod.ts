@@ -1,7 +1,7 @@
 /**
  * Pod to pod on one node: ours against the least that eBPF can do (the floor), a bare veth, and host routing with conntrack.
  *
- *   node simulations/bench/pod-to-pod.ts [--rounds N] [--seconds S] [--patience S] [--modes stream,rr,udp,crr] [--json FILE]
+ *   node simulations/bench/pod-to-pod.ts [--rounds N] [--seconds S] [--patience S] [--modes stream,rr,udp,crr] [--json FILE] [--netkit]
  *
  * - All paths in one run, a short turn each, in a new order each round: the machine's speed swings more than they differ.
  * - Targets are about the best round of each path, because a shared machine only takes away. The ratio of medians stands beside: a
@@ -9,6 +9,7 @@
  * - Before each turn it waits until the machine is otherwise idle, `patience` seconds in all.
  * - Visibility: the same with traces (default aggregation) against without, next to each other in every round, in the order A B and
  *   then B A: the target is about the median of the ratios of such pairs, since bulk TCP has a fast and a slow mood that lasts for seconds.
+ * - With `--netkit` also pods that netkit links to the node, for kernels that have it (the lab's 6.12).
  * - Client on CPU 0, server on CPU 1, both polling. Exit code 1 when a target is missed.
  */
 import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
@@ -18,7 +19,15 @@ import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { parseArgs } from 'node:util';
 import { withNetns } from '../../native/index.ts';
-import { axoneme, axonemeSilent, directVeth, floor, hostRouting, type Path } from './pod-to-pod-paths.ts';
+import {
+  axoneme,
+  axonemeNetkit,
+  axonemeSilent,
+  directVeth,
+  floor,
+  hostRouting,
+  type Path,
+} from './pod-to-pod-paths.ts';
 import { QuietMachine } from './quiet-machine.ts';
 
 interface Measure {
@@ -70,6 +79,7 @@ const { values: flags } = parseArgs({
     patience: { type: 'string', default: '120' },
     modes: { type: 'string', default: 'stream,rr,udp,crr' },
     json: { type: 'string' },
+    netkit: { type: 'boolean', default: false },
   },
 });
 const rounds = positive('--rounds', flags.rounds);
@@ -91,8 +101,8 @@ try {
   execFileSync('make', ['--silent', '-C', import.meta.dirname], { stdio: ['ignore', 'ignore', 'inherit'] });
   const object = join(import.meta.dirname, '../../bpf/build/datapath.o');
   // One by one: what the first ones set up is taken down when a later one fails.
-  for (const setUp of [floor, directVeth, hostRouting, () => axoneme(object), () => axonemeSilent(object)])
-    paths.push(setUp());
+  const ours = [axoneme, axonemeSilent, ...(flags.netkit ? [axonemeNetkit] : [])].map((setUp) => () => setUp(object));
+  for (const setUp of [floor, directVeth, hostRouting, ...ours]) paths.push(setUp());
   const results = await measureAll();
   const missed = report(results);
   if (flags.json !== undefined) writeFileSync(flags.json, `${JSON.stringify(results, undefined, 1)}\n`);

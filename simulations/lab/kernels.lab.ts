@@ -35,6 +35,6 @@ describe.each(labSeries)('Linux %s', (series) => {
 
   test('carries an embedded cluster: agent, CNI plugin, a request from pod to pod, and nothing left behind', async () => {
     const output = await inGuest('sh simulations/lab/cluster.sh', clusterTimeoutMs);
-    expect(output.trim().split('\n')).toEqual(['server', 'server', 'left: 0 namespaces, 0 pins']);
+    expect(output.trim().split('\n')).toEqual(['server', 'server', 'veth', 'left: 0 namespaces, 0 pins']);
   });
 });
