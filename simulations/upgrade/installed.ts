@@ -23,7 +23,9 @@ export const PORT = 8080;
 export const SERVICE = { ipv4: '10.96.7.7', ipv6: 'fd00:96::7', port: 80 };
 export const OUTSIDE = { ipv4: '198.51.100.2', ipv6: '2001:db8:99::2' };
 const OWN = { ipv4: '198.51.100.1', ipv6: '2001:db8:99::1' };
-const [CLIENT, SERVER] = [0, 1];
+const CLIENT = 0;
+/** Both are behind the service: who forgets a flow asks the other one half of the time, which refuses. */
+export const SERVERS = [1, 2] as const;
 const IDENTITY = 1000;
 const ENFORCE_INGRESS = 1;
 const TCP = 6;
@@ -38,7 +40,7 @@ export class Installed {
   #loaded: Loaded | undefined;
   #clock: BpfClock | undefined;
 
-  constructor(prefix: string, node: WiredNode = wireNode(prefix, 2)) {
+  constructor(prefix: string, node: WiredNode = wireNode(prefix, 3)) {
     this.node = node;
     this.outside = `/run/netns/${prefix}outside`;
     this.config = {
@@ -67,9 +69,6 @@ export class Installed {
 
   get client(): string {
     return this.pod(CLIENT).netns;
-  }
-  get server(): string {
-    return this.pod(SERVER).netns;
   }
 
   pod(index: number): WiredNode['pods'][number] {
@@ -128,9 +127,12 @@ export class Installed {
       [1, 'ipv4'],
       [2, 'ipv6'],
     ] as const) {
-      put('backends', set, { addr: this.pod(SERVER)[family], port: PORT, proto: TCP });
-      put('backend_slots', { set, slot: 0 }, set);
-      put('backend_sets', set, { count: 1, maglevSize: 0, affinityTimeout: 0 });
+      SERVERS.forEach((index, slot) => {
+        const backend = 10 * set + slot;
+        put('backends', backend, { addr: this.pod(index)[family], port: PORT, proto: TCP });
+        put('backend_slots', { set, slot }, backend);
+      });
+      put('backend_sets', set, { count: SERVERS.length, maglevSize: 0, affinityTimeout: 0 });
       const frontend = { id: set, internalSet: set, externalSet: set, flags: 0 } satisfies Fields;
       put('frontends', { addr: SERVICE[family], port: SERVICE.port, proto: TCP }, frontend);
     }
@@ -151,7 +153,7 @@ export class Installed {
     const [keySize, valueSize] = [key.size, value.size];
     const options = { keySize, valueSize, maxEntries: 16_384, flags: 1 };
     const inner = createMap({ type: 'lpm_trie', name: 'policy_inner', ...options });
-    if (index === SERVER)
+    if (index !== CLIENT)
       inner.put(
         encode(key, { prefixlen: PORT_BITS, identity: IDENTITY + CLIENT, direction: 0, proto: TCP, dport: PORT }),
         encode(value, { precedence: 1, cookie: 7, proxyPort: 0, flags: 0, prefixlen: 24 }),
@@ -186,16 +188,22 @@ export class Installed {
     await driver.dump();
   }
 
-  /** Entries of a map as the release that is installed reads them. */
-  entries(name: string): { key: Fields; value: Fields }[] {
+  /** What programs have learnt of connections: when each was made, by map and key. */
+  learnt(): Record<string, number> {
     const loaded = this.#loaded;
-    const map = loaded?.maps.get(name);
-    if (!loaded || !map) return [];
-    const codec = new Codecs(loaded.btf).map(name);
-    return map.entries().map(([key, value]) => ({
-      key: codec.key.read(key, 0) as Fields,
-      value: codec.value.read(value, 0) as Fields,
-    }));
+    if (!loaded) return {};
+    const codecs = new Codecs(loaded.btf);
+    return Object.fromEntries(
+      ['conntrack', 'nat', 'service_flows'].flatMap((name) => {
+        const map = loaded.maps.get(name);
+        if (!map) return [];
+        const { key, value } = codecs.map(name);
+        return map.entries().map(([keyBytes, bytes]) => {
+          const { created } = value.read(bytes, 0) as { created: number };
+          return [`${name} ${JSON.stringify(key.read(keyBytes, 0))}`, created];
+        });
+      }),
+    );
   }
 
   handOver(): number {

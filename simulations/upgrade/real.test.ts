@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import { releases } from '../releases/release.ts';
 import { Connections, type Held, inNetns, type Served } from '../stories/connections.ts';
-import { CURRENT, Installed, OUTSIDE, PORT, SERVICE } from './installed.ts';
+import { CURRENT, Installed, OUTSIDE, PORT, SERVERS, SERVICE } from './installed.ts';
 
 const [oldest = '', services = '', nodes = ''] = releases().map(({ version }) => version);
 /** Of each kind and family. */
@@ -17,6 +17,8 @@ const USED_MS = 300;
 const PAUSE_MS = 20;
 /** Loading takes about a second: in the middle of it, while maps are copied, while programs are replaced. */
 const KILLS_AFTER_MS = [200, 600, 1_000, 1_400];
+/** Connections within the node, and those to outside with two translations each. */
+const LEARNT_MIN = COUNT * 2 + COUNT * 2 * 3;
 const TIMEOUT_MS = 120_000;
 
 let number = 0;
@@ -30,11 +32,12 @@ afterEach(async () => {
 
 async function hold(installed: Installed, hasServices: boolean): Promise<Connections<Held>[]> {
   const servers = await Promise.all([
-    Connections.serve(inNetns(installed.server), PORT, COUNT),
-    Connections.serve(inNetns(installed.outside), PORT, COUNT),
+    ...[...SERVERS.map((index) => installed.pod(index).netns), installed.outside].map((netns) =>
+      Connections.serve(inNetns(netns), PORT, COUNT),
+    ),
   ]);
   running.push(...servers);
-  const { ipv4, ipv6 } = installed.pod(1);
+  const { ipv4, ipv6 } = installed.pod(SERVERS[0]);
   const held: Connections<Held>[] = [];
   for (const to of [
     ...[ipv4, ipv6, OUTSIDE.ipv4, OUTSIDE.ipv6].map((address) => ({ address, port: PORT })),
@@ -72,11 +75,14 @@ it.each([
     const [first = '', ...others] = versions;
     await node.install(first);
     const held = await hold(node, !versions.includes(oldest));
+    const known = node.learnt();
+    expect(Object.keys(known).length).toBeGreaterThanOrEqual(LEARNT_MIN);
     for (const version of others) {
       await used();
       await node.install(version);
     }
     await used();
+    expect(node.learnt()).toMatchObject(known);
     expect(await lost(held)).toEqual({ broken: 0, used: true });
   },
   TIMEOUT_MS,
@@ -88,9 +94,11 @@ it(
     node = Installed.create(prefixOf(++number));
     await node.install(services);
     const held = await hold(node, true);
+    const known = node.learnt();
     for (const afterMs of KILLS_AFTER_MS) await killedInstall(prefixOf(number), node, afterMs);
     await node.install(CURRENT);
     await used();
+    expect(node.learnt()).toMatchObject(known);
     expect(await lost(held)).toEqual({ broken: 0, used: true });
   },
   TIMEOUT_MS,
