@@ -17,6 +17,7 @@ export interface SubjectFact {
 }
 
 /** Published by the policy machine, once policy is known. */
+export const policyKnownTopic = 'policy/known';
 export const endpointPolicyTopic = (endpointId: number): string => `policy/endpoint/${endpointId}`;
 export interface EndpointPolicyFact {
   /** That its addresses may have now: its own as subject, when what changes with it is safe. */

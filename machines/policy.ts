@@ -16,7 +16,7 @@ import { type Kind, speech } from './machine.ts';
 import { nodeIdentitiesTopic } from './node-identity.ts';
 import { begin, proceed, retire } from './policy-apply.ts';
 import { initialContext, type PolicyContext, policyMachineKey } from './policy-context.ts';
-import { subjectsTopic } from './policy-facts.ts';
+import { policyKnownTopic, subjectsTopic } from './policy-facts.ts';
 import { hear, type PolicyEvent, rested } from './policy-hear.ts';
 import { policyResources } from './policy-objects.ts';
 import { PORT_TOPICS } from './policy-ports.ts';
@@ -209,6 +209,7 @@ export const policy: Kind = {
     return [...BASE_TOPICS, ...node, ...others, ...services, ...ports];
   },
   rows: (snapshot) => rows(snapshot as Snapshot),
+  facts: (snapshot) => ((snapshot as Snapshot).context.known ? [{ topic: policyKnownTopic, value: true }] : []),
   groups: {
     touched: (snapshot) => ((snapshot as Snapshot).context.known ? (snapshot as Snapshot).context.touched : []),
     rows: (snapshot, group) => groupRows((snapshot as Snapshot).context, group),

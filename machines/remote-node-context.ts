@@ -11,6 +11,7 @@ import { contains, familyOf } from './cidr.ts';
 import type { Hears } from './machine.ts';
 import { WIREGUARD_KEY_ID } from './node-announcement.ts';
 import { type Standing, standingTopic } from './node-claim.ts';
+import { policyKnownTopic } from './policy-facts.ts';
 import { type NodeView, viewOf } from './remote-node-view.ts';
 import { addressesOfPods, podsOn, RemotePods, samePods } from './remote-pods.ts';
 import { encryptionOf, endsOf, routingOf, type UnderlayFact, underlayKey } from './underlay.ts';
@@ -73,6 +74,8 @@ export interface RemoteNodeContext {
   views: { ciliumnodes?: NodeView; nodes?: NodeView };
   standing: Standing | undefined;
   peer: PeerFact | undefined;
+  /** What policies make of its identity is wanted of the maps, where it has one of its own. */
+  isPolicyKnown: boolean;
   /** Addresses of nodes that the API server is on. */
   apiServers: readonly string[];
   /** JSON makes a record of it, and it comes back from that. */
@@ -113,6 +116,7 @@ export function initialContext(name: string): RemoteNodeContext {
     views: {},
     standing: undefined,
     peer: undefined,
+    isPolicyKnown: false,
     apiServers: [],
     pods: RemotePods.none,
     probes: {},
@@ -154,6 +158,8 @@ export function hear(before: RemoteNodeContext, event: RemoteNodeEvent): RemoteN
         const { nodes = [] } = (event.value ?? {}) as Partial<ApiServerFact>;
         return considered(before, { ...before, apiServers: nodes });
       }
+      if (event.topic === policyKnownTopic)
+        return considered(before, { ...before, isPolicyKnown: event.value === true });
       return considered(before, { ...before, peer: event.value as PeerFact | undefined });
     case 'health.probed': {
       const results = event.results.map(({ probe, error = '' }) => [probe, error] as const);

@@ -44,8 +44,10 @@ const ipcache = (key: string, identity: number, tunnelEndpoint: string, encryptK
 });
 
 function addressRows(context: RemoteNodeContext, route: Route): Row[] {
-  const { agent, apiServers } = context;
+  const { agent, apiServers, isPolicyKnown } = context;
   const own = ownIdentityOf(context);
+  // Until then the maps say what they said before the start: packets of an identity without entries would be dropped.
+  if (own !== undefined && !isPolicyKnown) return [];
   const { type, nodeEncryption } = encryptionOf(agent as NonNullable<typeof agent>);
   const identityOf = (address: string): number =>
     own ?? reservedIdentities[apiServers.includes(address) ? 'kube-apiserver' : 'remote-node'] ?? 0;

@@ -14,6 +14,7 @@ import type { Birth, Fact, Kind } from './machine.ts';
 import { speech } from './machine.ts';
 import { claimsTopic, type NodeClaim } from './node-claim.ts';
 import { nodeIdentitiesTopic, nodeIdentityOf } from './node-identity.ts';
+import { policyKnownTopic } from './policy-facts.ts';
 import {
   endpointNodes,
   hear,
@@ -182,6 +183,7 @@ export const remoteNode: Kind = {
       timerTopic(remoteNodeKey(name), 'retry'),
       ...endpointNodes(context).map((node) => `endpoints-of/${node}`),
       ...(peer === undefined ? [] : [peer]),
+      ...(context.agent?.policy?.nodeSelectorLabels ? [policyKnownTopic] : []),
     ];
   },
   facts: (snapshot) => facts((snapshot as Snapshot).context),

@@ -85,8 +85,8 @@ export class PolicyWorld {
   }
 
   /** The next life of a node: what is in the kernel and in the store stays, identities and pods come again. */
-  static after(before: PolicyWorld): PolicyWorld {
-    const next = new PolicyWorld().start();
+  static after(before: PolicyWorld, policy: Partial<PolicyFacts> = {}): PolicyWorld {
+    const next = new PolicyWorld().start(policy);
     const stored = tableNames.flatMap((table) =>
       Object.entries(before.rows(table)).map(([key, value]): StoredRow => ({ table, key, value, op: '' })),
     );
