@@ -23,3 +23,13 @@ it('where there is no room there is no label', () => {
   expect(labelPlaces([line], [from, to]).has('a')).toBe(true);
   expect(labelPlaces([line, { ...line, id: 'b' }], [{ x: 0, y: -50, width: 600, height: 100 }]).size).toBe(0);
 });
+
+it('a line goes around a card that stands in its way, and straight where none does', () => {
+  const [from, between, to] = [card(0, 0), card(240, 0), card(480, 0)];
+  const isBehind = ({ x, y }: { x: number; y: number }): boolean => x > 240 && x < 404 && y > 0 && y < 46;
+  const points = (others: Parameters<typeof lineBetween>[3]) =>
+    Array.from({ length: 99 }, (_, i) => lineBetween(from, to, 0, others).at((i + 1) / 100));
+  expect(points([]).some(isBehind)).toBe(true);
+  expect(points([between]).filter(isBehind)).toEqual([]);
+  expect(points([card(240, 200)])).toEqual(points([]));
+});

@@ -15,6 +15,10 @@ export interface LineLooks {
 
 /** Past this many lines only those of what is chosen bear a label. */
 const LABELS_MAX = 40;
+/** Lines times cards: with more of both, a line goes straight, whatever stands in its way. */
+const AROUND_MAX = 10_000;
+/** Of a namespace, at its top. */
+const TITLE_PX = 34;
 const IDLE_MS = 60_000;
 /** Denied, allowed and audited lines between the same cards lie side by side. */
 const SIDE = { denied: 7, audit: -7, forwarded: 0 } as const;
@@ -24,18 +28,22 @@ const LIT_LABEL_AT = 0.64;
 
 export function drawLines(
   lines: readonly Line[],
-  { cards }: MapLayout,
+  { cards, groups }: MapLayout,
   looks: LineLooks,
 ): (SVGTemplateResult | typeof nothing)[] {
+  const all = [...cards.values()];
+  const isFew = lines.length * all.length <= AROUND_MAX;
   const known = lines.flatMap((line) => {
     const [from, to] = [cards.get(line.from), cards.get(line.to)];
-    return from && to ? [{ line, curve: lineBetween(from, to, SIDE[line.verdict]) }] : [];
+    if (!from || !to) return [];
+    const others = isFew ? all.filter((card) => card !== from && card !== to) : [];
+    return [{ line, curve: lineBetween(from, to, SIDE[line.verdict], others) }];
   });
   const worded = lines.length > LABELS_MAX ? [] : [...known];
   worded.sort((a, b) => TURN[a.line.verdict] - TURN[b.line.verdict]);
   const places = labelPlaces(
     worded.map(({ line: { id, label }, curve }) => ({ id, label, curve })),
-    [...cards.values()],
+    [...all, ...[...groups.values()].map((group) => ({ ...group, height: TITLE_PX }))],
   );
   return [
     ...known.map(({ line, curve }) => drawnLine(line, curve, looks)),

@@ -14,8 +14,30 @@ export interface Curve {
 
 const TIP = 5;
 
-/** From the right of one card to the left of another; `side` sets lines between the same cards apart. */
-export function lineBetween(from: Box, to: Box, side: number): Curve {
+/** How far a line may bow out, up or down, to go around cards in its way. */
+const BOWS = [0, -50, 50, -80, 80, -120, 120, -170, 170];
+const SAMPLES = Array.from({ length: 19 }, (_, i) => (i + 1) / 20);
+
+/** From the right of one card to the left of another; `side` sets lines between the same cards apart. Behind `others` as little as can be. */
+export function lineBetween(from: Box, to: Box, side: number, others: readonly Box[] = []): Curve {
+  let best = bowed(from, to, side, 0);
+  let covered = coverOf(best, others);
+  for (const bow of BOWS) {
+    if (covered === 0) break;
+    const line = bowed(from, to, side, bow);
+    const cover = coverOf(line, others);
+    if (cover < covered) [best, covered] = [line, cover];
+  }
+  return best;
+}
+
+const coverOf = ({ at }: Curve, boxes: readonly Box[]): number =>
+  boxes.length === 0 ? 0 : SAMPLES.filter((t) => boxes.some((box) => isInside(at(t), box))).length;
+
+const isInside = ({ x, y }: Point, box: Box): boolean =>
+  x > box.x && x < box.x + box.width && y > box.y && y < box.y + box.height;
+
+function bowed(from: Box, to: Box, side: number, bow: number): Curve {
   const [y1, y2] = [from.y + from.height / 2 + side, to.y + to.height / 2 + side];
   if (from === to) {
     const [x, y] = [from.x + from.width, from.y + 12];
@@ -26,7 +48,7 @@ export function lineBetween(from: Box, to: Box, side: number): Curve {
   if (isForward || isBackward) {
     const [x1, x2] = isForward ? [from.x + from.width, to.x - TIP] : [from.x, to.x + to.width + TIP];
     const bend = Math.max(30, Math.abs(x2 - x1) * 0.45) * (isForward ? 1 : -1);
-    return curve({ x: x1, y: y1 }, { x: x1 + bend, y: y1 }, { x: x2 - bend, y: y2 }, { x: x2, y: y2 });
+    return curve({ x: x1, y: y1 }, { x: x1 + bend, y: y1 + bow }, { x: x2 - bend, y: y2 + bow }, { x: x2, y: y2 });
   }
   // One above the other: around the right.
   const [x1, x2] = [from.x + from.width, to.x + to.width + TIP];

@@ -12,6 +12,8 @@ const FIT_MAX = 1.15;
 const READABLE = 0.8;
 const PADDING = 28;
 const DRAG_PX = 4;
+/** Buttons in the corner, to the right of what fits. */
+const BUTTONS_PX = 36;
 
 export class PanZoom {
   #x = 0;
@@ -22,6 +24,9 @@ export class PanZoom {
   #host: SVGSVGElement | undefined;
   #drag: { x: number; y: number; isMoved: boolean } | undefined;
   readonly #changed: () => void;
+  readonly #resized = new ResizeObserver(() => {
+    if (!this.#isOwn) this.reset();
+  });
 
   constructor(changed: () => void) {
     this.#changed = changed;
@@ -44,7 +49,10 @@ export class PanZoom {
     if (host) this.#host = host;
     this.#content = content;
     if (!this.#isOwn) this.#fit();
-    if (isNew) queueMicrotask(this.#changed);
+    if (!isNew) return;
+    this.#resized.disconnect();
+    this.#resized.observe(host);
+    queueMicrotask(this.#changed);
   }
 
   reset(): void {
@@ -135,10 +143,10 @@ export class PanZoom {
   #fit(): void {
     const { x, y, width, height } = this.#content;
     const frame = this.#frame();
-    const room = { width: frame.width - 2 * PADDING, height: frame.height - 2 * PADDING };
+    const room = { width: frame.width - BUTTONS_PX - 2 * PADDING, height: frame.height - 2 * PADDING };
     const scale = Math.min(room.width / Math.max(1, width), room.height / Math.max(1, height), FIT_MAX);
     this.#scale = Math.max(SCALE_MIN, scale);
-    this.#x = (frame.width - width * this.#scale) / 2 - x * this.#scale;
+    this.#x = (frame.width - BUTTONS_PX - width * this.#scale) / 2 - x * this.#scale;
     this.#y = (frame.height - height * this.#scale) / 2 - y * this.#scale;
   }
 }
