@@ -43,7 +43,7 @@ export async function runGet(
     if (!known) print(`policies are still being listed${isMany ? ` on ${clients[i]?.node}` : ''}\n`);
   });
   if (all.length === 0 && views.every(({ known }) => known)) print('there are no policies\n');
-  else print(tableOf(found, isMany));
+  else print(tableOf(found, world));
   views.forEach(({ overflowing }, i) => {
     for (const id of overflowing)
       print(
@@ -82,10 +82,18 @@ const podName = (world: World | undefined, id: number): string =>
     ? 'host'
     : (world?.facts.pods.find(({ endpointId }) => endpointId === id)?.pod ?? String(id));
 
-function tableOf(policies: readonly PolicyAnswer[], isMany: boolean): string {
+function tableOf(policies: readonly PolicyAnswer[], { worlds }: ClusterWorld): string {
+  const isMany = worlds.length > 1;
+  const isFirewalled = worlds.some(({ facts }) => facts.inputs.subjects.some(({ host }) => host));
   const rows = policies.map((policy): Cell[] => [
     policy.key,
-    [...statusText(policy), ...(policy.behind.length > 0 ? [`not yet on ${policy.behind.join(', ')}`] : [])],
+    [
+      ...statusText(policy),
+      ...(policy.behind.length > 0 ? [`not yet on ${policy.behind.join(', ')}`] : []),
+      ...(policy.rules.some(({ subject }) => subject.kind === 'nodes') && !isFirewalled
+        ? ['nowhere in force: policies of nodes are off (policy.hostFirewall of the agent)']
+        : []),
+    ],
     policy.rules.length === 0 ? '' : sectionsText(policy),
     policy.endpoints.map(({ node, pod }) => (isMany ? `${pod} on ${node}` : pod)),
   ]);
