@@ -223,6 +223,15 @@ describe('over a recording', () => {
     await slider.waitFor();
     const ready = () => replay.page.locator('.machine').count();
     await expect.poll(ready, { timeout: 10_000 }).toBeGreaterThan(5);
+    // Nothing else changes here that would have it drawn again.
+    const diagram = replay.page.locator('.diagram');
+    await expect
+      .poll(async () => {
+        const frame = await diagram.boundingBox();
+        const all = await diagram.locator('svg > g').boundingBox();
+        return frame !== null && all !== null && all.y + all.height <= frame.y + frame.height;
+      })
+      .toBe(true);
     await replay.page.screenshot({ path: join(shots, 'replay-light.png') });
     await slider.focus();
     await replay.page.keyboard.press('Home');

@@ -22,6 +22,7 @@ export class PanZoom {
   #isOwn = false;
   #content: Box = { x: 0, y: 0, width: 1, height: 1 };
   #host: SVGSVGElement | undefined;
+  #isAwaited = false;
   #drag: { x: number; y: number; isMoved: boolean } | undefined;
   readonly #changed: () => void;
   readonly #resized = new ResizeObserver(() => {
@@ -49,6 +50,9 @@ export class PanZoom {
     if (host) this.#host = host;
     this.#content = content;
     if (!this.#isOwn) this.#fit();
+    // The first time there is no drawing yet to fit into: once more, even when nothing else changes.
+    if (host === null && !this.#isAwaited) requestAnimationFrame(this.#changed);
+    this.#isAwaited = host === null;
     if (!isNew) return;
     this.#resized.disconnect();
     this.#resized.observe(host);
