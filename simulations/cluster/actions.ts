@@ -3,6 +3,7 @@ import { errnos } from '../node/actions.ts';
 import { seeded } from '../node/clock.ts';
 import { POLICIES, type PolicyAction, policyKinds } from '../node/policies.ts';
 import { ENDPOINTS, SERVICES, type ServiceAction, SLICES, serviceKinds } from '../node/services.ts';
+import type { UpgradeAction } from '../upgrade/actions.ts';
 
 /** Numbers choose among what there is, modulo its count; so any shortened list of actions still means something. */
 export type ClusterAction =
@@ -16,6 +17,7 @@ export type ClusterAction =
   | ClusterFault
   | ServiceAction
   | PolicyAction
+  | UpgradeAction
   | { do: 'advance'; ms: number };
 
 export type ClusterFault =

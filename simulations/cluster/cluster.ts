@@ -4,7 +4,7 @@
  * - Everything follows from the seed and the actions: one seed has one history.
  * - `settle` is the end of all faults; what holds afterwards is judged by `laws.ts`. What holds at every op is judged here.
  */
-import type { AgentFacts, KubeObject } from '../../cluster/events.ts';
+import { type AgentFacts, type ClusterEvent, type KubeObject, objectKey } from '../../cluster/events.ts';
 import type { Op } from '../../datapath/driver.ts';
 import type { IpcacheRow } from '../../state/tables.ts';
 import { kubeNode } from '../cluster-nodes.ts';
@@ -14,6 +14,8 @@ import { networkOf } from '../node/neighbors.ts';
 import { actOnPolicies } from '../node/policies.ts';
 import { actOnServices } from '../node/services.ts';
 import { facts } from '../node/world.ts';
+import { actOnUpgrades } from '../upgrade/actions.ts';
+import { type Connection, connect } from '../upgrade/connections.ts';
 import type { ClusterAction } from './actions.ts';
 import { ClusterNode, type Common } from './node.ts';
 
@@ -51,12 +53,15 @@ export class Cluster {
   readonly api = new SimulatedApi(() => this.clock.now);
   readonly facts: AgentFacts;
   readonly violations: string[] = [];
+  readonly connections: Connection[] = [];
   /** Those that are there, by number. */
   readonly nodes = new Map<number, ClusterNode>();
   /** Of nodes that left. */
   readonly gone = { events: 0, ops: 0, lives: 0 };
   /** Addresses of running pods, and since when. */
   readonly #running = new Map<string, Known>();
+  /** By pod: addresses under which its node tells of it, and since when it has without a pause. */
+  readonly #told = new Map<string, ReadonlyMap<string, number>>();
   readonly #random: () => number;
   readonly #common: Common;
   readonly #size: number;
@@ -80,6 +85,7 @@ export class Cluster {
       onOp: (node, op) => this.#judge(node, op),
     };
     this.api.upsert('namespaces', namespaceObject(0));
+    this.api.watch((event) => this.#hear(event), { order: ['ciliumendpoints'] });
   }
 
   async start(): Promise<void> {
@@ -175,6 +181,19 @@ export class Cluster {
       case 'policy':
         actOnPolicies(this.api, action);
         break;
+      case 'release':
+      case 'flip':
+      case 'reboot': {
+        const node = this.#node(action.node);
+        await actOnUpgrades(node, action);
+        this.#touch(node);
+        break;
+      }
+      case 'connect': {
+        const connection = connect(this, action.from, action.to, this.connections.length);
+        if (connection) this.connections.push(connection);
+        break;
+      }
       case 'advance':
         await this.advance(action.ms);
         break;
@@ -251,8 +270,6 @@ export class Cluster {
     const key = keys[which % Math.max(keys.length, 1)];
     if (key === undefined) return;
     this.api.delete(resource, key);
-    // Who hears that a pod's endpoint is gone is right to forget it, until its node says again where it is.
-    for (const known of this.#running.values()) if (known.pod === key) known.sinceMs = this.clock.now;
   }
 
   #node(which: number): ClusterNode | undefined {
@@ -349,20 +366,23 @@ export class Cluster {
       if (name === node.name && !there.has(address)) this.#running.delete(address);
   }
 
-  /** Its node has said that the pod has this address. */
-  #isTold(pod: string, address: string): boolean {
-    const told = this.api.of('ciliumendpoints').get(pod);
-    const { addressing = [] } =
-      (told?.status as { networking?: { addressing?: object[] } } | undefined)?.networking ?? {};
-    const bare = address.slice(0, address.indexOf('/'));
-    return addressing.some((pair) => Object.values(pair).includes(bare));
+  /** Who hears that a pod's endpoint is gone is right to forget it, until its node says again where it is. */
+  #hear(event: ClusterEvent): void {
+    if (event.type === 'kube.deleted') this.#told.delete(objectKey(event.object));
+    if (event.type !== 'kube.upserted') return;
+    const key = objectKey(event.object);
+    const before = this.#told.get(key);
+    const { networking } = (event.object.status ?? {}) as { networking?: { addressing?: object[] } };
+    const addresses = (networking?.addressing ?? []).flatMap((pair) => Object.values(pair) as string[]);
+    this.#told.set(key, new Map(addresses.map((one) => [one, before?.get(one) ?? this.clock.now])));
   }
 
   /** Hitless between nodes: nobody takes away where a pod is that has been running for long. */
   #judge(node: ClusterNode, { table, action, key, before }: Op): void {
     if (table !== 'bpf.ipcache' || action !== 'delete') return;
     const known = this.#running.get(key);
-    if (!known || this.clock.now - known.sinceMs < KNOWN_AFTER_MS || !this.#isTold(known.pod, key)) return;
+    const toldMs = known && this.#told.get(known.pod)?.get(key.slice(0, key.indexOf('/')));
+    if (toldMs === undefined || this.clock.now - Math.max(known.sinceMs, toldMs) < KNOWN_AFTER_MS) return;
     const { identity } = before as IpcacheRow;
     this.violations.push(
       `hitless: ${node.name} deletes bpf.ipcache ${key} (identity ${identity}), where a pod of ${known.node} has been running for ${this.clock.now - known.sinceMs} ms`,

@@ -3,12 +3,14 @@
  *
  * - Each node: desired = actual = kernel, running pods have all their rows, and nothing else is there (convergent, lost, leaked).
  * - Between nodes: everybody knows where each pod is and who it is, by the same identity; nobody knows of pods and nodes that are gone.
+ * - Connections whose ends still run are known as they were, whichever releases came and went.
  * - Packets of pods to pods of the same node, and to the world, do what the rules say (leakless).
  */
 import type { IpcacheRow } from '../../state/tables.ts';
 import { nodeAddressesOf, podCidrsOf } from '../cluster-nodes.ts';
 import { checkKernel } from '../node/laws.ts';
 import { checkPolicies } from '../node/policies.ts';
+import { checkConnections } from '../upgrade/connections.ts';
 import type { Cluster } from './cluster.ts';
 import type { ClusterNode } from './node.ts';
 
@@ -34,11 +36,11 @@ export function checkCluster(cluster: Cluster): string[] {
     const own = [
       ...checkKernel(agent.engine, kernel, runtime.sandboxes),
       ...checkKnown(cluster, node, places),
-      ...checkPolicies(cluster.api, kernel, runtime.sandboxes, cluster.facts.clusterName),
+      ...checkPolicies(cluster.api, kernel, runtime.sandboxes, node.facts),
     ];
     found.push(...own.map((one) => `${node.name}: ${one}`));
   }
-  return [...found, ...checkIdentities(cluster, places)];
+  return [...found, ...checkIdentities(cluster, places), ...checkConnections(cluster.connections)];
 }
 
 /** Running pods by address with length, and by which identity their own node has them. */

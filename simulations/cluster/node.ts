@@ -8,7 +8,12 @@ import { SimulatedAgent } from '../node/agent.ts';
 import type { SimulatedApi } from '../node/api.ts';
 import type { VirtualClock } from '../node/clock.ts';
 import { checkAnswer, checkOp } from '../node/laws.ts';
+import { policyFacts } from '../node/policies.ts';
 import { SimulatedRuntime } from '../node/runtime.ts';
+import { serviceFacts } from '../node/services.ts';
+import { type Release, releases } from '../releases/release.ts';
+import type { Flip } from '../upgrade/actions.ts';
+import { Learnt } from '../upgrade/learnt.ts';
 
 /** What all nodes share. */
 export interface Common {
@@ -22,6 +27,8 @@ export interface Common {
   /** Right before an op is applied to the kernel of a node. */
   onOp: (node: ClusterNode, op: Op) => void;
 }
+
+const newest = releases().at(-1) as Release;
 
 /** A watch is behind by this much at most, usually. */
 const LATE_MS = 50;
@@ -40,7 +47,14 @@ export class ClusterNode {
   agent: SimulatedAgent | undefined;
   lives = 0;
   ops = 0;
+  /** Of connections, by its programs. */
+  learnt = new Learnt(newest);
+  /** Starts of its kernel. */
+  boots = 1;
   #build = 0;
+  #release = newest;
+  readonly #flipped = new Set<Flip>();
+  #hooks: string[] = [];
   #rotations = 0;
   #isCut = false;
   #eventsOfTheDead = 0;
@@ -86,16 +100,59 @@ export class ClusterNode {
     );
   }
 
+  /** As its next agent is told; whatever changes its programs makes another build. */
+  get facts(): AgentFacts {
+    const { facts } = this.#common;
+    const has = (flip: Flip): boolean => this.#flipped.has(flip);
+    const partial = { mode: 'partial', nodePort: false, externalIPs: false, hostPort: false } as const;
+    return {
+      ...facts,
+      nodeName: this.name,
+      datapathBuild: [`b${this.#build}`, this.#release.version, ...[...this.#flipped].sort()].join('-'),
+      masquerade: facts.masquerade !== has('masquerade'),
+      services: {
+        ...serviceFacts,
+        ...(has('partial') && partial),
+        ...(has('dsr') && { forwarding: 'dsr' }),
+        ...(has('random') && { algorithm: 'random' }),
+        sockHooks: this.#hooks,
+      },
+      policy: { ...policyFacts, enforcement: has('always') ? 'always' : has('never') ? 'never' : 'default' },
+    };
+  }
+
+  /** The next agent's release; false: it dies in the middle of moving what was learnt. */
+  install(release: Release, mapsDone?: number): boolean {
+    this.#release = release;
+    return this.learnt.moveTo(release, mapsDone);
+  }
+
+  /** Of the next agent's configuration. */
+  flip(what: Flip): void {
+    if (!this.#flipped.delete(what)) this.#flipped.add(what);
+  }
+
+  /** The machine starts anew: what was in its kernel is gone, what is on its disk stays. */
+  reboot(hasHooks: boolean): void {
+    this.kill();
+    this.boots++;
+    this.#hooks = hasHooks ? ['connect4', 'connect6', 'sendmsg4', 'sendmsg6'] : [];
+    for (const { netns } of this.runtime.sandboxes) this.kernel.removeNamespace(netns);
+    for (const { table, key } of [...this.kernel.rows()]) this.kernel.meddle(table, key, undefined);
+    this.learnt = new Learnt(this.#release);
+  }
+
   async start(): Promise<void> {
     if (this.isAlive) return;
-    const { api, clock, random, facts, resyncMs, onOp } = this.#common;
+    const { api, clock, random, resyncMs, onOp } = this.#common;
+    this.learnt.moveTo(this.#release);
     this.#eventsOfTheDead += this.agent?.events ?? 0;
     const agent = new SimulatedAgent({
       kernel: this.kernel,
       api,
       clock,
       store: this.store,
-      facts: { ...facts, nodeName: this.name, datapathBuild: `b${this.#build}` },
+      facts: this.facts,
       links: () => [linkFacts(this.number)],
       keys: () => this.#keys(),
       random,

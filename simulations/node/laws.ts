@@ -88,7 +88,7 @@ export async function checkSettled(world: World): Promise<string[]> {
   const { agent, kernel } = world;
   if (!agent) return ['no agent'];
   const found = checkKernel(agent.engine, kernel, world.runtime.sandboxes);
-  found.push(...checkPolicies(world.api, kernel, world.runtime.sandboxes, facts.clusterName));
+  found.push(...checkPolicies(world.api, kernel, world.runtime.sandboxes, facts));
   found.push(
     ...checkServices(world.api, kernel),
     ...checkNeighbors(world.api, kernel, world.facts),

@@ -3,7 +3,7 @@
  *
  * - The oracle is the project's referee (policy-oracle): it walks the rules of the objects and asks neither machines nor rows.
  */
-import type { KubeObject, PolicyFacts } from '../../cluster/events.ts';
+import type { AgentFacts, KubeObject, PolicyFacts } from '../../cluster/events.ts';
 import type { SimulatedKernel } from '../kernel.ts';
 import { ModelTables, PacketModel } from '../packet-model.ts';
 import { type Cluster, type Flow, judgeAll } from '../policy-oracle/oracle.ts';
@@ -88,7 +88,7 @@ export function checkPolicies(
   api: SimulatedApi,
   kernel: SimulatedKernel,
   sandboxes: readonly Sandbox[],
-  clusterName: string,
+  facts: Pick<AgentFacts, 'clusterName' | 'policy'>,
 ): string[] {
   const running = sandboxes.filter(({ state, result }) => state === 'running' && result);
   const flows: Flow[] = [];
@@ -99,7 +99,7 @@ export function checkPolicies(
         flows.push({ id: flows.length, from: { pod }, to: end, protocol: 'TCP', port });
     }
   }
-  const verdicts = judgeAll(clusterOf(api, running, clusterName), flows);
+  const verdicts = judgeAll(clusterOf(api, running, facts), flows);
   const tables = new ModelTables(kernel.rows());
   return flows.flatMap((flow, i) => {
     const meant = verdicts[i]?.verdict === 'allowed';
@@ -127,11 +127,16 @@ function ipv4Of(sandbox: Sandbox | undefined): string {
 }
 
 /** The objects as the referee reads them: pods with the addresses that they were given. */
-function clusterOf(api: SimulatedApi, running: readonly Sandbox[], clusterName: string): Cluster {
+function clusterOf(
+  api: SimulatedApi,
+  running: readonly Sandbox[],
+  { clusterName, policy }: Pick<AgentFacts, 'clusterName' | 'policy'>,
+): Cluster {
   const pods = running.map((sandbox): KubeObject => {
     const pod = api.of('pods').get(sandbox.pod) as KubeObject;
     return { ...pod, status: { podIPs: [{ ip: ipv4Of(sandbox) }] } };
   });
   const others = ['namespaces', 'nodes', CILIUM, KUBERNETES].flatMap((resource) => [...api.of(resource).values()]);
-  return { objects: [...pods, ...others], clusterName, enforcement: 'default', hostFirewall: false };
+  const enforcement = policy?.enforcement ?? 'default';
+  return { objects: [...pods, ...others], clusterName, enforcement, hostFirewall: false };
 }
