@@ -126,6 +126,8 @@ export interface PolicyWorld {
   inputs: PolicyInputs;
   pods: { endpointId: number; pod: string; identity: number; addresses: string[] }[];
   hostEndpoint: number;
+  /** Endpoints whose denials are only logged, by their own word. */
+  audited: number[];
   /** Prefix to identity. */
   ipcache: { cidr: string; identity: number }[];
 }
@@ -144,6 +146,10 @@ export function policyWorld(inspector: Inspector): PolicyWorld | undefined {
         addresses: [ipv4, ipv6].filter(Boolean),
       })),
     hostEndpoint: HOST_ENDPOINT,
+    audited: recordsOf(context.subjects)
+      .values()
+      .filter(({ audit }) => audit)
+      .map(({ endpointId }) => endpointId),
     ipcache: inspector.rows('bpf.ipcache').flatMap(({ key, desired, actual }) => {
       const row = (desired ?? actual) as { identity: number } | undefined;
       return row ? [{ cidr: key, identity: row.identity }] : [];

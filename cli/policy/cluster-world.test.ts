@@ -60,6 +60,7 @@ function nodeWith(...apps: App[]): PolicyWorld {
       return { endpointId, identity, pod: `shop/${app}`, addresses: [addressOf(app)] };
     }),
     hostEndpoint: HOST,
+    audited: [],
     ipcache: all.map((app) => ({ cidr: `${addressOf(app)}/32`, identity: identities[app] })),
   };
 }
@@ -99,6 +100,18 @@ describe('a cluster of two nodes', () => {
     expect(after.judge(frontend, after.address('198.51.100.7'), 'TCP', 80).isAllowed).toBe(true);
     expect([after.isTouched(frontend), after.isTouched(backend)]).toEqual([true, false]);
     expect(world.judge(frontend, backend, 'TCP', 80).isAllowed).toBe(true);
+  });
+
+  test('an endpoint whose denials are only logged lets pass, and it is said', async () => {
+    const world = await ClusterWorld.of([
+      { node: 'one', client: clientOf(nodeWith('stranger')) },
+      { node: 'two', client: clientOf({ ...nodeWith('backend'), audited: [1] }) },
+    ]);
+    const [stranger, backend] = [world.end('src', 'shop/stranger'), world.end('dst', 'shop/backend')];
+    expect(world.judge(stranger, backend, 'TCP', 80)).toMatchObject({
+      isAllowed: true,
+      ingress: { verdict: 'allowed', audited: true, enforced: true },
+    });
   });
 
   test('a pod that is nowhere is refused, with what there is', async () => {

@@ -155,3 +155,25 @@ describe('questions', () => {
     );
   });
 });
+
+const becomes = (from: string, to: string, passes: boolean): Promise<true> =>
+  until(
+    `${from} to ${to} ${passes ? 'passes' : 'is stopped'}`,
+    20_000,
+    async () => (await reaches(from, to)).every((one) => one === passes) || undefined,
+  );
+const audited = async (): Promise<string> =>
+  (await run(AXONEME, ['observe', '--name', name, '--verdict', 'AUDIT', '--last', '20'])).stdout;
+
+describe('audit', () => {
+  it('what the policy of a pod denies passes and is told, for as long as the annotation says so', async () => {
+    const annotate = (text: string) => cluster.kubectl('annotate', 'pod', '-n', 'shop', 'backend', text);
+    await annotate('policy.axoneme.io/audit=true');
+    await becomes('stranger', 'backend', true);
+    expect(await audited()).toMatch(/shop\/stranger.*shop\/backend.*policy-verdict:none INGRESS AUDITED/);
+    const traced = await policy('trace', '--src', 'shop/stranger', '--dst', 'shop/backend', '--dport', '8080');
+    expect(traced).toMatch(/Ingress of shop\/backend: ALLOWED \(audit: the denial is only logged\)/);
+    await annotate('policy.axoneme.io/audit-');
+    await becomes('stranger', 'backend', false);
+  }, 60_000);
+});
