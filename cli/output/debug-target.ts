@@ -17,7 +17,7 @@ export const DEFAULT_SOCKET = '/var/lib/axoneme/debug.sock';
 
 export async function clientFor(flags: TargetFlags): Promise<DebugClient> {
   const target = await targetOf(flags);
-  return new DebugClient(typeof target === 'string' ? target : nodeOf(target, flags.node));
+  return new DebugClient(typeof target === 'string' ? target : nodeOf(target, flags.node).debugSocket);
 }
 
 export interface NodeClient {
@@ -32,9 +32,8 @@ export async function clientsFor(flags: TargetFlags): Promise<NodeClient[]> {
   if (typeof target === 'string') return [{ node: '', client: new DebugClient(target) }];
   if (flags.node === undefined && target.nodes.length > 1)
     return target.nodes.map(({ name, debugSocket }) => ({ node: name, client: new DebugClient(debugSocket) }));
-  const socket = nodeOf(target, flags.node);
-  const node = target.nodes.find(({ debugSocket }) => debugSocket === socket)?.name ?? '';
-  return [{ node, client: new DebugClient(socket) }];
+  const { name, debugSocket } = nodeOf(target, flags.node);
+  return [{ node: name, client: new DebugClient(debugSocket) }];
 }
 
 /** A socket, or a cluster whose nodes have one each. */
@@ -53,11 +52,11 @@ async function targetOf({ socket, name, node }: TargetFlags): Promise<string | C
   );
 }
 
-function nodeOf({ name, nodes }: ClusterRecord, wanted: string | undefined): string {
+export function nodeOf({ name, nodes }: ClusterRecord, wanted: string | undefined): ClusterRecord['nodes'][number] {
   const names = nodes.map((node) => node.name).join(', ');
   const found = wanted === undefined ? nodes : nodes.filter((node) => node.name === wanted);
   const [only, ...others] = found;
   if (!only) throw new Error(`cluster ${name} has no node ${wanted ?? ''}; it has ${names || 'none yet'}`);
   if (others.length > 0) throw new Error(`cluster ${name} has several nodes (${names}); choose one with --node`);
-  return only.debugSocket;
+  return only;
 }

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { noPositionals } from '../output/arguments.ts';
 import { DebugClient } from '../output/debug-client.ts';
-import { DEFAULT_SOCKET, targetFlags, targetUsage } from '../output/debug-target.ts';
+import { DEFAULT_SOCKET, nodeOf, targetFlags, targetUsage } from '../output/debug-target.ts';
 import { print, printJson, wantsJson } from '../output/print.ts';
 import { collect, type Place } from '../sysdump/collect.ts';
 import { netnsPath, stateDirOf } from '../up/names.ts';
 import { findCluster, runningClusters } from '../up/registry.ts';
-import { parseArguments } from '../usage.ts';
+import { parseArguments, UsageError } from '../usage.ts';
 
 export const summary = 'one archive of a node for those who must understand it';
 export const usage = `axoneme sysdump [--output-filename NAME] [--state-dir DIR] [--pin-root DIR] [--record DIR]
@@ -37,9 +37,11 @@ export async function run(args: string[]): Promise<number> {
   const { flags, positionals } = parseArguments(args, flagSpec);
   noPositionals(positionals);
   const isJson = wantsJson(flags.output);
-  const { place, socket } = await target(flags);
   const name = flags['output-filename'] ?? `axoneme-sysdump-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`;
-  const archive = resolve(name.endsWith('.tar.gz') ? name : `${name}.tar.gz`);
+  const archive = archiveOf(name);
+  const { place, socket } = await target(flags);
+  // Beside its place first: nobody finds half an archive there.
+  const unfinished = join(dirname(archive), `.${basename(archive)}.part`);
   const work = mkdtempSync(join(tmpdir(), 'axoneme-sysdump-'));
   try {
     const root = join(work, basename(archive, '.tar.gz'));
@@ -48,8 +50,6 @@ export async function run(args: string[]): Promise<number> {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${file}`);
     });
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
-    // Beside its place first: nobody finds half an archive there.
-    const unfinished = join(dirname(archive), `.${basename(archive)}.part`);
     execFileSync('tar', ['--create', '--gzip', '--file', unfinished, '--directory', work, basename(root)], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
@@ -63,17 +63,27 @@ export async function run(args: string[]): Promise<number> {
     return 0;
   } finally {
     rmSync(work, { recursive: true, force: true });
+    rmSync(unfinished, { force: true });
   }
+}
+
+/** Collecting takes a while: a place where nothing can be written is said before. */
+function archiveOf(name: string): string {
+  const archive = resolve(name.endsWith('.tar.gz') ? name : `${name}.tar.gz`);
+  const wrong = (why: string) => new UsageError(`flag --output-filename is ${JSON.stringify(name)}: ${why}`);
+  if (name === '' || name.endsWith('/')) throw wrong('a file has a name');
+  if (!statSync(dirname(archive), { throwIfNoEntry: false })?.isDirectory())
+    throw wrong(`there is no directory ${dirname(archive)}`);
+  return archive;
 }
 
 async function target(flags: Flags): Promise<{ place: Place; socket: string }> {
   const isEmbedded =
     flags.name !== undefined || (flags['state-dir'] === undefined && (await runningClusters()).length > 0);
   if (isEmbedded) {
-    const { name, nodes } = await findCluster(flags.name);
-    const node = nodes.find((one) => one.name === (flags.node ?? nodes[0]?.name));
-    if (!node)
-      throw new Error(`cluster ${name} has no node ${flags.node}; it has ${nodes.map((one) => one.name).join(', ')}`);
+    const cluster = await findCluster(flags.name);
+    const { name } = cluster;
+    const node = nodeOf(cluster, flags.node);
     const state = join(stateDirOf(name), 'nodes', node.name);
     const place = {
       netns: netnsPath(node.netns),

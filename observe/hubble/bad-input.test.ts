@@ -167,6 +167,14 @@ it('a regular expression that is none is the client’s mistake, and is named', 
   from.destroy();
 });
 
+it('a server that is not there is named, and why, in few words', async () => {
+  const nobody = new HubbleClient('unix:///nowhere/hubble.sock');
+  await expect(nobody.status()).rejects.toThrow(
+    /^unix:\/\/\/nowhere\/hubble.sock: connect ENOENT \/nowhere\/hubble.sock$/,
+  );
+  nobody.close();
+});
+
 it('a hundred readers that read nothing hold little and slow nobody; gone, they are forgotten', async () => {
   const raws: Socket[] = [];
   const before = given;

@@ -113,6 +113,10 @@ export class HubbleClient {
   }
 
   #failure(error: unknown): Error {
-    return new Error(`${this.address}: ${(error as { details?: string }).details ?? error}`);
+    const { details = String(error) } = error as { details?: string };
+    // gRPC's own words around the one that says why.
+    const [, why] =
+      /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(details) ?? [];
+    return new Error(`${this.address}: ${why ?? details}`);
   }
 }

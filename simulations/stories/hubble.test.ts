@@ -257,6 +257,10 @@ it('goes into a sysdump, which a dead agent cannot prevent', async () => {
     return (await run('tar', ['tzf', join(directory, `${file}.tar.gz`)])).stdout;
   };
   try {
+    const nowhere = join(directory, 'nowhere', 'file');
+    const refused = await run(AXONEME, ['sysdump', '--name', name, '--output-filename', nowhere]);
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr).toContain(`there is no directory ${join(directory, 'nowhere')}`);
     const alive = await dump('alive');
     for (const part of [
       'agent/flows.ndjson',
