@@ -2,7 +2,7 @@
  * The tables of services: `bpf.backends`, `bpf.backend-sets`, `bpf.source-ranges` and `bpf.frontends`, which know each other by number.
  *
  * - Numbers are this driver's; a driver that starts finds them in the kernel, and their names in map `service_names`.
- * - A dump that runs while ops are applied says what it saw, but nothing is believed of it.
+ * - A dump during which something was applied is read again, at last without a pause: half of it would name numbers that are gone.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { BackendRow } from '../../state/tables.ts';
@@ -15,6 +15,7 @@ import type { ServiceMaps, ServiceTable } from './service-table.ts';
 
 /** Ops applied before the event loop gets a turn: some 10 ms. */
 const CHUNK_OPS = 1024;
+const DUMP_TRIES = 3;
 
 const serviceTables = ['bpf.backends', 'bpf.backend-sets', 'bpf.source-ranges', 'bpf.frontends'] as const;
 export type ServiceTableName = (typeof serviceTables)[number];
@@ -83,14 +84,14 @@ export class ServicesDriver implements Driver {
 
   async dump(table: string, known: ReadonlyMap<string, unknown> = new Map()): Promise<Map<string, unknown>> {
     this.#recover();
-    const changes = this.#changes;
-    const reading = this.#table(table).read(known);
-    for (let step = reading.next(); ; step = reading.next()) {
-      if (step.done) {
-        if (changes === this.#changes) step.value.adopt();
-        return step.value.rows;
-      }
-      await setImmediate();
+    for (let tries = 1; ; tries++) {
+      const changes = this.#changes;
+      const reading = this.#table(table).read(known);
+      let step = reading.next();
+      for (; !step.done; step = reading.next()) if (tries < DUMP_TRIES) await setImmediate();
+      if (changes !== this.#changes) continue;
+      step.value.adopt();
+      return step.value.rows;
     }
   }
 

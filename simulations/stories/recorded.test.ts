@@ -3,7 +3,7 @@
  * server is out of reach. The recordings, replayed, have the rows of the live kernel, tell which event broke a connection, and hold no
  * secret.
  *
- * - `RECORDED_EVENTS=10000 npx vitest run simulations/stories/recorded` for as many events as the issue asks for.
+ * - `RECORDED_EVENTS=N npx vitest run simulations/stories/recorded` for another number of events.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,7 +23,7 @@ import { EmbeddedCluster, leftovers, namespaceOf, run, serverPod, until } from '
 import { Churn, lockdown, POLICY } from './recorded/churn.ts';
 
 const name = `axt-${process.pid}-recorded`;
-const EVENTS = Number(process.env['RECORDED_EVENTS'] ?? 2_000);
+const EVENTS = Number(process.env['RECORDED_EVENTS'] ?? 10_000);
 const SECRET = 'PLANTED-hunter2';
 let cluster: EmbeddedCluster;
 let recorded: string;
