@@ -126,8 +126,8 @@ export interface PolicyWorld {
   inputs: PolicyInputs;
   pods: { endpointId: number; pod: string; identity: number; addresses: string[] }[];
   hostEndpoint: number;
-  /** Endpoints whose denials are only logged, by their own word. */
-  audited: number[];
+  /** Endpoints whose denials are only logged, by their own word. An older agent does not tell. */
+  audited?: number[];
   /** Prefix to identity. */
   ipcache: { cidr: string; identity: number }[];
 }

@@ -212,7 +212,7 @@ async function liveFlows(world: ClusterWorld, clients: readonly NodeClient[]): P
 }
 
 function listed(title: string, changed: readonly ChangedFlow[]): string {
-  if (changed.length === 0) return `nothing ${title}\n`;
+  if (changed.length === 0) return `none ${title} would change\n`;
   const rows = changed
     .slice(0, CHANGES_SHOWN)
     .map(({ from, to, protocol, port, before, after, reason }): Cell[] => [

@@ -128,7 +128,7 @@ export class World {
     const { endpointId } = subject;
     if (endpointId === undefined) return undefined;
     const verdict = verdictOf(this.state, { endpointId, direction, identity: peer.identity, protocol, port });
-    return verdict.verdict === 'denied' && this.facts.audited.includes(endpointId)
+    return verdict.verdict === 'denied' && (this.facts.audited ?? []).includes(endpointId)
       ? { ...verdict, verdict: 'allowed', audited: true }
       : verdict;
   }

@@ -13,10 +13,11 @@ export interface Manifest {
 export class ManifestInvalid extends Error {}
 
 /**
- * A directory's files in order of name, or one file. Throws with file, document, field, value and what was expected.
+ * A directory's files in order of name, or one file; `-` is standard input. Throws with file, document, field, value and what was expected.
  * `onOther`: JSON files beside the manifests may be something else altogether, such as the flows that are asked about.
  */
 export function readManifests(path: string, onOther?: (path: string) => void): Manifest[] {
+  if (path === '-') return read(readFileSync(0, 'utf8'), 'standard input');
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new ManifestInvalid(`manifests ${path}: no such file or directory`);
   if (!stat.isDirectory()) return readFile(path);
@@ -45,9 +46,11 @@ function isOther(path: string): boolean {
   }
 }
 
-function readFile(path: string): Manifest[] {
-  return parseAllDocuments(readFileSync(path, 'utf8')).flatMap((document, i) => {
-    const origin = `${path}, document ${i + 1}`;
+const readFile = (path: string): Manifest[] => read(readFileSync(path, 'utf8'), path);
+
+function read(text: string, from: string): Manifest[] {
+  return parseAllDocuments(text).flatMap((document, i) => {
+    const origin = `${from}, document ${i + 1}`;
     const [error] = document.errors;
     if (error) throw new ManifestInvalid(`${origin}: ${error.message.trimEnd()}`);
     const value: unknown = document.toJS();
