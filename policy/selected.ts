@@ -7,8 +7,9 @@ export function isSelected(
   { subject, namespace }: Rule,
   { labels, host }: Pick<Subject, 'labels' | 'host'>,
   clusterName: string,
+  prepared = prepare({ labels }),
 ): boolean {
   if (host !== (subject.kind === 'nodes')) return false;
   if (namespace && labels[`k8s:${NAMESPACE_LABEL}`] !== namespace) return false;
-  return matchesLabels(subject, prepare({ labels }), clusterName);
+  return matchesLabels(subject, prepared, clusterName);
 }

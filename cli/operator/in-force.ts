@@ -7,7 +7,7 @@
 import type { KubeObject } from '../../cluster/events.ts';
 import type { Policy } from '../../policy/rule.ts';
 import { isSelected } from '../../policy/selected.ts';
-import { CLUSTER_LABEL, NAMESPACE_LABEL } from '../../policy/selectors.ts';
+import { CLUSTER_LABEL, NAMESPACE_LABEL, type Prepared, prepare } from '../../policy/selectors.ts';
 
 const directions = ['ingress', 'egress'] as const;
 type Direction = (typeof directions)[number];
@@ -20,6 +20,7 @@ interface Kin {
 }
 interface Labelled {
   labels: Record<string, string>;
+  prepared: Prepared;
   kin: Kin[];
 }
 
@@ -66,7 +67,7 @@ export function endpointsOf(objects: readonly KubeObject[], nodes: ReadonlyMap<s
   return new Map(
     [...found].map(([namespace, all]) => [
       namespace,
-      [...all.values()].map(({ labels, kin }) => ({ labels, kin: [...kin.values()] })),
+      [...all.values()].map(({ labels, kin }) => ({ labels, prepared: prepare({ labels }), kin: [...kin.values()] })),
     ]),
   );
 }
@@ -82,8 +83,9 @@ export function nodesOf({ rules }: Policy, endpoints: Endpoints): Record<string,
   for (const rule of rules) {
     const spoken = directions.filter((one) => rule[one] !== undefined);
     const some = rule.namespace ? (endpoints.get(rule.namespace) ?? []) : [...endpoints.values()].flat();
-    for (const { labels, kin } of some) {
-      if (!isSelected(rule, { labels, host: false }, labels[`k8s:${CLUSTER_LABEL}`] ?? 'default')) continue;
+    for (const { labels, prepared, kin } of some) {
+      const cluster = labels[`k8s:${CLUSTER_LABEL}`] ?? 'default';
+      if (!isSelected(rule, { labels, host: false }, cluster, prepared)) continue;
       for (const one of kin) {
         const here = open.get(one.node) ?? new Set();
         open.set(one.node, here);
