@@ -103,7 +103,8 @@ export class FlowsOfPlans {
       flows.push({ place, packet });
     };
     for (const [address, { link }] of pods) {
-      for (const target of targets) add({ program: 'from_endpoint', link }, address, target.address, target);
+      // In a pod that is being wired nothing runs yet that could ask services, which come after it in the plan.
+      for (const target of this.#endpoints.has(address) ? targets : []) add({ program: 'from_endpoint', link }, address, target.address, target);
       for (const peer of peers) {
         for (const port of ports) {
           add({ program: 'from_endpoint', link }, address, peer, port);
