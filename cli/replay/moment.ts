@@ -107,7 +107,7 @@ function endpointIn({ engine }: Replayed, text: string): object {
   const found = endpoints.find(isMeant);
   if (found) return { ...found, policy: entriesOf(engine, found.id), details: engine.machine(found.machine) };
   throw new Error(
-    `no endpoint is ${text} at this moment; there are ${endpoints.map(({ pod }) => pod).join(', ') || 'none'}`,
+    `no endpoint is ${text} at this moment; there are ${endpoints.flatMap(({ pod }) => pod || []).join(', ') || 'none'}`,
   );
 }
 
