@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { type NodesView, type ProbeView, reached } from '../../observe/remote-nodes.ts';
 import { coloursFor } from './colours.ts';
-import { nodesText } from './remote-nodes.ts';
+import { clusterHealth, nodesText } from './remote-nodes.ts';
 
 const probe = (over: Partial<ProbeView>): ProbeView => ({
   ...{ target: 'node', protocol: 'ICMP', address: '192.0.2.2', port: 0, status: 'reachable', latencyMs: 0.25 },
@@ -43,4 +43,27 @@ describe('table', () => {
     expect(text).toContain('  node-2: 10.0.2.0/24 is in use by node node-9\n');
     expect(nodesText({ node: 'node-1', nodes: [] }, plain)).toBe('no other nodes\n');
   });
+});
+
+describe('health of the cluster in one line', () => {
+  const plain = coloursFor({ isTTY: false } as typeof process.stdout);
+  const health = (...nodes: ProbeView[][]): string =>
+    clusterHealth(
+      {
+        node: 'node-1',
+        nodes: nodes.map((probes, i) => ({
+          ...{ name: `node-${i + 2}`, state: 'reachable', address: '', podCidrs: [], problems: [], probes },
+        })),
+      },
+      plain,
+    );
+  const silent = [probe({}), probe({ protocol: 'TCP', status: 'unreachable' })];
+  test.each<[string, ProbeView[][], string]>([
+    ['this node is one of them', [[probe({})], [probe({ status: 'unknown' })]], '3/3 reachable'],
+    ['one probe without an answer is said', [[probe({})], silent], '2/3 reachable; no answer from node-3: node TCP'],
+    ['many are not all named', Array.from({ length: 9 }, () => silent), ' and 6 more'],
+    ['where nobody is asked there is none', [[], []], ''],
+  ])('%s', (_what, nodes, text) =>
+    text ? expect(health(...nodes)).toContain(text) : expect(health(...nodes)).toBe(''),
+  );
 });

@@ -3,12 +3,28 @@ import type { NodesView, ProbeView } from '../../observe/remote-nodes.ts';
 import type { Colours } from './colours.ts';
 import { formatTable } from './table.ts';
 
+/** Nodes that are named in one line. */
+const SILENT_MAX = 3;
 const columns = [
   ['node', 'ICMP'],
   ['node', 'TCP'],
   ['endpoint', 'ICMP'],
   ['endpoint', 'TCP'],
 ] as const;
+
+/** `2/3 reachable; node-3: node TCP, endpoint TCP`, this node among them; '' where nobody is asked. */
+export function clusterHealth({ nodes }: NodesView, { green, red }: Colours): string {
+  if (nodes.every(({ probes }) => probes.length === 0)) return '';
+  const silent = nodes.flatMap(({ name, probes }) => {
+    const mute = columns.filter(([target, protocol]) => worst(probes, target, protocol)?.status === 'unreachable');
+    return mute.length > 0 ? [`${name}: ${mute.map((column) => column.join(' ')).join(', ')}`] : [];
+  });
+  const all = nodes.length + 1;
+  const text = `${all - silent.length}/${all} reachable`;
+  if (silent.length === 0) return green(text);
+  const [more, shown] = [silent.length - SILENT_MAX, silent.slice(0, SILENT_MAX)];
+  return `${red(text)}; no answer from ${shown.join('; ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
 
 export function nodesText({ nodes }: NodesView, { green, red, yellow }: Colours): string {
   if (nodes.length === 0) return 'no other nodes\n';

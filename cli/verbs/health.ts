@@ -4,7 +4,7 @@ import { noPositionals } from '../output/arguments.ts';
 import { coloursFor } from '../output/colours.ts';
 import { clientFor, targetFlags, targetUsage } from '../output/debug-target.ts';
 import { print, printJson, wantsJson } from '../output/print.ts';
-import { nodesText } from '../output/remote-nodes.ts';
+import { clusterHealth, nodesText } from '../output/remote-nodes.ts';
 import { meant, parseArguments, UsageError } from '../usage.ts';
 
 export const summary = 'which other nodes answer this one';
@@ -25,8 +25,10 @@ export async function run(args: string[]): Promise<number> {
   const view = await (await clientFor(flags)).get<NodesView>('/v1/health/nodes');
   if (isJson) printJson(view);
   else {
-    print(`Seen from ${view.node}\n\n`);
-    print(nodesText(view, coloursFor(process.stdout)));
+    const colours = coloursFor(process.stdout);
+    const health = clusterHealth(view, colours);
+    print(`Seen from ${view.node}${health && `: ${health}`}\n\n`);
+    print(nodesText(view, colours));
   }
   return view.nodes.some(({ state }) => state === 'unreachable') ? 1 : 0;
 }

@@ -73,6 +73,8 @@ export async function run(args: string[]): Promise<number> {
   const server = flags.server ?? (await ownServer(flags));
   const show = printer(format);
   const client = new HubbleClient(server, tlsOf(flags));
+  // Who follows may hear nothing for long: whether somebody is there is asked first.
+  await client.status();
   for await (const response of client.flows(request)) {
     if (response.node_status) warn(response.node_status);
     if (response.lost_events) show(response);

@@ -6,7 +6,7 @@ import { noPositionals } from '../output/arguments.ts';
 import { type Colours, coloursFor } from '../output/colours.ts';
 import { clientFor, targetFlags, targetUsage } from '../output/debug-target.ts';
 import { duration, print, printJson, wantsJson } from '../output/print.ts';
-import { nodesText } from '../output/remote-nodes.ts';
+import { clusterHealth, nodesText } from '../output/remote-nodes.ts';
 import { type Cell, formatFacts } from '../output/table.ts';
 import { parseArguments } from '../usage.ts';
 
@@ -24,16 +24,17 @@ export async function run(args: string[]): Promise<number> {
   const isJson = wantsJson(flags.output);
   const client = await clientFor(flags);
   const status = await client.get<StatusView>('/v1/status');
-  const nodes = flags.verbose ? await client.get<NodesView>('/v1/health/nodes') : undefined;
-  if (isJson) printJson(nodes ? { ...status, nodes: nodes.nodes } : status);
+  const nodes = await client.get<NodesView>('/v1/health/nodes');
+  if (isJson) printJson(flags.verbose ? { ...status, nodes: nodes.nodes } : status);
   else {
-    print(statusText(status, coloursFor(process.stdout)));
-    if (nodes) print(`\n${nodesText(nodes, coloursFor(process.stdout))}`);
+    const colours = coloursFor(process.stdout);
+    print(statusText(status, colours, clusterHealth(nodes, colours)));
+    if (flags.verbose) print(`\n${nodesText(nodes, colours)}`);
   }
   return status.health.status === 'ok' ? 0 : 1;
 }
 
-export function statusText(status: StatusView, colours: Colours): string {
+export function statusText(status: StatusView, colours: Colours, clusterHealth = ''): string {
   const { sources, machines, endpoints, engine, families, masquerading, missingFeatures } = status;
   const unsynced = sources.filter(({ synced }) => !synced).map(({ name }) => name);
   const isKubeSynced = !unsynced.some((name) => name.startsWith('kube/'));
@@ -67,6 +68,7 @@ export function statusText(status: StatusView, colours: Colours): string {
     ['Identities', String(status.identities)],
     ['Controller Status', `${machines.total - machines.failing.length}/${machines.total} healthy`],
     ...machines.failing.map(({ what, reason }): [string, Cell] => ['', colours.red(`${what}: ${reason}`)]),
+    ...(clusterHealth ? [['Cluster health', clusterHealth] as [string, Cell]] : []),
     ['Engine', engineText(status)],
     [
       'Ops',

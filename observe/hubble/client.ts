@@ -116,7 +116,9 @@ export class HubbleClient {
     const { details = String(error) } = error as { details?: string };
     // gRPC's own words around the one that says why.
     const [, why] =
-      /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(details) ?? [];
+      /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(details) ??
+      /^(Deadline exceeded after [0-9.]+s),/.exec(details) ??
+      [];
     return new Error(`${this.address}: ${why ?? details}`);
   }
 }
