@@ -7,6 +7,8 @@ import { addressesOf, healthOf } from './underlay.ts';
 
 /** Where Cilium has it. */
 export const WIREGUARD_KEY = 'network.cilium.io/wg-pub-key';
+/** `true`: policies with a nodeSelector are in force on it. */
+export const HOST_FIREWALL = 'policy.axoneme.io/host-firewall';
 /** Of `spec.encryption.key`, and of an address behind WireGuard; reference/datapath.md. */
 export const WIREGUARD_KEY_ID = 255;
 
@@ -52,7 +54,7 @@ export function announcementOf(
       kind: 'CiliumNode',
       metadata: {
         name: agent.nodeName,
-        ...(keys.wireguard && { annotations: { [WIREGUARD_KEY]: keys.wireguard } }),
+        ...annotationsOf(agent, keys.wireguard),
       },
       spec: {
         addresses: [...addressesOf(object), ...gateways],
@@ -63,6 +65,15 @@ export function announcementOf(
       },
     },
   };
+}
+
+/** Said as long as it is not so, too: what is not said stays as it was said before. */
+function annotationsOf({ policy }: AgentFacts, key: string): { annotations?: Record<string, string> } {
+  const annotations = {
+    ...(key && { [WIREGUARD_KEY]: key }),
+    ...(policy && { [HOST_FIREWALL]: String(policy.hostFirewall) }),
+  };
+  return Object.keys(annotations).length > 0 ? { annotations } : {};
 }
 
 const MESSAGE_CHARACTERS_MAX = 1_024;

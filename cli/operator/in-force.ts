@@ -2,9 +2,10 @@
  * On which nodes a policy is in force, as a pure function of what the nodes say of their endpoints.
  *
  * - A policy is in force on a node when an endpoint there that it selects enforces what the policy speaks of, and all that it selects do.
- * - Of a policy for nodes nobody says where it is in force: it is said of none.
+ * - A policy for nodes is in force on those that it selects and that say that they enforce such policies.
  */
 import type { KubeObject } from '../../cluster/events.ts';
+import { HOST_FIREWALL } from '../../machines/node-announcement.ts';
 import type { Policy } from '../../policy/rule.ts';
 import { isSelected } from '../../policy/selected.ts';
 import { CLUSTER_LABEL, NAMESPACE_LABEL, type Prepared, prepare } from '../../policy/selectors.ts';
@@ -77,10 +78,31 @@ const pairOf = (label: string): [string, string] => {
   return at < 0 ? [label, ''] : [label.slice(0, at), label.slice(at + 1)];
 };
 
+/** Nodes that enforce policies for nodes, and their labels as such policies see them. */
+export type Hosts = ReadonlyMap<string, Record<string, string>>;
+
+/** `announced`: their CiliumNodes. */
+export function hostsOf(nodes: readonly KubeObject[], announced: ReadonlyMap<string, KubeObject>): Hosts {
+  const enforcing = nodes.filter(
+    ({ metadata }) => announced.get(metadata.name)?.metadata.annotations?.[HOST_FIREWALL] === 'true',
+  );
+  return new Map(
+    enforcing.map(({ metadata: { name, labels = {} } }) => [
+      name,
+      {
+        ...Object.fromEntries(Object.entries(labels).map(([key, value]) => [`k8s:${key}`, value])),
+        'reserved:host': '',
+      },
+    ]),
+  );
+}
+
 /** By name of node; no more than NODES_MAX, the first by name. */
-export function nodesOf({ rules }: Policy, endpoints: Endpoints): Record<string, OfNode> {
+export function nodesOf({ rules }: Policy, endpoints: Endpoints, hosts: Hosts): Record<string, OfNode> {
   const open = new Map<string, Set<string>>();
   for (const rule of rules) {
+    for (const [node, labels] of hosts)
+      if (isSelected(rule, { labels, host: true }, '')) open.set(node, open.get(node) ?? new Set());
     const spoken = directions.filter((one) => rule[one] !== undefined);
     const some = rule.namespace ? (endpoints.get(rule.namespace) ?? []) : [...endpoints.values()].flat();
     for (const { labels, prepared, kin } of some) {

@@ -139,6 +139,25 @@ test('a policy says on which nodes it is in force, and of which endpoint it is n
   expect((policies.find('shop', 'db') as KubeObject).metadata.resourceVersion).toBe(resourceVersion);
 });
 
+test('a policy for nodes says on which of them it is in force: those that say that they enforce such', async () => {
+  const { store } = server;
+  const announce = (name: string, firewall: boolean) =>
+    store.resource('ciliumnodes').create({
+      ...{ apiVersion: 'cilium.io/v2', kind: 'CiliumNode', spec: {} },
+      metadata: { name, annotations: { 'policy.axoneme.io/host-firewall': String(firewall) } },
+    });
+  announce('one', true);
+  announce('two', false);
+  const policies = store.resource('ciliumclusterwidenetworkpolicies');
+  const spec = { nodeSelector: {}, ingress: [{ fromEntities: ['cluster'] }] };
+  const metadata = { name: 'nodes' };
+  policies.create({ apiVersion: 'cilium.io/v2', kind: 'CiliumClusterwideNetworkPolicy', metadata, spec });
+  await until('its status', PATIENCE_MS, () => {
+    const { status } = policies.find('', 'nodes') as { status?: { nodes?: object } };
+    return JSON.stringify(status?.nodes) === JSON.stringify({ one: { ok: true, enforcing: true } }) || undefined;
+  });
+});
+
 test('one of several leads; when it ends, another does at once', async () => {
   const leader = running[1];
   expect(leaseSpec()?.holderIdentity).toBe('second');

@@ -12,13 +12,14 @@ import { watchResource } from '../../cluster/watch.ts';
 import { parsePolicy } from '../../policy/parse.ts';
 import type { Policy } from '../../policy/rule.ts';
 import { canonical } from '../../state/tables.ts';
-import { endpointsOf, nodesOf, type OfNode } from './in-force.ts';
+import { endpointsOf, hostsOf, nodesOf, type OfNode } from './in-force.ts';
 
 const CILIUM = 'cilium.io/v2';
 const policyResources = ['ciliumnetworkpolicies', 'ciliumclusterwidenetworkpolicies'] as const;
 type PolicyResource = (typeof policyResources)[number];
 const paths = {
   nodes: collectionPath('v1', 'nodes'),
+  ciliumnodes: collectionPath(CILIUM, 'ciliumnodes'),
   ciliumendpoints: collectionPath(CILIUM, 'ciliumendpoints'),
   ciliumnetworkpolicies: collectionPath(CILIUM, 'ciliumnetworkpolicies'),
   ciliumclusterwidenetworkpolicies: collectionPath(CILIUM, 'ciliumclusterwidenetworkpolicies'),
@@ -33,6 +34,7 @@ export class PolicyNodes {
   readonly #client: KubeClient;
   readonly #objects: Record<Resource, Map<string, KubeObject>> = {
     nodes: new Map(),
+    ciliumnodes: new Map(),
     ciliumendpoints: new Map(),
     ciliumnetworkpolicies: new Map(),
     ciliumclusterwidenetworkpolicies: new Map(),
@@ -75,14 +77,16 @@ export class PolicyNodes {
   async tell(isOurs: () => boolean): Promise<void> {
     if (!this.#isChanged || this.#synced.size < Object.keys(paths).length) return;
     this.#isChanged = false;
-    const names = new Map([...this.#objects.nodes.values()].flatMap(addressesOf));
+    const nodes = [...this.#objects.nodes.values()];
+    const names = new Map(nodes.flatMap(addressesOf));
+    const hosts = hostsOf(nodes, this.#objects.ciliumnodes);
     const endpoints = endpointsOf([...this.#objects.ciliumendpoints.values()], names);
     try {
       for (const resource of policyResources)
         for (const [key, object] of this.#objects[resource]) {
           if (!isOurs()) return;
           const policy = this.#policies.get(`${resource}/${key}`);
-          await this.#write(resource, object, policy ? nodesOf(policy, endpoints) : {});
+          await this.#write(resource, object, policy ? nodesOf(policy, endpoints, hosts) : {});
         }
     } catch (error) {
       this.#isChanged = true;

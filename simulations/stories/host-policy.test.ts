@@ -122,6 +122,10 @@ it('from outside, at the native device: only what it allows, by address and port
     spec: { nodeSelector: {}, ingress: [...policy.spec.ingress, { fromCIDR, toPorts: ports }] },
   });
   await whenReached('closed to outside', [false, false], () => outsideReaches(8081));
+  await until('its status names the node', 20_000, async () => {
+    const { stdout } = await cluster.kubectl('get', 'ccnp', '-o', 'jsonpath={.items[0].status.nodes}');
+    return stdout === JSON.stringify({ [node()]: { enforcing: true, ok: true } }) || undefined;
+  });
   await whenReached('open to outside', [true, true], () => outsideReaches(8082));
   expect(await reaches('friend', 8081)).toEqual([true, true]);
   await cluster.kubectl('delete', 'ciliumclusterwidenetworkpolicy', 'node');
