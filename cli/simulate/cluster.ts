@@ -1,14 +1,9 @@
-/** `simulate --nodes N`: random histories of a whole cluster, and a summary that fits into a change ticket. */
-import {
-  type ClusterAction,
-  clusterActionsFrom,
-  type FaultLevel,
-  faultLevels,
-} from '../../simulations/cluster/actions.ts';
+/** `simulate --nodes N` and `simulate upgrade`: random histories of a whole cluster, and a summary that fits into a change ticket. */
+import { type ClusterAction, isFault } from '../../simulations/cluster/actions.ts';
 import { type ClusterOutcome, runCluster } from '../../simulations/cluster/run.ts';
 import { shrink } from '../../simulations/node/actions.ts';
+import { isOfUpgrades } from '../../simulations/upgrade/actions.ts';
 import { print, printJson } from '../output/print.ts';
-import { UsageError } from '../usage.ts';
 
 export interface ClusterSimulation {
   nodes: number;
@@ -16,11 +11,21 @@ export interface ClusterSimulation {
   /** Of each run. */
   events: number;
   runs: number;
-  faults: FaultLevel;
+  /** What happens in the run of a seed. */
+  actionsOf: (seed: number) => ClusterAction[];
+  /** Flags that make the same again, beside the seed: before it and, where the actions are random, after it. */
+  flags: { what: string; random: string };
+  /** For people, and for programs. */
+  tried: [name: string, value: string][];
+  facts: object;
   /** Instead of random ones. */
   actions: ClusterAction[] | undefined;
+  trustsStart?: boolean;
   isJson: boolean;
 }
+
+/** What is told of by its count. */
+const counted = (action: ClusterAction): boolean => isFault(action) || isOfUpgrades(action);
 
 /** The laws, as a release engineer reads them. */
 const invariants = [
@@ -28,57 +33,46 @@ const invariants = [
   'hitless (nothing that a running pod needs is taken away)',
   'leakless (packets do what policies say)',
   'nothing lost, nothing left over',
+  'open connections known as they were, whatever was upgraded',
 ];
 const SHRINK_MS = 120_000;
 const EVERY_MS = 250;
 const HOUR_MS = 3_600_000;
 const WIDTH = 24;
 
-export function faultLevelOf(text: string | undefined): FaultLevel {
-  const level = faultLevels.find((one) => one === (text ?? 'default'));
-  if (!level)
-    throw new UsageError(`flag --faults is ${JSON.stringify(text)}, expected one of ${faultLevels.join(', ')}`);
-  return level;
-}
-
 export async function simulateCluster(wanted: ClusterSimulation): Promise<number> {
-  const { nodes, seed, events, runs, faults, isJson } = wanted;
+  const { nodes, seed, runs, isJson, trustsStart = false } = wanted;
   const began = Date.now();
   const outcomes: ClusterOutcome[] = [];
+  const injected: Record<string, number> = {};
   for (let run = 0; run < runs; run++) {
     const own = seed + run;
-    const actions = wanted.actions ?? clusterActionsFrom(own, events, faults);
-    const outcome = await runCluster({ seed: own, nodes, onProgress: progress(run, runs, actions.length) }, actions);
+    const actions = wanted.actions ?? wanted.actionsOf(own);
+    const onProgress = progress(run, runs, actions.length);
+    const outcome = await runCluster({ seed: own, nodes, trustsStart, onProgress }, actions);
     clearProgress();
     outcomes.push(outcome);
     if (outcome.violations.length > 0) return failure(wanted, own, actions, outcome);
+    for (const action of actions.filter(counted)) injected[action.do] = (injected[action.do] ?? 0) + 1;
   }
-  const summary = summaryOf(wanted, outcomes, Date.now() - began);
+  const summary = summaryOf(wanted, outcomes, injected, Date.now() - began);
   if (isJson) printJson({ ok: true, ...summary, invariants, digests: outcomes.map(({ digest }) => digest) });
   else print(textOf(wanted, summary));
   return 0;
 }
 
-const commandOf = (
-  { nodes, events, faults }: ClusterSimulation,
-  seed: number,
-  actions?: readonly ClusterAction[],
-): string =>
-  `cli/axoneme simulate --nodes ${nodes} --seed ${seed} ${
-    actions ? `--actions '${JSON.stringify(actions)}'` : `--events ${events} --faults ${faults}`
-  }`;
+const commandOf = ({ flags }: ClusterSimulation, seed: number, actions?: readonly ClusterAction[]): string =>
+  `cli/axoneme simulate ${flags.what} --seed ${seed} ${actions ? `--actions '${JSON.stringify(actions)}'` : flags.random}`;
 
 function summaryOf(
-  { nodes, seed, events, runs, faults }: ClusterSimulation,
+  { nodes, seed, events, runs, facts }: ClusterSimulation,
   outcomes: readonly ClusterOutcome[],
+  injected: Readonly<Record<string, number>>,
   wallMs: number,
 ) {
   const sum = (of: (outcome: ClusterOutcome) => number): number => outcomes.reduce((all, one) => all + of(one), 0);
-  const injected: Record<string, number> = {};
-  for (const outcome of outcomes)
-    for (const [kind, count] of Object.entries(outcome.faults)) injected[kind] = (injected[kind] ?? 0) + count;
   return {
-    ...{ nodes, seed, runs, faults, injected },
+    ...{ nodes, seed, runs, ...facts, injected },
     changes: runs * events,
     events: sum((one) => one.events),
     ops: sum((one) => one.ops),
@@ -90,8 +84,7 @@ function summaryOf(
 }
 
 function textOf(wanted: ClusterSimulation, summary: ReturnType<typeof summaryOf>): string {
-  const { nodes, seed, runs, faults, injected, changes, events, ops, lives, worstRecoveryMs, passedMs, wallMs } =
-    summary;
+  const { nodes, seed, runs, injected, changes, events, ops, lives, worstRecoveryMs, passedMs, wallMs } = summary;
   const count = (value: number): string => value.toLocaleString('en');
   const kinds = Object.entries(injected).sort(([, a], [, b]) => b - a);
   const lines = [
@@ -100,10 +93,8 @@ function textOf(wanted: ClusterSimulation, summary: ReturnType<typeof summaryOf>
       `${nodes} nodes, ${runs === 1 ? `seed ${seed}` : `${runs} runs, seeds ${seed} to ${seed + runs - 1}`}`,
     ],
     ['Tried', `${count(changes)} things that happen, ${(passedMs / HOUR_MS).toFixed(1)} hours of the cluster`],
-    [
-      'Faults',
-      `${faults}${kinds.length > 0 ? `: ${kinds.map(([kind, times]) => `${kind} ${count(times)}`).join(', ')}` : ''}`,
-    ],
+    ...wanted.tried,
+    ...(kinds.length > 0 ? [['Injected', kinds.map(([kind, times]) => `${kind} ${count(times)}`).join(', ')]] : []),
     ['Agents', `${count(lives)} lives, ${count(events)} events, ${count(ops)} changes of kernels`],
     ['Worst recovery', `${(worstRecoveryMs / 1_000).toFixed(0)} s of the cluster, from the last fault to quiet`],
     ...invariants.map((law, i) => [i === 0 ? 'Held' : '', law]),
@@ -122,16 +113,16 @@ async function failure(
   actions: readonly ClusterAction[],
   outcome: ClusterOutcome,
 ): Promise<number> {
-  const { nodes, isJson } = wanted;
+  const { nodes, isJson, trustsStart = false } = wanted;
   const law = lawOf(outcome);
   const deadline = Date.now() + SHRINK_MS;
   if (!isJson) process.stderr.write(`seed ${seed} breaks a law, looking for the shortest way there\n`);
   const shortest = await shrink(
     actions,
-    async (fewer) => lawOf(await runCluster({ seed, nodes }, fewer)) === law,
+    async (fewer) => lawOf(await runCluster({ seed, nodes, trustsStart }, fewer)) === law,
     () => Date.now() > deadline,
   );
-  const { violations } = await runCluster({ seed, nodes }, shortest);
+  const { violations } = await runCluster({ seed, nodes, trustsStart }, shortest);
   const [short, whole] = [commandOf(wanted, seed, shortest), commandOf(wanted, seed, wanted.actions)];
   if (isJson) printJson({ ok: false, seed, violations, actions: shortest, command: short, whole });
   else {

@@ -4,12 +4,14 @@ import { type Action, actionsFrom, shrink } from '../../simulations/node/actions
 import { type Outcome, runActions } from '../../simulations/node/run.ts';
 import { noPositionals } from '../output/arguments.ts';
 import { print, printJson, wantsJson } from '../output/print.ts';
-import { faultLevelOf, simulateCluster } from '../simulate/cluster.ts';
+import { simulateCluster } from '../simulate/cluster.ts';
+import { clusterHistory, faultLevelOf, upgradeHistory } from '../simulate/histories.ts';
 import { parseArguments, UsageError, wholeNumber } from '../usage.ts';
 
 export const summary = 'property-test the engine on a simulated node or cluster';
 export const usage = `axoneme simulate [--seed N] [--events N] [--runs N] [--for SECONDS] [--actions JSON] [-o json]
 axoneme simulate --nodes N [--faults none|default|heavy] [--seed N] [--events N] [--runs N] [--actions JSON] [-o json]
+axoneme simulate upgrade [--from RELEASE] [--to RELEASE] [--nodes N] [--seed N] [--events N] [--runs N] [--actions JSON] [-o json]
 
   --seed N       of the first run; the next runs have the next numbers (default: by the clock)
   --events N     what happens to the node in one run (default 100)
@@ -17,6 +19,9 @@ axoneme simulate --nodes N [--faults none|default|heavy] [--seed N] [--events N]
   --for SECONDS  for how long (default 30)
   --nodes N      a whole cluster of so many nodes: one run of 1000 events unless told otherwise
   --faults LEVEL of the cluster: none, default or heavy
+  --from RELEASE of upgrades: what all nodes begin with (default: the oldest that is stored in simulations/releases)
+  --to RELEASE   and what they are rolled to, one after the other (default: current); others come and go in between, with crashes in the
+                 middle, flips of configuration and kernels that start anew; 3 nodes, 20 events, 100 runs unless told otherwise
   --actions JSON these actions instead of random ones, as a failure prints them`;
 
 const SEED_MAX = 2 ** 31 - 1;
@@ -35,25 +40,34 @@ interface Failure {
 export async function run(args: string[]): Promise<number> {
   const spec = {
     ...{ seed: 'N', events: 'N', runs: 'N', for: 'SECONDS', actions: 'JSON', output: 'FORMAT' },
-    ...{ nodes: 'N', faults: 'LEVEL' },
+    ...{ nodes: 'N', faults: 'LEVEL', from: 'RELEASE', to: 'RELEASE' },
   } as const;
   const { flags, positionals } = parseArguments(args, spec);
-  noPositionals(positionals);
+  const isUpgrade = positionals[0] === 'upgrade';
+  noPositionals(isUpgrade ? positionals.slice(1) : positionals);
   const number = (flag: 'seed' | 'events' | 'runs' | 'for' | 'nodes', usual: number, max: number, min = 0): number =>
     flags[flag] === undefined ? usual : wholeNumber(flag, flags[flag], min, max);
   const isJson = wantsJson(flags.output);
   const seed = number('seed', Date.now() % SEED_MAX, SEED_MAX);
-  if (flags.nodes !== undefined) {
-    if (flags.for !== undefined) throw new UsageError('flag --for is of a node alone, expected --runs with --nodes');
-    return simulateCluster({
+  if (!isUpgrade && (flags.from ?? flags.to) !== undefined)
+    throw new UsageError('flags --from and --to are of upgrades, expected `simulate upgrade`');
+  if (isUpgrade || flags.nodes !== undefined) {
+    if (flags.for !== undefined) throw new UsageError('flag --for is of a node alone, expected --runs');
+    if (isUpgrade && flags.faults !== undefined)
+      throw new UsageError('flag --faults is not of upgrades, which have their own');
+    const common = (nodes: number, events: number, runs: number) => ({
       seed,
-      nodes: number('nodes', 0, NODES_MAX, 1),
-      events: number('events', 1_000, CLUSTER_EVENTS_MAX),
-      runs: number('runs', 1, SEED_MAX, 1),
-      faults: faultLevelOf(flags.faults),
+      nodes: number('nodes', nodes, NODES_MAX, 1),
+      events: number('events', events, CLUSTER_EVENTS_MAX),
+      runs: flags.actions === undefined ? number('runs', runs, SEED_MAX, 1) : 1,
       actions: flags.actions === undefined ? undefined : parseActions<ClusterAction>(flags.actions),
       isJson,
     });
+    return simulateCluster(
+      isUpgrade
+        ? upgradeHistory(common(3, 20, 100), flags.from, flags.to)
+        : clusterHistory(common(0, 1_000, 1), faultLevelOf(flags.faults)),
+    );
   }
   if (flags.faults !== undefined) throw new UsageError('flag --faults is of a cluster, expected --nodes with it');
   const events = number('events', 100, EVENTS_MAX);

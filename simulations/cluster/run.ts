@@ -24,13 +24,15 @@ export interface ClusterOutcome {
 export interface RunOptions extends ClusterOptions {
   /** Peace and judgement after so many actions, beside those at the end. */
   checkEvery?: number;
+  /** The laws are not asked before anything has happened: other runs have seen to that. */
+  trustsStart?: boolean;
   onProgress?: (done: number) => void;
 }
 
 const CHECK_EVERY = 2_000;
 
 export async function runCluster(options: RunOptions, actions: readonly ClusterAction[]): Promise<ClusterOutcome> {
-  const { checkEvery = CHECK_EVERY, onProgress = () => {} } = options;
+  const { checkEvery = CHECK_EVERY, trustsStart = false, onProgress = () => {} } = options;
   const cluster = new Cluster(options);
   const began = cluster.clock.now;
   const faults: Record<string, number> = {};
@@ -45,7 +47,7 @@ export async function runCluster(options: RunOptions, actions: readonly ClusterA
   };
   try {
     await cluster.start();
-    let isSound = await judge();
+    let isSound = trustsStart || (await judge());
     for (let at = 0; at < actions.length && isSound; at++) {
       const action = actions[at] as ClusterAction;
       if (isFault(action)) faults[action.do] = (faults[action.do] ?? 0) + 1;

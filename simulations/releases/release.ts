@@ -35,8 +35,12 @@ export interface Release {
 const folder = import.meta.dirname;
 const unpackedFolder = join(folder, '../../node_modules/.cache/releases');
 
+let known: readonly Release[] | undefined;
+
 /** Oldest first. */
-export function releases(): Release[] {
+export const releases = (): readonly Release[] => (known ??= readAll());
+
+function readAll(): Release[] {
   return readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => JSON.parse(readFileSync(join(folder, name, 'release.json'), 'utf8')) as Release)

@@ -39,3 +39,6 @@ export async function actOnUpgrades(
       await node.start();
   }
 }
+
+const kinds: ReadonlySet<string> = new Set<UpgradeAction['do']>(['release', 'flip', 'reboot', 'connect']);
+export const isOfUpgrades = (action: { do: string }): boolean => kinds.has(action.do);
