@@ -227,4 +227,22 @@ describe('replay and simulate', () => {
       err: expect.stringMatching(/expected a JSON list of \{"do"/),
     });
   });
+
+  it('simulate upgrade sums up for a change ticket, and names the releases that there are', async () => {
+    const flags = ['--seed', '3', '--runs', '1', '--events', '5', '-o', 'json'];
+    const answer = await axoneme('simulate', 'upgrade', '--from', '0.1.0-279.740570b', ...flags);
+    expect(JSON.parse(answer.out)).toMatchObject({
+      ...{ ok: true, from: '0.1.0-279.740570b', runs: 1, seed: 3 },
+      injected: { release: expect.any(Number), connect: expect.any(Number) },
+      invariants: expect.arrayContaining([expect.stringContaining('connections')]),
+    });
+    expect(await axoneme('simulate', 'upgrade', '--from', '7')).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/flag --from: there is no release 7; there are 0\.1\.0-90\.13ee16f, /),
+    });
+    expect(await axoneme('simulate', '--to', 'current')).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/--from and --to are of upgrades/),
+    });
+  });
 });
