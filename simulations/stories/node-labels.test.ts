@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { commandPod, EmbeddedCluster, leftovers, namespaceOf, serverPod, until } from './embedded.ts';
+import { AXONEME, commandPod, EmbeddedCluster, leftovers, namespaceOf, run, serverPod, until } from './embedded.ts';
 
 const name = `axt-${process.pid}-labels`;
 const folder = mkdtempSync(join(tmpdir(), `${name}-`));
@@ -98,3 +98,23 @@ it('a pod reaches the node that it may reach', async () => {
     }
   }
 }, 60_000);
+
+it('a question without --node goes to all nodes', async () => {
+  const ask = async (...words: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await run(AXONEME, [...words, '--name', name]);
+    expect(code, stderr).toBe(0);
+    return stdout;
+  };
+  expect(JSON.parse(await ask('endpoint', 'get', 'pod-name:demo/web'))).toMatchObject({
+    node: 'node-1',
+    state: 'ready',
+  });
+  const listed = JSON.parse(await ask('endpoint', 'list', '-o', 'json')) as { node: string }[];
+  expect([...new Set(listed.map(({ node }) => node))]).toEqual(['node-1', 'node-2', 'node-3']);
+  expect(await ask('policy', 'get')).toMatch(/from-gateways +valid +ingress: 1 allow +demo\/web on node-1/);
+  expect(await ask('policy', 'trace', '--src', 'remote-node', '--dst', 'demo/web', '--dport', '8080')).toMatch(
+    /Verdict: DENIED/,
+  );
+  const { code, stderr } = await run(AXONEME, ['endpoint', 'get', '1', '--name', name]);
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/endpoint 1 is on node-1, .*; choose one with --node/)]);
+}, 30_000);
