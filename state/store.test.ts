@@ -43,8 +43,29 @@ describe('store', () => {
     new Store(path).close();
     const raw = new Database(path);
     raw.pragma('user_version = 99');
+    raw.pragma('application_id = 98');
     raw.close();
-    expect(() => new Store(path)).toThrow(/schema version 99, this build knows \d+/);
+    expect(() => new Store(path)).toThrow(/schema version 99, which version 98 and later read; this build knows \d+/);
+  });
+
+  it('reads a file of a newer schema that says it may, and leaves it for the upgrade that follows', () => {
+    const before = new Store(path);
+    before.write([{ table: 'links', key: 'lxc1', json: '{"alias":""}', op: '' }]);
+    expect(before.allocateEndpointId('c1')).toBe(1);
+    before.close();
+    const raw = new Database(path);
+    raw.exec('CREATE TABLE of_tomorrow (a TEXT)');
+    raw.pragma('user_version = 99');
+    raw.close();
+    const after = new Store(path);
+    expect(after.rows().map(({ key }) => key)).toEqual(['lxc1']);
+    after.write([{ table: 'links', key: 'lxc2', json: '{"alias":""}', op: '' }]);
+    expect(after.allocateEndpointId('c1')).toBe(1);
+    expect(after.allocateEndpointId('c2')).toBe(2);
+    after.close();
+    const then = new Database(path, { readonly: true });
+    expect(then.pragma('user_version', { simple: true })).toBe(99);
+    then.close();
   });
 
   it('gives each container one endpoint id, and one that was freed only after all the others', () => {

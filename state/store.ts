@@ -38,6 +38,12 @@ const migrations: readonly string[] = [
    CREATE TABLE endpoint_ids (id INTEGER PRIMARY KEY, container TEXT NOT NULL UNIQUE);`,
 ];
 
+/**
+ * The oldest version whose statements still do what they should on this schema: kept as `PRAGMA application_id`, so that a downgrade finds
+ * everything as it was. It rises only when something that was there means something else.
+ */
+const READABLE_BY = 1;
+
 const ENDPOINT_ID_MAX = 65_535;
 /** Of 4 KiB: beyond it a write does the checkpoint itself. */
 const LOG_PAGES_MAX = 8_192;
@@ -57,7 +63,7 @@ export class Store {
   #rowsInLog = 0;
   #rest: NodeJS.Timeout | undefined;
 
-  /** `path` may be `:memory:`. Throws if the file was written by a newer version. */
+  /** `path` may be `:memory:`. Throws if the file was written by a newer version that this one cannot read. */
   constructor(path: string) {
     this.#db = new Database(path);
     this.#db.pragma('journal_mode = WAL');
@@ -79,14 +85,19 @@ export class Store {
 
   #migrate(path: string): void {
     const version = this.#db.pragma('user_version', { simple: true }) as number;
+    const readableBy = (this.#db.pragma('application_id', { simple: true }) as number) || version;
     if (version > migrations.length) {
+      // After a downgrade: left as it is, for the upgrade that follows.
+      if (readableBy <= migrations.length) return;
       throw new Error(
-        `${path} has schema version ${version}, this build knows ${migrations.length}: it was written by a newer axoneme`,
+        `${path} has schema version ${version}, which version ${readableBy} and later read; this build knows ${migrations.length}: ` +
+          'it was written by a newer axoneme; downgrade by one release at a time',
       );
     }
     this.#db.transaction(() => {
       for (const sql of migrations.slice(version)) this.#db.exec(sql);
       this.#db.pragma(`user_version = ${migrations.length}`);
+      this.#db.pragma(`application_id = ${READABLE_BY}`);
     })();
   }
 
