@@ -48,10 +48,13 @@ const KEYED = ['hash', 'lru_hash', 'lpm_trie'];
 export class PinnedMaps {
   readonly #folder: string;
   readonly #btf: Btf;
+  readonly #beforeStep: () => void;
 
-  constructor(folder: string, btf: Btf) {
+  /** `beforeStep` is called before anything is changed, each time: for tests that die there. */
+  constructor(folder: string, btf: Btf, beforeStep: () => void = () => {}) {
     this.#folder = folder;
     this.#btf = btf;
+    this.#beforeStep = beforeStep;
   }
 
   /** Throws when nobody knows how a map of the agent's lies there. Removes what an earlier replacement left unfinished. */
@@ -73,6 +76,7 @@ export class PinnedMaps {
       const layout = texts.get(next);
       if (!layout) continue;
       if (!existsSync(join(this.#folder, next))) texts.put(name, layout);
+      this.#beforeStep();
       texts.delete(next);
     }
     for (const pin of readdirSync(this.#folder)) if (pin.endsWith(NEXT)) rmSync(join(this.#folder, pin));
@@ -147,16 +151,22 @@ export class PinnedMaps {
       const [source, target] = [openPinnedMap(pinPath), openPinnedMap(loadPath)];
       try {
         const isOther = fate === 'migrated' && before !== undefined && wanted !== undefined;
+        this.#beforeStep();
         count = copyEntries(source, target, isOther ? mapTranslation(before, wanted) : undefined);
+        this.#beforeStep();
         if (learnt) keepForHandover(this.#folder, name, source, before ?? wanted, texts);
       } finally {
         source.close();
         target.close();
       }
     }
+    this.#beforeStep();
     if (wanted) texts.put(`${name}${NEXT}`, wanted);
+    this.#beforeStep();
     renameSync(loadPath, pinPath);
+    this.#beforeStep();
     if (wanted) texts.put(name, wanted);
+    this.#beforeStep();
     texts.delete(`${name}${NEXT}`);
     if (fate !== 'migrated') return plan.notice;
     return `${plan.notice}; ${count} entries were translated in ${Math.round(performance.now() - startedAt)} ms`;
