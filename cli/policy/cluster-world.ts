@@ -88,8 +88,13 @@ export class ClusterWorld {
 
   /** Where `one` is an endpoint, and if several have it, one where `other` is too. */
   homeOf(one: ClusterEnd, other: ClusterEnd): number | undefined {
-    const homes = one.seen.flatMap(({ endpointId }, i) => (endpointId === undefined ? [] : [i]));
-    return homes.find((i) => other.seen[i]?.endpointId !== undefined) ?? homes[0];
+    let first: number | undefined;
+    for (let i = 0; i < one.seen.length; i++) {
+      if (one.seen[i]?.endpointId === undefined) continue;
+      if (other.seen[i]?.endpointId !== undefined) return i;
+      first ??= i;
+    }
+    return first;
   }
 
   judge(from: ClusterEnd, to: ClusterEnd, protocol: ProtocolName, port: number): PairVerdict {

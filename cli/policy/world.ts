@@ -6,6 +6,7 @@ import { apply, cidrIdentityLabels, type PolicyState, prefixes, revive } from '.
 import { type Direction, entities, type ProtocolName } from '../../policy/rule.ts';
 import { verdictOf } from '../../policy/verdict.ts';
 import { LongestPrefix } from '../../simulations/packet-model/address.ts';
+import { canonical } from '../../state/tables.ts';
 import { meant, UsageError } from '../usage.ts';
 
 /** Who is at one end, as far as this node knows. */
@@ -41,6 +42,8 @@ export class World {
   readonly #ipcache = new LongestPrefix<number>();
   readonly #labels = new Map<number, IdentityLabels>();
   #imagined = IMAGINED_MIN;
+  readonly #verdicts = new Map<string, Verdict>();
+  readonly #likes = new Map<number, string>();
 
   constructor(facts: PolicyWorld) {
     this.facts = facts;
@@ -127,10 +130,22 @@ export class World {
   ask(direction: Direction, subject: End, peer: End, protocol: ProtocolName, port: number): Verdict | undefined {
     const { endpointId } = subject;
     if (endpointId === undefined) return undefined;
-    const verdict = verdictOf(this.state, { endpointId, direction, identity: peer.identity, protocol, port });
-    return verdict.verdict === 'denied' && (this.facts.audited ?? []).includes(endpointId)
-      ? { ...verdict, verdict: 'allowed', audited: true }
-      : verdict;
+    const key = `${this.#likeOf(endpointId)} ${direction} ${peer.identity} ${port}/${protocol}`;
+    const known = this.#verdicts.get(key);
+    if (known) return known;
+    const said = verdictOf(this.state, { endpointId, direction, identity: peer.identity, protocol, port });
+    const isAudited = said.verdict === 'denied' && (this.facts.audited ?? []).includes(endpointId);
+    const verdict: Verdict = isAudited ? { ...said, verdict: 'allowed', audited: true } : said;
+    this.#verdicts.set(key, verdict);
+    return verdict;
+  }
+
+  /** The same for all of whom everything is the same. */
+  #likeOf(endpointId: number): string {
+    if (this.#likes.size === 0)
+      for (const { endpointId: id, identity, namedPorts } of this.facts.inputs.subjects)
+        this.#likes.set(id, `${identity} ${canonical(namedPorts)} ${(this.facts.audited ?? []).includes(id)}`);
+    return this.#likes.get(endpointId) ?? String(endpointId);
   }
 }
 
