@@ -39,6 +39,7 @@ export const judges: readonly Judge[] = [
   tests(/^(policy|state)\//, 'simulations/prefix-check'),
   tests(/^simulations\/node/, 'simulations/node'),
   tests(/^policy\//, 'policy/'),
+  tests(/^datapath\//, 'datapath/translation', 'datapath/loader', 'simulations/upgrade/maps'),
 ];
 
 export const judgesOf = (file: string): readonly Judge[] => [

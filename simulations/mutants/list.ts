@@ -16,6 +16,10 @@ const loop = 'reconcilers/loop.ts';
 const tables = 'state/tables.ts';
 const watch = 'cluster/watch.ts';
 const watchedSet = 'cluster/watched-set.ts';
+const copies = 'datapath/map-copies.ts';
+const pinnedMaps = 'datapath/pinned-maps.ts';
+const handover = 'datapath/handover.ts';
+const translation = 'datapath/translation.ts';
 
 export const mutants: readonly Mutant[] = [
   {
@@ -229,5 +233,42 @@ export const mutants: readonly Mutant[] = [
     file: 'machines/policy-apply.ts',
     find: 'if (also.length === 0 && !isExchange(before, after.state, after.touched)) return settle(context, before, after);',
     replace: 'if (also.length < 1_000_000) return settle(context, before, after);',
+  },
+  {
+    name: 'resets connections at a migration',
+    file: copies,
+    find: "if (source.info.type === 'hash_of_maps') return copyInner(source, target, by);",
+    replace:
+      "if (by && source.info.type === 'lru_hash') return 0; else if (source.info.type === 'hash_of_maps') return copyInner(source, target, by);",
+  },
+  {
+    name: 'takes the maps of a policy along as they are',
+    file: copies,
+    find: 'const made = by ? innerIn(inner, by) : inner;',
+    replace: 'const made = inner; if (by) continue;',
+  },
+  {
+    name: 'forgets the layout of a map that was replaced before the agent died',
+    file: pinnedMaps,
+    find: 'if (!existsSync(join(this.#folder, next))) texts.put(name, layout);',
+    replace: '',
+  },
+  {
+    name: 'forgets what was learnt between two builds',
+    file: handover,
+    find: 'for (const { pin, name } of olds) added += addFrom(mapsFolder, pin, name, texts);',
+    replace: '',
+  },
+  {
+    name: 'writes integers in the byte order of before',
+    file: translation,
+    find: 'into.subarray(start, start + size).reverse();',
+    replace: '',
+  },
+  {
+    name: 'takes a field from where the new layout has it',
+    file: translation,
+    find: 'if (from.size === to.size) return [{ from: from.offset, to: to.offset, bytes: bytes * count }];',
+    replace: 'if (from.size === to.size) return [{ from: to.offset, to: to.offset, bytes: bytes * count }];',
   },
 ];
