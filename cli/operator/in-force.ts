@@ -39,7 +39,7 @@ export const NODES_MAX = 200;
 interface Told {
   identity?: { labels?: unknown };
   networking?: { node?: unknown };
-  policy?: Partial<Record<Direction, { enforcing?: unknown }>>;
+  policy?: Partial<Record<Direction, { enforcing?: unknown; state?: unknown }>>;
   state?: unknown;
 }
 
@@ -63,6 +63,7 @@ export function endpointsOf(objects: readonly KubeObject[], nodes: ReadonlyMap<s
     for (const one of directions) {
       if (state !== 'ready') kin.open[one] ??= `${name} is ${state}`;
       else if (policy?.[one]?.enforcing !== true) kin.open[one] ??= `${name} does not enforce ${one}`;
+      else if (policy[one].state === 'audit') kin.open[one] ??= `${name} only logs what is denied (audit)`;
     }
   }
   return new Map(

@@ -130,7 +130,12 @@ test('a policy says on which nodes it is in force, and of which endpoint it is n
     one: inForce,
     two: { ok: false, enforcing: false, error: 'shop/db-1 does not enforce ingress' },
   });
-  endpoints.updateStatus('shop', 'db-1', endpointOn('db-1', '172.28.1.11', true, 'db').status);
+  const { status } = endpointOn('db-1', '172.28.1.11', true, 'db');
+  const policy = { ingress: { enforcing: true, state: 'audit' } };
+  endpoints.updateStatus('shop', 'db-1', { ...status, policy });
+  const error = 'shop/db-1 only logs what is denied (audit)';
+  await whenSaid({ one: inForce, two: { ok: false, enforcing: false, error } });
+  endpoints.updateStatus('shop', 'db-1', status);
   await whenSaid({ one: inForce, two: inForce });
   endpoints.delete('shop', 'db-0');
   await whenSaid({ two: inForce });
