@@ -58,6 +58,8 @@ export interface CniRequest {
 
 const IFNAME = 'eth0';
 const RESYNC_MS = 30_000;
+/** More than any list is long: who does so much before time goes on never stops. */
+const EVENTS_AT_ONCE_MAX = 100_000;
 const DEAD: CniReplyRow = { error: { code: 11, msg: 'connection reset: the agent died', details: '' } };
 
 /** What an engine plans, one line for each op. */
@@ -82,6 +84,8 @@ export class SimulatedAgent {
   #isReady = false;
   #opsToLive = Number.POSITIVE_INFINITY;
   #requests = 0;
+  /** Events since time went on. */
+  #atOnce = { ms: 0, events: 0 };
 
   constructor(world: Surroundings) {
     this.#world = world;
@@ -107,8 +111,9 @@ export class SimulatedAgent {
       now: () => world.clock.now,
       record: (entry) => {
         if (this.#isDead) throw new Error('dead');
-        // As it would be read back from a recording.
         this.events++;
+        this.#count(entry);
+        // As it would be read back from a recording.
         if (!world.isForgetful) this.log.push(JSON.parse(JSON.stringify(entry)) as LogEntry);
       },
       onDefect: (error) => {
@@ -141,6 +146,15 @@ export class SimulatedAgent {
     this.#watch = api.watch((event) => this.#push('kube', event), { order, isCut: this.#isCut, ...watch });
     this.#scheduleResync();
     this.#isReady = true;
+  }
+
+  /** An agent that goes round forever is a defect, and dies of it. */
+  #count({ at, event }: LogEntry): void {
+    if (at !== this.#atOnce.ms) this.#atOnce = { ms: at, events: 0 };
+    if (++this.#atOnce.events <= EVENTS_AT_ONCE_MAX) return;
+    this.#world.onDefect(`goes round and round: ${JSON.stringify(event).slice(0, 200)}`);
+    this.kill();
+    throw new Error('dead');
   }
 
   /** It dies before the op after this many. */

@@ -174,7 +174,7 @@ export class KubeWatch {
 
   /** As after 410 Gone: the lists again, and of what happened since only the outcome. */
   relist(): void {
-    if (this.#isCut) return;
+    if (this.#isCut || !this.#api.isUp) return;
     for (const resource of this.#options.order) {
       if (this.#heard.has(resource)) this.#catchUp(resource, true);
       else {
