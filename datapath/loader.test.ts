@@ -145,6 +145,27 @@ describe('loading', () => {
     expect(load({ ...config, maps: { ipcache: 100, policy: 8, conntrack: 1000 } }).notices).toEqual([]);
   });
 
+  test('another build takes policies whose maps have another size than the one that it would make', () => {
+    const { config } = pinned();
+    const first = load(config);
+    const inner = createMap({
+      type: 'lpm_trie',
+      name: 'policy_7',
+      keySize: 12,
+      valueSize: 12,
+      maxEntries: 99,
+      flags: 1,
+    });
+    cleanups.push(() => inner.close());
+    first.maps.get('policy')?.put(Buffer.from([7, 0, 0, 0]), inner);
+    const second = load({ ...config, monitor: { aggregation: 'none' as const } });
+    expect(second.runtime.build).not.toBe(first.runtime.build);
+    expect(second.maps.get('policy')?.info.id).toBe(first.maps.get('policy')?.info.id);
+    const kept = second.maps.get('policy')?.getInner(Buffer.from([7, 0, 0, 0]));
+    expect(kept?.info.id).toBe(inner.info.id);
+    kept?.close();
+  });
+
   test('a capacity below what a map of ours holds is refused, and the map stays', () => {
     const { config } = pinned();
     const first = load(config);

@@ -44,7 +44,11 @@ std::vector<Difference> compareMaps(Napi::Env env, int pinnedFd, const Layout& w
   if (!differences.empty() || !wantedInner) return differences;
   const Fd inner = firstInner(pinnedFd, wanted.keySize);
   if (!inner.valid()) return differences;
-  for (const Difference& difference : differencesOf(layoutOf(readMapInfo(env, inner.get())), *wantedInner)) {
+  const Layout pinnedInner = layoutOf(readMapInfo(env, inner.get()));
+  // As the kernel has it (bpf_map_meta_equal): maps inside may be of any size, except plain arrays.
+  const bool anySize = pinnedInner.type != BPF_MAP_TYPE_ARRAY || (pinnedInner.flags & BPF_F_INNER_MAP);
+  for (const Difference& difference : differencesOf(pinnedInner, *wantedInner)) {
+    if (anySize && std::string(difference.property) == "maxEntries") continue;
     const std::string property = std::string(difference.property) + " ";
     differences.push_back({"inner", property + difference.pinned, property + difference.wanted});
   }
