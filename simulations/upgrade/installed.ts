@@ -33,6 +33,36 @@ const TCP = 6;
 const PORT_BITS = 64;
 const DEVICE = 'eth0';
 
+export type Hook = Omit<AttachmentRow, 'build'>;
+
+/** In place of whatever of ours is there. */
+export async function attachPrograms(
+  { programs, runtime: { build } }: Loaded,
+  netns: string,
+  pinRoot: string,
+  hooks: readonly Hook[],
+): Promise<void> {
+  const driver = new AttachmentsDriver({
+    ...{ build, programs, netns, links: linkNames(netns), tcx: supportsTcx() },
+    ...{ linksFolder: linksFolder(pinRoot), programsFolder: programsFolder(pinRoot) },
+  });
+  const ops = hooks.map((hook): Op => {
+    const key = `${hook.dev}/${hook.direction}`;
+    return {
+      table: 'attachments',
+      action: 'put',
+      key,
+      value: { ...hook, build },
+      before: undefined,
+      revision: 1,
+      owners: [],
+    };
+  });
+  const [failed] = (await driver.apply(ops)).filter(Boolean);
+  if (failed) throw new Error(failed.message);
+  await driver.dump();
+}
+
 export class Installed {
   readonly node: WiredNode;
   readonly outside: string;
@@ -86,7 +116,14 @@ export class Installed {
     this.#loaded = loaded;
     this.#putRows(loaded);
     loaded.handOver();
-    await this.#attach(loaded);
+    await attachPrograms(loaded, this.node.netns, this.config.pinRoot, [
+      { dev: DEVICE, direction: 'ingress', program: 'from_netdev' },
+      { dev: DEVICE, direction: 'egress', program: 'to_netdev' },
+      ...this.node.pods.flatMap(({ link }): Hook[] => [
+        { dev: link, direction: 'ingress', program: 'from_endpoint' },
+        { dev: link, direction: 'egress', program: 'to_endpoint' },
+      ]),
+    ]);
     loaded.handOver();
     return loaded.notices;
   }
@@ -160,32 +197,6 @@ export class Installed {
       );
     outer.put(id, inner);
     inner.close();
-  }
-
-  async #attach({ programs, runtime }: Loaded): Promise<void> {
-    const { netns } = this.node;
-    const { build } = runtime;
-    const { pinRoot } = this.config;
-    const driver = new AttachmentsDriver({
-      ...{ build, programs, netns, links: linkNames(netns), tcx: supportsTcx() },
-      ...{ linksFolder: linksFolder(pinRoot), programsFolder: programsFolder(pinRoot) },
-    });
-    const row = (dev: string, direction: 'ingress' | 'egress', program: AttachmentRow['program']): Op => {
-      const value: AttachmentRow = { dev, direction, program, build };
-      const key = `${dev}/${direction}`;
-      return { table: 'attachments', action: 'put', key, value, before: undefined, revision: 1, owners: [] };
-    };
-    const failed = await driver.apply([
-      row(DEVICE, 'ingress', 'from_netdev'),
-      row(DEVICE, 'egress', 'to_netdev'),
-      ...this.node.pods.flatMap(({ link }) => [
-        row(link, 'ingress', 'from_endpoint'),
-        row(link, 'egress', 'to_endpoint'),
-      ]),
-    ]);
-    const [first] = failed.filter(Boolean);
-    if (first) throw new Error(first.message);
-    await driver.dump();
   }
 
   /** What programs have learnt of connections: when each was made, by map and key. */
