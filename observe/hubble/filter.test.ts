@@ -108,4 +108,13 @@ describe('a filter', () => {
   ])('refuses %j by field and value', (filter) => {
     expect(() => compileFilters([filter])).toThrow(FilterError);
   });
+
+  it.each<[string, FlowFilter, RegExp]>([
+    ['many values', { source_ip: Array(1_000).fill('10.0.0.1') }, /1001: expected at most 1000/],
+    ['many expressions', { experimental: { cel_expression: Array(33).fill('true') } }, /33: expected at most 32/],
+    ['a long text', { node_name: ['*'.repeat(5_000)] }, /node_name: "\*{40}…": longer than 4096/],
+  ])('is not so large that each flow takes long to look at: %s', (_, filter, why) => {
+    expect(() => compileFilters([filter])).toThrow(why);
+    expect(() => compileFilters([], [filter])).toThrow(why);
+  });
 });

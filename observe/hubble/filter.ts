@@ -69,11 +69,21 @@ export class FilterError extends Error {
 
 export type Predicate = (flow: Flow) => boolean;
 
+/** Each flow is held against all of them; expressions cost most. */
+const VALUES_MAX = 1_000;
+const EXPRESSIONS_MAX = 32;
+const TEXT_MAX = 4_096;
+
 /** In none of the blacklist, and in one of the whitelist unless that is empty. */
 export function compileFilters(
   whitelist: readonly FlowFilter[] = [],
   blacklist: readonly FlowFilter[] = [],
 ): Predicate {
+  const all = [...whitelist, ...blacklist];
+  const values = all.length + all.flatMap((filter) => Object.values(filter).filter(Array.isArray).flat()).length;
+  if (values > VALUES_MAX) throw new FilterError('of all', values, `expected at most ${VALUES_MAX} values together`);
+  const { length } = all.flatMap(({ experimental }) => experimental?.cel_expression ?? []);
+  if (length > EXPRESSIONS_MAX) throw new FilterError('cel_expression', length, `expected at most ${EXPRESSIONS_MAX}`);
   const wanted = whitelist.map(compileFilter);
   const unwanted = blacklist.map(compileFilter);
   return (flow) => (wanted.length === 0 || wanted.some((is) => is(flow))) && !unwanted.some((is) => is(flow));
@@ -107,6 +117,8 @@ const require = createRequire(import.meta.url);
 
 /** Says of which field and value it is what is wrong. */
 function told(field: string, value: unknown, compile: () => Predicate): Predicate {
+  if (typeof value === 'string' && value.length > TEXT_MAX)
+    throw new FilterError(field, `${value.slice(0, 40)}…`, `longer than ${TEXT_MAX} characters`);
   try {
     return compile();
   } catch (error) {

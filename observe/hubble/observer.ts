@@ -4,6 +4,7 @@
  * - A slow client holds back only itself: it is read for when it has room, and hears what it missed as lost events.
  * - A client that vanishes is forgotten at once.
  */
+import { setImmediate as othersTurn } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { AgentEvent } from './agent-events.ts';
 import { masked } from './field-mask.ts';
@@ -52,8 +53,11 @@ export interface GetAgentEventsResponse {
 export class RequestError extends Error {}
 
 const LOST_EVENT_INTERVAL_MS = 1000;
-/** Items that are looked at before others get a turn. */
+/** Items that are looked at before others get a turn, and how long, as each may be looked at for long: a filter is the client's. */
 const TURN = 512;
+const TURN_MS = 5;
+/** Items between two looks at the clock. */
+const CLOCK = 8;
 
 type Timed = { time: Timestamp };
 type Wanted<T> = (item: T) => boolean;
@@ -154,7 +158,7 @@ async function* read<T extends Timed>(
   let lost = 0;
   const { losses } = ring;
   let nextLoss = -1;
-  for (let next = startOf(ring, request, wanted, limit); !signal.aborted; ) {
+  for (let next = await startOf(ring, request, wanted, limit, signal); !signal.aborted; ) {
     // What is missing before the first one is none of this reader's.
     if (nextLoss < 0) nextLoss = losses ? lossAfter(losses, next, follow && !request.number) : 0;
     if (next < ring.oldest) {
@@ -168,7 +172,9 @@ async function* read<T extends Timed>(
       found.push({ number: next, lost });
       lost = 0;
     }
+    const end = performance.now() + TURN_MS;
     for (let turn = 0; turn < TURN && next <= ring.next; turn++) {
+      if (turn % CLOCK === CLOCK - 1 && performance.now() > end) break;
       if (losses) {
         nextLoss = Math.max(nextLoss, losses.oldest);
         for (let loss = losses.get(nextLoss); loss && loss.at <= next; loss = losses.get(++nextLoss))
@@ -188,7 +194,10 @@ async function* read<T extends Timed>(
         if (inTime(loss)) found.push({ number: next, loss });
     if (found.length > 0) yield found;
     if (!follow && count >= limit) return;
-    if (next < ring.next) continue;
+    if (next < ring.next) {
+      await othersTurn();
+      continue;
+    }
     if (!follow || isOver(request.until)) return;
     await ring.reached(next, signal, nextLoss);
   }
@@ -206,16 +215,22 @@ function lossAfter(losses: RingView<Loss>, number: number, isNew: boolean): numb
 }
 
 /** The number of the first one to look at. */
-function startOf<T>(
+async function startOf<T>(
   ring: RingView<T>,
   { first, follow, number, since }: ReadRequest,
   wanted: Wanted<T>,
   limit: number,
-): number {
+  signal: AbortSignal,
+): Promise<number> {
   if (first || since) return ring.oldest;
   if (!number) return follow ? ring.next : ring.oldest;
   let found = 0;
-  for (let at = ring.next - 1; at >= ring.oldest; at--) {
+  let end = performance.now() + TURN_MS;
+  for (let at = ring.next - 1; at >= ring.oldest && !signal.aborted; at--) {
+    if (at % CLOCK === 0 && performance.now() > end) {
+      await othersTurn();
+      end = performance.now() + TURN_MS;
+    }
     const item = ring.get(at);
     if (item && wanted(item) && ++found === limit) return at;
   }
