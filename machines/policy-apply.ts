@@ -61,12 +61,11 @@ function turn(context: PolicyContext, before: PolicyState, after: Applied, chang
   // Peers know a new identity before anybody has it, and the old one as long as somebody does.
   const met = apply(before, changes.filter(isNewIdentity));
   const met2 = settle(context, before, met);
-  const last = apply(
-    met.state,
-    changes.filter((one) => !isIdentity(one)),
-  );
+  const rest = changes.filter((one) => !isIdentity(one));
   const gone = changes.filter(({ type }) => type === 'identity.removed');
-  const waiting = lengthened(context.waiting, gone);
+  // Nobody has them any more when the rest is in force; without a rest their going is the change.
+  const last = apply(met.state, rest.length > 0 ? rest : gone);
+  const waiting = lengthened(context.waiting, rest.length > 0 ? gone : []);
   const closing = { before: met.state, groups: [], endpoints: [] };
   return settle({ ...met2, waiting }, met.state, last, { closing, also });
 }

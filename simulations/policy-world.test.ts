@@ -1,5 +1,6 @@
 /** The policy machine with endpoints, in the engine: what is in force when, in which order, and what stays when something is wrong. */
 import { describe, expect, test } from 'vitest';
+import type { KubeObject } from '../cluster/events.ts';
 import type { Op } from '../datapath/driver.ts';
 import type { LocalEndpointRow, PolicyEntryRow } from '../state/tables.ts';
 import { cnpObject, PolicyWorld, policySources } from './policy-world.ts';
@@ -207,6 +208,28 @@ describe('policy in the engine', () => {
     const backend = again.pod('shop/back', { app: 'backend' });
     again.pod('shop/front', { app: 'frontend' });
     expect(again.entries(backend)).toMatchObject({ [`ingress|${again.identity('shop/front')}|TCP|8080`]: 'allow' });
+  });
+
+  test('an identity goes that one pod let in and another did not reach: its entries go, and there is an end of it', () => {
+    const world = ready();
+    const ghost = { endpointSelector: {}, ingress: [{ fromEndpoints: [{ matchLabels: { app: 'ghost' } }] }] };
+    world.cnp('shop/in', ghost);
+    world.cnp('shop/out', {
+      ...{ endpointSelector: {}, egress: [{ toEntities: ['all'] }] },
+      egressDeny: [{ toEndpoints: [{ matchLabels: { app: 'ghost' } }] }],
+    });
+    const id = world.pod('shop/back', { app: 'backend' });
+    world.pod('shop/ghost', { app: 'ghost' });
+    const identity = world.identity('shop/ghost');
+    const object = world.identities.find(({ metadata }) => metadata.name === String(identity)) as KubeObject;
+    expect(world.entries(id)).toMatchObject({
+      [`ingress|${identity}|ANY|*`]: 'allow',
+      [`egress|${identity}|ANY|*`]: 'deny',
+    });
+    world.remove('shop/ghost');
+    world.delete('ciliumidentities', object);
+    expect(world.engine.machine('policy')?.state).toBe('steady');
+    expect(Object.keys(world.entries(id)).filter((key) => key.includes(`|${identity}|`))).toEqual([]);
   });
 
   test('a label change gives another identity: what is allowed before and after has its entry all the time', () => {

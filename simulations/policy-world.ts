@@ -51,6 +51,8 @@ export const policySources = [
 
 /** Each event takes so long. */
 const SECOND_MS = 1_000;
+/** Of ops and what they lead to, after one event. */
+const ROUNDS_MAX = 1_000;
 
 export class PolicyWorld {
   readonly engine: Engine;
@@ -192,7 +194,9 @@ export class PolicyWorld {
   }
 
   #carryOut(event: ClusterEvent, done: Op[]): void {
+    let rounds = 0;
     for (let steps = this.step(event); steps.length > 0; ) {
+      if (++rounds > ROUNDS_MAX) throw new Error(`plans without an end after ${event.type}`);
       this.steps.push(...steps);
       this.history.push(...steps);
       const ops = steps.flatMap((step) => step.ops);

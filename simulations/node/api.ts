@@ -204,9 +204,11 @@ export class KubeWatch {
   #catchUp(resource: string, isList: boolean): void {
     const changes = this.#api.changes(resource);
     const from = this.#heard.get(resource) ?? 0;
-    this.#heard.set(resource, changes.length);
+    // What happens while this is heard comes with the next news.
+    const end = changes.length;
+    this.#heard.set(resource, end);
     if (!isList) {
-      for (let at = from; at < changes.length; at++) {
+      for (let at = from; at < end; at++) {
         const { object, before } = changes[at] as Change;
         this.#say(resource, object, before);
       }
