@@ -51,3 +51,10 @@ describe('a filter that nothing matches', () => {
     expect(looked.count).toBeLessThan(FLOWS);
   });
 });
+
+it('a field mask names no more fields than there may be', async () => {
+  const field_mask = { paths: Array<string>(257).fill('verdict') };
+  const { signal } = new AbortController();
+  const answers = flowsFor(slow({ count: 0 }), { field_mask }, 'n', signal);
+  await expect(answers.next()).rejects.toThrow(/257 fields, expected at most 256/);
+});

@@ -59,6 +59,9 @@ const TURN_MS = 5;
 /** Items between two looks at the clock. */
 const CLOCK = 8;
 
+/** Of a field mask: more than a flow has. */
+const PATHS_MAX = 256;
+
 type Timed = { time: Timestamp };
 type Wanted<T> = (item: T) => boolean;
 
@@ -111,6 +114,8 @@ export async function* framesFor(
 
 function answering(request: GetFlowsRequest, nodeName: string): (found: Found<Flow>) => GetFlowsResponse {
   const paths = request.field_mask?.paths ?? [];
+  if (paths.length > PATHS_MAX)
+    throw new RequestError(`field_mask names ${paths.length} fields, expected at most ${PATHS_MAX}`);
   return ({ item, loss, lost = 0 }) => {
     if (item) return { flow: masked(item, paths), node_name: nodeName, time: item.time };
     if (loss) return { lost_events: loss.events, node_name: nodeName, time: loss.time };
