@@ -38,6 +38,8 @@ export interface EndpointContext extends LocalEndpointRow {
   labelsText: string;
   /** What it has as a subject of policy; it is in force (`identity`, `labels`) when policy says so. */
   wanted: Subjecthood;
+  /** By identity: labels of what it wanted since policy last moved it. Policy comes to them one after the other, and may end with any. */
+  asked: Record<number, string[]>;
   /** What it will want when the cluster has known it for the time of grace; until then what it has stays. */
   next: (Subjecthood & { dueMs: number }) | undefined;
   /** Why the labels have none; else empty. */
@@ -95,6 +97,7 @@ export function initialContext(input: EndpointInput): EndpointContext {
     podGone: false,
     namespace: undefined,
     labelsText: '',
+    asked: {},
     next: undefined,
     identityProblem: '',
     policed: false,
@@ -207,17 +210,23 @@ function want(draft: EndpointContext, { identity, labels }: Subjecthood, sinceMs
   draft.next = isOther && sinceMs > 0 && dueMs > at ? { identity, labels, dueMs } : undefined;
   if (draft.next) return;
   draft.wanted = { identity, labels };
+  draft.asked[identity] = labels;
   // Another than the one it has is for policy to allow.
   if (draft.identity === 0 || !draft.agent?.policy) take(draft);
 }
 
-function take(draft: EndpointContext): void {
-  draft.identity = draft.wanted.identity;
-  draft.labels = draft.wanted.labels;
+function take(draft: EndpointContext, identity = draft.wanted.identity): void {
+  const { wanted, asked } = draft;
+  const labels = identity === wanted.identity ? wanted.labels : asked[identity];
+  // What was never asked for is what it has.
+  if (!labels) return;
+  if (identity !== draft.identity && identity === wanted.identity) draft.asked = {};
+  draft.identity = identity;
+  draft.labels = labels;
 }
 
 function learnPolicy(draft: EndpointContext, fact: EndpointPolicyFact): void {
-  if (fact.identity === draft.wanted.identity) take(draft);
+  take(draft, fact.identity);
   draft.policed = true;
   draft.policyProblem = fact.problem;
   draft.flags = flagsOf(fact);

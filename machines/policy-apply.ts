@@ -102,30 +102,48 @@ export function begin(context: PolicyContext): PolicyContext {
   const { remembered } = context;
   // An object that comes from now on is a new one.
   const begun = { ...context, remembered: {} };
-  const moved = relabelledSince(listed);
+  const { settled, moved } = relabelledSince(listed);
   const since = changedSince(remembered, listed);
-  if (since.length === 0 && moved.length === 0) return beginWith(begun, listed);
-  const others = new Set(moved);
-  const before = beginWith(
-    begun,
-    inForceBefore(remembered, listed).filter((one) => !others.has(one)),
-  );
+  if (since.length === 0 && moved.length === 0) return beginWith(begun, settled);
+  const before = beginWith(begun, inForceBefore(remembered, settled));
   // One after the other: between two identities an address needs what both have, all else being the same.
   return [...moved.map((one) => [one]), since].reduce(change, before);
 }
 
-/** An endpoint that was there before comes first as it was; what it has become, and what went with it, is news. */
-function relabelledSince(listed: readonly Change[]): Change[] {
+/**
+ * An endpoint that was there before comes first as it was; what it is in the end, and what went with it, is news. What it was between the two
+ * never was in force.
+ */
+function relabelledSince(listed: readonly Change[]): { settled: readonly Change[]; moved: Change[] } {
   const first = new Map<number, number>();
-  const isMoved = (one: Change): boolean => {
-    if (one.type !== 'subject.upserted') return false;
-    const { endpointId, identity } = one.subject;
-    const before = first.get(endpointId);
-    if (before === undefined) first.set(endpointId, identity);
-    return before !== undefined && before !== identity;
-  };
-  const moved = listed.filter(isMoved);
-  return moved.length > 0 ? [...moved, ...listed.filter(({ type }) => type === 'identity.removed')] : [];
+  const last = new Map<number, Change>();
+  for (const one of listed) {
+    const id = endpointOf(one);
+    if (id === undefined) continue;
+    last.set(id, one);
+    if (one.type === 'subject.upserted' && !first.has(id)) first.set(id, one.subject.identity);
+  }
+  const isOther = (one: Change): boolean =>
+    one.type === 'subject.upserted' && first.get(one.subject.endpointId) !== one.subject.identity;
+  const moved = [...last.values()].filter(isOther);
+  if (moved.length === 0) return { settled: listed.filter((one) => !isOther(one)), moved };
+  const gone = identitiesGone(listed);
+  return { settled: listed.filter((one) => !isOther(one) && !gone.includes(one)), moved: [...moved, ...gone] };
+}
+
+function endpointOf(one: Change): number | undefined {
+  if (one.type === 'subject.upserted') return one.subject.endpointId;
+  return one.type === 'subject.removed' ? one.endpointId : undefined;
+}
+
+/** Those of which nothing came after. */
+function identitiesGone(listed: readonly Change[]): Change[] {
+  const last = new Map<number, Change>();
+  for (const one of listed) {
+    if (one.type === 'identity.removed') last.set(one.identity, one);
+    if (one.type === 'identity.upserted') last.delete(one.identity.identity);
+  }
+  return [...last.values()];
 }
 
 /** What is listed, with the policies that are remembered. Where nothing is remembered those that are listed hold from the beginning. */
