@@ -4,6 +4,7 @@
  * - The guest sees this machine's root folder, the checkout in it, through virtio-fs and under a tmpfs: it may write
  *   anywhere, and nothing of it reaches the host.
  * - Nothing stays behind: no process, socket or file, whether the command ends, hangs or the caller goes away.
+ * - A guest that the emulator lost (emulator.ts) is booted again, and that is said; any other death is the caller's to judge.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cpio, type Entry } from './cpio.ts';
+import { lostByEmulator } from './emulator.ts';
 import { type Kernel, modulePaths } from './kernels.ts';
 
 export interface Guest {
@@ -37,12 +39,23 @@ export interface Outcome {
 }
 
 const memoryMiB = 3072;
+const BOOTS_MAX = 3;
 /** Between output and exit code on the second serial port: ASCII's record separator. */
 const separator = '\u001e';
 /** Needed before the host's root is there to load modules from. */
 const earlyModules = ['virtio_pci', 'virtiofs', 'overlay'];
 
 export async function bootAndRun(kernel: Kernel, guest: Guest): Promise<Outcome> {
+  for (let boots = 1; ; boots += 1) {
+    const outcome = await bootOnce(kernel, guest);
+    if (outcome.code !== undefined || boots === BOOTS_MAX || !lostByEmulator(outcome.console)) return outcome;
+    console.error(
+      `lab: QEMU lost guest ${boots} of at most ${BOOTS_MAX} while its kernel patched itself; another one boots`,
+    );
+  }
+}
+
+async function bootOnce(kernel: Kernel, guest: Guest): Promise<Outcome> {
   const work = mkdtempSync(join(tmpdir(), 'axoneme-lab-'));
   const children: ChildProcess[] = [];
   const started = performance.now();
