@@ -1,12 +1,15 @@
 /** Operators on an API server: identities that nobody uses are marked, and go after a grace period; one of several operators acts. */
+
+import type { AddressInfo } from 'node:net';
 import { KubeConfig } from '@kubernetes/client-node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ApiServer, startApiServer } from '../../cluster/api-server/index.ts';
 import type { ResourceHandle } from '../../cluster/api-server/resource-handle.ts';
 import type { KubeObject } from '../../cluster/events.ts';
 import { UNUSED_SINCE } from '../../cluster/identity-sweep.ts';
+import { startOperatorMetrics } from '../../observe/metrics/operator-metrics.ts';
 import { sleep, until } from '../../simulations/stories/embedded.ts';
-import { type Operator, startOperator } from './operator.ts';
+import { type Operator, type OperatorOptions, startOperator } from './operator.ts';
 
 const PATIENCE_MS = 20_000;
 const GRACE_MS = 1_500;
@@ -32,7 +35,7 @@ afterAll(async () => {
   await server.close();
 });
 
-function operator(holder: string, graceMs = GRACE_MS): Operator {
+function operator(holder: string, graceMs = GRACE_MS, onSweep?: OperatorOptions['onSweep']): Operator {
   const kubeConfig = new KubeConfig();
   kubeConfig.loadFromString(server.kubeconfig());
   const times = { leaseMs: 1_000, sweepIntervalMs: 50, policyIntervalMs: 50, graceMs };
@@ -42,6 +45,7 @@ function operator(holder: string, graceMs = GRACE_MS): Operator {
     namespace: 'kube-system',
     ...times,
     log: (line) => said.push(line),
+    ...(onSweep && { onSweep }),
   });
   running.push(started);
   return started;
@@ -166,7 +170,10 @@ test('a policy for nodes says on which of them it is in force: those that say th
 test('one of several leads; when it ends, another does at once', async () => {
   const leader = running[1];
   expect(leaseSpec()?.holderIdentity).toBe('second');
-  operator('third');
+  const metrics = await startOperatorMetrics('127.0.0.1:0', '1.2', () => third.isLeader);
+  const { port } = metrics.server.address() as AddressInfo;
+  const measured = async (): Promise<string> => (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  const third = operator('third', GRACE_MS, metrics.count);
   const before = leaseSpec()?.renewTime;
   await until(
     'renewals',
@@ -175,8 +182,18 @@ test('one of several leads; when it ends, another does at once', async () => {
   );
   expect(leaseSpec()).toMatchObject({ holderIdentity: 'second', leaseDurationSeconds: 1 });
   expect(said.join('\n')).not.toContain('third leads');
+  expect(await measured()).toContain('axoneme_operator_leads 0\n');
   await leader?.stop();
   await until('the third leads', PATIENCE_MS, () => (leaseSpec()?.holderIdentity === 'third' ? true : undefined));
   identity('1004');
   await until('1004 gone', PATIENCE_MS, () => (there().includes('1004') ? undefined : true));
+  const alive = `cilium_operator_identity_gc_entries{status="alive"} ${there().length}\n`;
+  const text = await until('it was counted', PATIENCE_MS, async () => {
+    const all = await measured();
+    return all.includes(alive) ? all : undefined;
+  });
+  expect(text).toContain('axoneme_operator_leads 1\n');
+  expect(text).toContain('cilium_operator_version{version="1.2",arch="x64"} 1\n');
+  expect(text).toMatch(/^cilium_operator_identity_gc_runs\{outcome="success"\} [1-9]/m);
+  metrics.server.close();
 });

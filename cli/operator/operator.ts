@@ -9,6 +9,7 @@ import { collectionPath, KubeClient, KubeError } from '../../cluster/client.ts';
 import type { KubeObject } from '../../cluster/events.ts';
 import { sweepIdentities, UNUSED_SINCE, usedIdentities } from '../../cluster/identity-sweep.ts';
 import { LeaderLease } from '../../cluster/lease.ts';
+import type { IdentitySweep } from '../../observe/metrics/operator-metrics.ts';
 import { PolicyNodes } from './policy-nodes.ts';
 
 export interface OperatorOptions {
@@ -22,9 +23,13 @@ export interface OperatorOptions {
   policyIntervalMs: number;
   graceMs: number;
   log(line: string): void;
+  /** After each time that identities were collected, or could not be. */
+  onSweep?(sweep: IdentitySweep): void;
 }
 
 export interface Operator {
+  /** Whether it leads now. */
+  readonly isLeader: boolean;
   stop(): Promise<void>;
 }
 
@@ -69,9 +74,14 @@ export function startOperator(options: OperatorOptions): Operator {
     policyNodes ??= new PolicyNodes(kubeConfig, client);
     if (Date.now() < sweepDueMs) return;
     sweepDueMs = Date.now() + sweepIntervalMs;
+    const sinceMs = performance.now();
+    const tell = (outcome: IdentitySweep['outcome'], alive = 0, deleted = 0): void =>
+      options.onSweep?.({ outcome, tookMs: performance.now() - sinceMs, alive, deleted });
     try {
-      await collect({ client, graceMs, log, isOurs });
+      const { alive, deleted } = await collect({ client, graceMs, log, isOurs });
+      tell('success', alive, deleted);
     } catch (error) {
+      tell('fail');
       trouble('identities could not be collected', error);
     }
   };
@@ -96,6 +106,9 @@ export function startOperator(options: OperatorOptions): Operator {
   };
   tellAgain();
   return {
+    get isLeader() {
+      return isLeader;
+    },
     async stop() {
       isStopped = true;
       clearTimeout(timer);
@@ -117,7 +130,7 @@ interface Collecting {
 }
 
 /** Users are listed after identities: whoever took one up meanwhile is seen. */
-async function collect({ client, graceMs, log, isOurs }: Collecting): Promise<void> {
+async function collect({ client, graceMs, log, isOurs }: Collecting): Promise<{ alive: number; deleted: number }> {
   const identities = await listed(client, IDENTITIES);
   const users = [
     ...(await listed(client, ENDPOINTS)),
@@ -141,14 +154,17 @@ async function collect({ client, graceMs, log, isOurs }: Collecting): Promise<vo
     [unmark, annotated(null), 'used again'],
     [remove, gone, 'removed'],
   ];
+  let deleted = 0;
   for (const [some, work, done] of works) {
     let count = 0;
     for (const identity of some) {
-      if (!isOurs()) return;
+      if (!isOurs()) break;
       if (await unlessChanged(work(identity))) count++;
     }
+    if (some === remove) deleted = count;
     if (count > 0) log(`operator: ${count} ${count === 1 ? 'identity' : 'identities'} ${done}`);
   }
+  return { alive: identities.length - deleted, deleted };
 }
 
 const pathOf = ({ metadata }: KubeObject): string => `${IDENTITIES}/${encodeURIComponent(metadata.name)}`;

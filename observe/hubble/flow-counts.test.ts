@@ -4,8 +4,8 @@ import { expect, it } from 'vitest';
 import { EVENT_DROP, EVENT_TRACE } from '../../datapath/events.ts';
 import { flowMetrics } from '../metrics/flow-metrics.ts';
 import { FlowCounts } from './flow-counts.ts';
-import { ICMP, packetHead, SCTP, TCP, UDP } from './packet-head.ts';
-import type { Flow, FlowEndpoint } from './types.ts';
+import { ICMP, packetHead, readHead, SCTP, TCP, UDP } from './packet-head.ts';
+import { type Flow, type FlowEndpoint, SCTP_CHUNKS } from './types.ts';
 
 const [NEW, ESTABLISHED, REPLY, RELATED, UNKNOWN] = [0, 1, 2, 3, 4];
 const end: FlowEndpoint = { ID: 0, identity: 2, cluster_name: '', namespace: '', labels: [], pod_name: '' };
@@ -56,4 +56,35 @@ it('a scan of all ports makes no more than a thousand of them, and none of its p
   expect(ports.reduce((sum, { count }) => sum + count, 0)).toBe(65_537);
   expect(ports.find(({ protocol, port }) => protocol === 'TCP' && port === 1)?.count).toBe(2);
   expect(ports.find(({ protocol, port }) => protocol === 'UDP' && port === 0)?.count).toBe(1);
+});
+
+it('chunks that begin or end an association are counted, those of its data are of one kind', async () => {
+  const counts = new FlowCounts();
+  const made: number[] = [];
+  for (const detail of [1, 1, 2, 0, 3, 14]) {
+    const head = packetHead();
+    const frame = Buffer.alloc(47);
+    frame.set([0x08, 0x00, 0x45], 12);
+    frame.set([SCTP], 23);
+    frame.set([detail], 46);
+    readHead(head, frame, 0, frame.length);
+    const l4 = {
+      SCTP: { source_port: 1, destination_port: 2, ...(SCTP_CHUNKS[detail] && { chunk_type: SCTP_CHUNKS[detail] }) },
+    };
+    counts.add({ type: EVENT_TRACE, subtype: 0, ctState: NEW, direction: 1, policyMatch: 0 }, head, end, end, () => {
+      made.push(detail);
+      return { ...noFlow(), l4, IP: { source: '', destination: '', ipVersion: 'IPv4' } };
+    });
+  }
+  expect(made).toEqual([1, 2, 0, 14]);
+  const registry = new Registry();
+  flowMetrics(registry, { counts });
+  const lines = (await registry.metrics())
+    .split('\n')
+    .filter((line) => line.startsWith('hubble_sctp_chunk_types_total{'));
+  expect(lines).toEqual([
+    'hubble_sctp_chunk_types_total{chunk_type="INIT",family="IPv4"} 2',
+    'hubble_sctp_chunk_types_total{chunk_type="INIT_ACK",family="IPv4"} 1',
+    'hubble_sctp_chunk_types_total{chunk_type="SHUTDOWN_COMPLETE",family="IPv4"} 1',
+  ]);
 });

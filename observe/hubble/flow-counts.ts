@@ -5,7 +5,7 @@
  */
 import { EVENT_DROP, EVENT_POLICY_VERDICT, EVENT_TRACE } from '../../datapath/events.ts';
 import { ICMP, ICMPV6, type PacketHead, SCTP, TCP, UDP } from './packet-head.ts';
-import type { Flow, FlowEndpoint } from './types.ts';
+import { type Flow, type FlowEndpoint, SCTP_CHUNKS } from './types.ts';
 
 /** Flags that metrics tell apart: FIN, SYN, RST, ACK. */
 const FLAGS = 0x17;
@@ -113,10 +113,13 @@ function replyOf(ctState: number): boolean | undefined {
   return ctState > STATE_MAX ? undefined : ctState === REPLY;
 }
 
+/** Chunks that carry data or acknowledge it are of one kind. */
+const chunkOf = ({ detail }: PacketHead): number => (detail in SCTP_CHUNKS ? detail : 0);
+
 function keyOf({ type, subtype, ctState, direction, policyMatch }: CountedEvent, head: PacketHead): number {
   const { proto } = head;
   const isIcmp = proto === ICMP || proto === ICMPV6;
-  const detail = proto === TCP ? head.detail & FLAGS : isIcmp ? head.detail : 0;
+  const detail = proto === TCP ? head.detail & FLAGS : isIcmp ? head.detail : proto === SCTP ? chunkOf(head) : 0;
   const transport = !head.hasTransport
     ? 0
     : proto === TCP

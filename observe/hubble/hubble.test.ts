@@ -202,7 +202,8 @@ describe('over the unix socket', () => {
     events$.next(event({ type: 1, subtype: 133, sourceFile: 5, sourceLine: 77, endpointId: 9 }));
     events$.next(event({ type: 3, subtype: 1, reason: 181, direction: 1, policyMatch: 2 }));
     events$.next(event({ type: 2, subtype: 0, ctState: 2, ifindex: 3 }));
-    const [drop, verdict, trace] = (await flows(observer, { number: 3 })).map(({ flow }) => flow);
+    events$.next(event({ type: 3, subtype: 2 }));
+    const [drop, verdict, trace, audit] = (await flows(observer, { number: 4 })).map(({ flow }) => flow);
     expect(drop).toMatchObject({
       verdict: 'DROPPED',
       drop_reason: 133,
@@ -227,6 +228,8 @@ describe('over the unix socket', () => {
       traffic_direction: 'EGRESS',
       policy_match_type: 2,
     });
+    expect(verdict.is_reply).toBeUndefined();
+    expect(audit).toMatchObject({ verdict: 'AUDIT', is_reply: { value: false } });
     expect(trace).toMatchObject({
       verdict: 'FORWARDED',
       trace_observation_point: 'TO_ENDPOINT',

@@ -14,7 +14,7 @@ export interface PacketHead {
   proto: number;
   sourcePort: number;
   destinationPort: number;
-  /** TCP: the flags; ICMP: the type; else 0. */
+  /** TCP: the flags; ICMP: the type; SCTP: the type of the first chunk; else 0. */
   detail: number;
   /** TCP, UDP or SCTP with its ports, or ICMP with its type. */
   hasTransport: boolean;
@@ -98,6 +98,7 @@ function readTransport(head: PacketHead, bytes: Buffer, at: number, to: number):
     head.destinationPort = u16(bytes, at + 2);
     head.hasTransport = true;
     if (proto === TCP && at + 14 <= to) head.detail = bytes[at + 13] as number;
+    else if (proto === SCTP && at + 13 <= to) head.detail = bytes[at + 12] as number;
   } else if ((proto === ICMP || proto === ICMPV6) && at + 2 <= to) {
     head.detail = bytes[at] as number;
     head.hasTransport = true;

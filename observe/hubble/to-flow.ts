@@ -13,7 +13,7 @@ import {
   type Flow,
   type FlowPolicy,
   type Layer4,
-  type SctpChunk,
+  SCTP_CHUNKS,
   type TcpFlag,
   type TcpFlags,
   type TrafficDirection,
@@ -168,16 +168,6 @@ function directionOf(
   return isReporterSource !== (ctState === REPLY) ? 'EGRESS' : 'INGRESS';
 }
 
-/** RFC 9260, section 3.2, as far as Hubble has names. */
-const CHUNKS: Readonly<Record<number, SctpChunk>> = {
-  1: 'INIT',
-  2: 'INIT_ACK',
-  6: 'ABORT',
-  7: 'SHUTDOWN',
-  8: 'SHUTDOWN_ACK',
-  14: 'SHUTDOWN_COMPLETE',
-};
-
 function layer4Of({ protocol, sourcePort, destinationPort, tcpFlags, icmp, chunk }: PacketSummary): Layer4 | undefined {
   if (icmp) {
     const { type, code } = icmp;
@@ -187,7 +177,7 @@ function layer4Of({ protocol, sourcePort, destinationPort, tcpFlags, icmp, chunk
   const ports = { source_port: sourcePort, destination_port: destinationPort };
   if (protocol === 'tcp') return { TCP: { ...ports, flags: flagsOf(tcpFlags) } };
   if (protocol === 'udp') return { UDP: ports };
-  const chunk_type = chunk === undefined ? undefined : CHUNKS[chunk];
+  const chunk_type = chunk === undefined ? undefined : SCTP_CHUNKS[chunk];
   return { SCTP: chunk_type ? { ...ports, chunk_type } : ports };
 }
 
@@ -211,7 +201,7 @@ function policyNames(
   policies: readonly FlowPolicy[],
 ): void {
   flow.policy_match_type = policyMatch;
-  if (flow.verdict === 'FORWARDED') flow.is_reply = { value: false };
+  if (flow.verdict !== 'DROPPED') flow.is_reply = { value: false };
   if (policies.length === 0) return;
   const named = [...policies];
   if (subtype === 1) {

@@ -37,6 +37,15 @@ export type TcpFlag = 'FIN' | 'SYN' | 'RST' | 'PSH' | 'ACK' | 'URG' | 'ECE' | 'C
 export type TcpFlags = Partial<Record<TcpFlag, boolean>>;
 
 export type SctpChunk = 'INIT' | 'INIT_ACK' | 'SHUTDOWN' | 'SHUTDOWN_ACK' | 'SHUTDOWN_COMPLETE' | 'ABORT';
+/** By number (RFC 9260, section 3.2), as far as Hubble has names. */
+export const SCTP_CHUNKS: Readonly<Record<number, SctpChunk>> = {
+  1: 'INIT',
+  2: 'INIT_ACK',
+  6: 'ABORT',
+  7: 'SHUTDOWN',
+  8: 'SHUTDOWN_ACK',
+  14: 'SHUTDOWN_COMPLETE',
+};
 
 /** One of them. */
 export interface Layer4 {

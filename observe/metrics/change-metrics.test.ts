@@ -7,6 +7,8 @@ import { Engine } from '../../reconcilers/engine.ts';
 import type { OpRecord, Transition } from '../../reconcilers/inspect.ts';
 import { changeMetrics } from './change-metrics.ts';
 import { expose, formOf, newRegistry, OPENMETRICS, PROMETHEUS } from './exposition.ts';
+import { KubeCounts } from './kube-metrics.ts';
+import { propagationMetrics } from './propagation-metrics.ts';
 
 const cause = { seq: 7, at: 1_000, source: 'kube', type: 'kube.upserted', subject: 'networkpolicies/shop/db' } as const;
 const op = (change: Partial<OpRecord>): OpRecord => ({
@@ -64,6 +66,29 @@ it('counts ops, addresses, services and endpoints', async () => {
     'cilium_endpoint_regenerations_total{reason="kube.upserted",outcome="failure",error="failed"} 1',
   ])
     expect(text).toContain(`${line}\n`);
+});
+
+it('measures how long the cluster takes to hear of a new endpoint, and of none that was there', async () => {
+  const ops$ = new Subject<OpRecord>();
+  const kube = new KubeCounts(() => 0);
+  const of = newRegistry();
+  const end = propagationMetrics(of, { ops$ }, kube, () => 1_260);
+  const wrote = (name: string, before?: object): void =>
+    ops$.next(op({ table: 'kube.objects', key: `ciliumendpoints/shop/${name}`, before, plannedAt: 1_000 }));
+  const told = (name: string, resource = 'ciliumendpoints'): void =>
+    kube.count({
+      type: 'kube.upserted',
+      resource,
+      object: { apiVersion: 'v', kind: 'K', metadata: { name, namespace: 'shop', uid: 'u' } },
+    });
+  wrote('new');
+  wrote('known', {});
+  told('new', 'pods');
+  for (const name of ['new', 'new', 'known', 'elsewhere']) told(name);
+  const text = await expose(of, PROMETHEUS);
+  expect(text).toContain('cilium_endpoint_propagation_delay_seconds_sum 0.26\n');
+  expect(text).toContain('cilium_endpoint_propagation_delay_seconds_count 1\n');
+  end();
 });
 
 it('tells by exemplars which object it was, to those who take OpenMetrics', async () => {

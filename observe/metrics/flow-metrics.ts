@@ -53,6 +53,10 @@ export function flowMetrics(
     'family',
   ]);
   const icmp = counter('icmp_total', 'ICMP messages', ['family', 'type']);
+  const chunks = counter('sctp_chunk_types_total', 'SCTP packets with a chunk that begins or ends an association', [
+    'chunk_type',
+    'family',
+  ]);
   const byNamespace = counter('flows_namespace_total', 'Flows by namespace', [
     'source_namespace',
     'destination_namespace',
@@ -89,6 +93,8 @@ export function flowMetrics(
     if (flags?.SYN) tcpFlags.inc({ flag: flags.ACK ? 'SYN-ACK' : 'SYN', family }, times);
     if (flags?.FIN) tcpFlags.inc({ flag: 'FIN', family }, times);
     if (flags?.RST) tcpFlags.inc({ flag: 'RST', family }, times);
+    const chunk_type = l4.SCTP?.chunk_type;
+    if (chunk_type) chunks.inc({ chunk_type, family }, times);
     const message = l4.ICMPv4 ?? l4.ICMPv6;
     if (message) icmp.inc({ family, type: flow.Summary.replace(/^ICMPv[46] /, '') }, times);
   }

@@ -8,6 +8,8 @@ type Change = { scope: string; action: 'create' | 'update' | 'delete'; at: numbe
 export class KubeCounts {
   readonly #now: () => number;
   readonly #changes = new Map<string, Change>();
+  /** Told of each event that was counted. */
+  heard: ((event: ClusterEvent) => void) | undefined;
 
   constructor(now: () => number) {
     this.#now = now;
@@ -22,6 +24,7 @@ export class KubeCounts {
     known.at = this.#now();
     known.count++;
     this.#changes.set(key, known);
+    this.heard?.(event);
   };
 
   register(registry: Registry): void {

@@ -12,6 +12,7 @@ import { flowMetrics } from './flow-metrics.ts';
 import { healthMetrics } from './health-metrics.ts';
 import { kernelMemoryMetrics } from './kernel-memory.ts';
 import type { KubeCounts } from './kube-metrics.ts';
+import { propagationMetrics } from './propagation-metrics.ts';
 
 export interface Metrics {
   /** Text of the exposition format. */
@@ -35,6 +36,7 @@ export async function startMetrics(
   const stops = [changeMetrics(registry, sources.inspector), callMetrics(registry, apiServer)];
   kernelMemoryMetrics(registry);
   kube?.register(registry);
+  if (kube) stops.push(propagationMetrics(registry, sources.inspector, kube, now));
   bootstrapMetric(registry, now() - sources.agent.startedAt);
   healthMetrics(registry, sources);
   const count = flowMetrics(registry, sources.hubble);
