@@ -41,3 +41,26 @@ it('knows pods as long as they are there', () => {
   workloads.hear({ type: 'kube.deleted', resource: 'pods', object });
   expect(workloads.of('shop/web-0')).toBeUndefined();
 });
+
+it.each([
+  ['web-7d9f8b6c5d-x2x4z', 'Deployment web'],
+  ['a-b-7d9f8b-bcdfg', 'Deployment a-b'],
+  ['backup-29387460-x2x4z', 'CronJob backup'],
+  // What others could be called as well.
+  ['web-0', undefined],
+  ['web-x2x4z', undefined],
+  ['web-7d9f8b6c5d-aeiou', undefined],
+  ['web-1d9f8b6c5d-x2x4z', undefined],
+  ['-7d9f8b6c5d-x2x4z', undefined],
+])('%s of another node: %s', (name, workload) => {
+  const [found] = new Workloads().of(`shop/${name}`) ?? [];
+  expect(found && `${found.kind} ${found.name}`).toBe(workload);
+});
+
+it('what a pod of this node says of itself is worth more than its name', () => {
+  const workloads = new Workloads();
+  const object = pod({ kind: 'StatefulSet', name: 'db' });
+  object.metadata.name = 'web-7d9f8b6c5d-x2x4z';
+  workloads.hear({ type: 'kube.upserted', resource: 'pods', object });
+  expect(workloads.of('shop/web-7d9f8b6c5d-x2x4z')).toEqual([{ name: 'db', kind: 'StatefulSet' }]);
+});

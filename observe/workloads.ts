@@ -1,7 +1,9 @@
 /**
- * Which workload a pod of this node is of: the top of its owners, as far as the pod itself tells.
+ * Which workload a pod is of: the top of its owners, as far as the pod itself tells; of another node's pod, as far as its name does.
  *
  * - A ReplicaSet that carries the template's hash is a Deployment's, a Job that carries a time a CronJob's; a pod without owner is its own.
+ * - Nobody tells a node of other nodes' owners, and watching all pods for it would cost every node the cluster's memory. Names of pods
+ *   of Deployments and CronJobs tell by their form; those of all others could be anything, and say nothing.
  */
 import type { ClusterEvent, KubeObject } from '../cluster/events.ts';
 
@@ -16,6 +18,10 @@ interface Owner {
 }
 
 const TIME_OF_JOB = /-[0-9]{8,11}$/;
+/** Kubernetes' alphabet for what it makes up: five characters for a pod, and a hash of decimal digits for a template. */
+const OF_DEPLOYMENT = /^(.+)-[4-9bcdf]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$/;
+/** Minutes since 1970: eight digits until 2160. */
+const OF_CRONJOB = /^(.+)-[2-7][0-9]{7}-[bcdfghjklmnpqrstvwxz2456789]{5}$/;
 
 export class Workloads {
   readonly #known = new Map<string, readonly Workload[]>();
@@ -29,8 +35,17 @@ export class Workloads {
     else this.#known.set(pod, [workloadOf(event.object)]);
   };
 
-  /** Of `namespace/name`; undefined: no pod of this node. */
-  readonly of = (pod: string): readonly Workload[] | undefined => this.#known.get(pod);
+  /** Of `namespace/name`; undefined: no pod of this node, and no name that tells. */
+  readonly of = (pod: string): readonly Workload[] | undefined => this.#known.get(pod) ?? byName(pod);
+}
+
+function byName(pod: string): Workload[] | undefined {
+  const name = pod.slice(pod.indexOf('/') + 1);
+  // Eight digits of the hash's alphabet are a time in the years from 2054 on.
+  const [, deployment] = OF_DEPLOYMENT.exec(name) ?? [];
+  if (deployment !== undefined) return [{ name: deployment, kind: 'Deployment' }];
+  const [, cronJob] = OF_CRONJOB.exec(name) ?? [];
+  return cronJob === undefined ? undefined : [{ name: cronJob, kind: 'CronJob' }];
 }
 
 export function workloadOf({ metadata }: KubeObject): Workload {

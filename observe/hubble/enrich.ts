@@ -31,7 +31,7 @@ export interface FlowContext {
   linkName: (ifindex: number) => string | undefined;
   /** Wall-clock nanoseconds at which CLOCK_MONOTONIC was 0. */
   bootedAtNs: bigint;
-  /** Of a pod of this node, `namespace/name`. */
+  /** Of a pod, `namespace/name`; undefined: it is not known. */
   workloadsOf?: (pod: string) => readonly Workload[] | undefined;
   /** Addresses of the pod in a network namespace, by its cookie; undefined: no pod of ours. */
   podOfNetns?: (cookie: bigint) => { ipv4: string; ipv6: string } | undefined;
