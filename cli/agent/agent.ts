@@ -11,7 +11,7 @@ import { KubeConfig } from '@kubernetes/client-node';
 import { tap } from 'rxjs';
 import { KubeClient } from '../../cluster/client.ts';
 import { startCniServer } from '../../cluster/cni-server.ts';
-import type { AgentFacts, ServiceFacts } from '../../cluster/events.ts';
+import type { AgentFacts, ClusterEvent, ServiceFacts } from '../../cluster/events.ts';
 import { openRecording } from '../../cluster/recording.ts';
 import { openDatapath } from '../../datapath/datapath.ts';
 import { reversePathNotices } from '../../datapath/drivers/reverse-path.ts';
@@ -21,6 +21,7 @@ import type { DebugSources } from '../../observe/debug/sources.ts';
 import { startDebugServer } from '../../observe/debug-server.ts';
 import { KubeCounts } from '../../observe/metrics/kube-metrics.ts';
 import { startMetrics } from '../../observe/metrics/metrics-server.ts';
+import { NodeLabels } from '../../observe/node-labels.ts';
 import { Workloads } from '../../observe/workloads.ts';
 import { IN_MEMORY } from '../../reconcilers/actual-store.ts';
 import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
@@ -159,7 +160,13 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   loop.feed('keys', keys.events$);
   const kubeCounts = new KubeCounts(Date.now);
   const workloads = new Workloads();
-  loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log).pipe(tap(kubeCounts.count), tap(workloads.hear)));
+  const nodeLabels = new NodeLabels(config.nodeName);
+  const hear = (event: ClusterEvent): void => {
+    kubeCounts.count(event);
+    workloads.hear(event);
+    nodeLabels.hear(event);
+  };
+  loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log).pipe(tap(hear)));
 
   const kernelRows = async (table: TableName): Promise<ReadonlyMap<string, unknown>> =>
     (await datapath.drivers.find((driver) => driver.tables.includes(table))?.dump?.(table, engine.actual(table))) ??
@@ -171,7 +178,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     log,
   });
   const endpoint = healthEndpoint({ health: config.health, cni: handlers, restored: before.endpoints, log });
-  const hubble = await agentHubble(config, engine, datapath, version, log, workloads);
+  const hubble = await agentHubble(config, engine, datapath, version, log, { workloads, nodeLabels });
   const sources: DebugSources = {
     inspector: engine,
     kernelRows,

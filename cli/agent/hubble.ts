@@ -9,6 +9,7 @@ import { Origins } from '../../observe/hubble/origins.ts';
 import { ownAddress, peerName, peersOf } from '../../observe/hubble/peers.ts';
 import { keptLinkNames } from '../../observe/link-names.ts';
 import { Names } from '../../observe/names.ts';
+import type { NodeLabels } from '../../observe/node-labels.ts';
 import { podsByNetns } from '../../observe/pods-by-netns.ts';
 import type { Workloads } from '../../observe/workloads.ts';
 import type { Inspector } from '../../reconcilers/inspect.ts';
@@ -20,7 +21,7 @@ export async function agentHubble(
   datapath: Datapath,
   version: string,
   log: (line: string) => void,
-  workloads?: Workloads,
+  heard: { workloads?: Workloads; nodeLabels?: NodeLabels } = {},
 ): Promise<Hubble & { exports: Exporters['stats'] }> {
   const names = new Names(inspector);
   const origins = new Origins(inspector);
@@ -33,7 +34,8 @@ export async function agentHubble(
     linkName: keptLinkNames(Date.now),
     bootedAtNs: BigInt(Date.now()) * 1_000_000n - monotonicNs(),
     podOfNetns: podsByNetns(inspector),
-    ...(workloads && { workloadsOf: workloads.of }),
+    ...(heard.workloads && { workloadsOf: heard.workloads.of }),
+    ...(heard.nodeLabels && { nodeLabels: heard.nodeLabels.now }),
   };
   const time = timeOf(Date.now());
   const agentEvents$ = agentEvents(inspector, names).pipe(

@@ -28,6 +28,8 @@ export interface FlowContext {
   /** `cluster/node`, or the bare node in the cluster `default`. */
   nodeName: string;
   version: string;
+  /** Of this node, `key=value`; frozen. */
+  nodeLabels?: () => readonly string[];
   linkName: (ifindex: number) => string | undefined;
   /** Wall-clock nanoseconds at which CLOCK_MONOTONIC was 0. */
   bootedAtNs: bigint;

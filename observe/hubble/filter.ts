@@ -153,7 +153,7 @@ const compilers: Compilers = {
   dns_query: regex,
   source_label: (text) => labelled(text, (flow) => flow.source.labels),
   destination_label: (text) => labelled(text, (flow) => flow.destination.labels),
-  node_labels: (text) => labelled(text, () => []),
+  node_labels: (text) => labelled(text, (flow) => flow.node_labels ?? []),
   protocol,
   source_port: (text) => port(text, 'source_port'),
   destination_port: (text) => port(text, 'destination_port'),

@@ -26,11 +26,12 @@ export function labelled(text: string, of: (flow: Flow) => readonly string[]): (
   return (flow) => {
     const labels: Record<string, string> = {};
     for (const label of of(flow)) {
+      // A node's labels have no source.
       const colon = label.indexOf(':');
       const equal = label.indexOf('=', colon);
       const key = label.slice(colon + 1, equal < 0 ? undefined : equal);
       const value = equal < 0 ? '' : label.slice(equal + 1);
-      labels[`${label.slice(0, colon)}.${key}`] = value;
+      if (colon >= 0) labels[`${label.slice(0, colon)}.${key}`] = value;
       labels[`any.${key}`] = value;
     }
     return matchesAll(requirements, labels);

@@ -21,6 +21,7 @@ import {
   type Verdict,
 } from './types.ts';
 
+const NO_LABELS: readonly string[] = Object.freeze([]);
 /** Hubble's `event_type.type` by our event type. */
 const EVENT_TYPES: Readonly<Record<number, number>> = { 1: 1, 2: 4, 3: 5 };
 const DROP = 1;
@@ -69,6 +70,7 @@ export function packetFlow(event: DatapathEvent, parts: FlowParts, context: Flow
     destination,
     Type: 'L3_L4',
     node_name: context.nodeName,
+    node_labels: context.nodeLabels?.() ?? NO_LABELS,
     event_type: { type, sub_type: type === POLICY_VERDICT ? 0 : event.subtype },
     traffic_direction: directionOf(type, event, isReporterSource),
     Summary: summaryOf(packet),
@@ -136,6 +138,7 @@ export function socketFlow(
     destination: parts.destination,
     Type: 'SOCK',
     node_name: context.nodeName,
+    node_labels: context.nodeLabels?.() ?? NO_LABELS,
     event_type: { type: SOCK, sub_type: point },
     traffic_direction: 'EGRESS',
     sock_xlate_point: SOCKET_POINTS[point],

@@ -78,6 +78,8 @@ export interface Flow {
   destination: FlowEndpoint;
   Type: 'L3_L4' | 'L7' | 'SOCK';
   node_name: string;
+  /** `key=value`. */
+  node_labels?: readonly string[];
   event_type: { type: number; sub_type: number };
   source_service?: { name: string; namespace: string };
   destination_service?: { name: string; namespace: string };

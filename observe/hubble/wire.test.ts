@@ -37,6 +37,7 @@ const flow = {
   destination: end,
   Type: 'L3_L4',
   node_name: 'c/n',
+  node_labels: Object.freeze(['a=b', '', 'größe=ü']),
   event_type: { type: 1, sub_type: 133 },
   destination_service: { name: 's', namespace: 'n' },
   traffic_direction: 'EGRESS',

@@ -54,9 +54,15 @@ function fieldWriter(definitions: Definitions, message: string, field: FieldType
   const isRepeated = field.label === 'LABEL_REPEATED';
   const write = singleWriter(definitions, message, field, plans);
   if (!isRepeated) return write;
+  const kept = new WeakMap<readonly unknown[], Buffer>();
   return (to, value) => {
     const list = value as readonly unknown[];
+    const end = to.length;
+    const isKept = Object.isFrozen(list);
+    const before = isKept ? kept.get(list) : undefined;
+    if (before) return to.copy(before);
     for (let i = list.length - 1; i >= 0; i--) write(to, list[i]);
+    if (isKept) kept.set(list, to.bytes(to.length - end));
   };
 }
 

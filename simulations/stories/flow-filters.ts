@@ -40,6 +40,7 @@ export function filters({ cluster, server, from, identity, uuid, link }: Facts):
     ['--traffic-direction egress', ({ traffic_direction }) => traffic_direction === 'EGRESS'],
     ['--tcp-flags syn,ack', ({ l4 }) => l4?.TCP?.flags?.SYN === true && l4.TCP.flags.ACK === true],
     [`--node-name ${cluster}/node-*`, ({ node_name }) => node_name === `${cluster}/node-1`],
+    ['--node-label kubernetes.io/hostname=node-1', ({ node_name }) => node_name === `${cluster}/node-1`],
     [`--from-cluster ${cluster}`, ({ source }) => source.cluster_name === cluster],
     ['--is-reply', (flow) => flow.is_reply?.value === true],
     [`--uuid ${uuid}`, (flow) => flow.uuid === uuid],
