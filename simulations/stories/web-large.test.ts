@@ -164,7 +164,20 @@ describe('500 workloads', () => {
     await page.locator('.card.workload').nth(24).waitFor();
     expect(await page.locator('.card.workload').count()).toBe(25);
     await page.screenshot({ path: join(shots, 'large-one-open-dark.png') });
+    // As large as they can be read, and no larger than their cards.
+    const names = await cardNames();
+    expect(Math.min(...names.map(({ height }) => height))).toBeGreaterThan(11);
+    expect(Math.max(...names.map(({ over }) => over))).toBeLessThan(0);
   });
+
+  /** How high names of cards are on the screen, and how far they stand over. */
+  const cardNames = () =>
+    page.evaluate<{ height: number; over: number }[]>(
+      `[...document.querySelectorAll('.card')].map((card) => {
+        const [rect, text] = ['rect', '.title'].map((part) => card.querySelector(part).getBoundingClientRect());
+        return { height: text.height, over: text.right - rect.right };
+      })`,
+    );
 
   test('can all be open: no card covers another, drawn within a second', async () => {
     const begun = Date.now();
@@ -180,6 +193,7 @@ describe('500 workloads', () => {
       a.left < b.right - 0.5 && b.left < a.right - 0.5 && a.top < b.bottom - 0.5 && b.top < a.bottom - 0.5;
     const covered = boxes.filter((a, i) => boxes.some((b, j) => j > i && covers(a, b)));
     expect(covered).toEqual([]);
+    expect(Math.max(...(await cardNames()).map(({ over }) => over))).toBeLessThan(0);
     await page.screenshot({ path: join(shots, 'large-open-dark.png') });
   });
 

@@ -20,6 +20,11 @@ const FLOWS_MS = 2_000;
 /** Past this many lines each is fainter. */
 const CROWDED = 120;
 const TITLE_MAX = 21;
+const TITLE_X = 13;
+/** Width of a letter, as a share of its size; generous. */
+const LETTER = 0.6;
+/** Scale below which only names are shown. */
+const FAR = 0.72;
 
 export class MapView implements View {
   #app: App | undefined;
@@ -113,7 +118,7 @@ export class MapView implements View {
         <span class="legend" aria-hidden="true"><i class="line"></i>forwarded<i class="line denied"></i>denied<i class="line audit"></i>audit</span>
       </div>
       <div class="split">
-        <div class="map ${this.#zoom.scale < 0.5 ? 'far' : ''} ${lines.length > CROWDED ? 'crowded' : ''}">
+        <div class="map ${this.#isFar ? 'far' : ''} ${lines.length > CROWDED ? 'crowded' : ''}">
           ${cards.length === 0 ? this.#empty(app) : nothing}
           <svg role="application" tabindex="0" aria-label="Service map: ${cards.length} workloads or namespaces, ${lines.length} lines. Arrow keys move, Enter opens."
             @wheel=${this.#zoom.wheel} @pointerdown=${this.#zoom.down} @pointermove=${this.#zoom.move} @pointerup=${this.#zoom.up}
@@ -178,7 +183,7 @@ export class MapView implements View {
     if (!box) return nothing;
     const isClosed = this.#closed.has(id);
     // From afar the names of namespaces are what is left to read.
-    const size = Math.min(30, Math.max(12.5, 11 / this.#zoom.scale));
+    const size = Math.min(42, Math.max(12.5, 11 / this.#zoom.scale));
     return svg`<g class="group ${isClosable ? '' : 'outside'}" transform="translate(${box.x} ${box.y})">
       <rect width=${box.width} height=${box.height} rx="14"></rect>
       ${isClosed ? nothing : svg`<text x="18" y="25" font-size=${size}>${shortened(title, Math.floor(box.width / (size * 0.7)))}</text>`}
@@ -194,6 +199,11 @@ export class MapView implements View {
           : nothing
       }
     </g>`;
+  }
+
+  /** Too far away for what is small. */
+  get #isFar(): boolean {
+    return this.#zoom.scale < FAR;
   }
 
   #isFound({ from, to }: Line): boolean {
@@ -216,6 +226,10 @@ export class MapView implements View {
       this.#hovered = id;
       this.#app?.redraw();
     };
+    // From afar a name has the card for itself, as large as it fits.
+    const fitting = (box.width - 2 * TITLE_X) / (card.title.length * LETTER);
+    const size = this.#isFar ? Math.max(13, Math.min(24, 12 / this.#zoom.scale, fitting)) : 13;
+    const baseline = this.#isFar ? box.height / 2 + size * 0.36 : 20;
     return svg`<g class="card ${card.kind} ${isChosen ? 'chosen' : ''} ${card.isMatch && isNear ? '' : 'dim'} ${this.#search && card.isMatch ? 'found' : ''}" id="c-${card.id}"
         role="button" aria-label="${card.kind} ${plainName(card.id)}, ${card.subtitle}${card.hasDenied ? ', with denied flows' : ''}" aria-pressed=${isChosen}
         transform="translate(${box.x} ${box.y})" @pointerenter=${hover(card.id)} @pointerleave=${hover('')}
@@ -226,8 +240,8 @@ export class MapView implements View {
         @dblclick=${() => card.kind === 'namespace' && this.#toggle(card.group)}>
       <title>${plainName(card.id)}</title>
       <rect width=${box.width} height=${box.height} rx="9"></rect>
-      <text class="title" x="13" y="20">${shortened(card.title, TITLE_MAX)}</text>
-      <text class="subtitle" x="13" y="36">${card.subtitle}</text>
+      <text class="title" x=${TITLE_X} y=${baseline} font-size=${size}>${shortened(card.title, TITLE_MAX)}</text>
+      <text class="subtitle" x=${TITLE_X} y="36">${card.subtitle}</text>
       ${card.hasDenied ? svg`<circle class="alarm" cx=${box.width - 12} cy="12" r="4"></circle>` : nothing}
     </g>`;
   }
