@@ -115,10 +115,11 @@ function endpointsOf(agent: AgentFacts, { health, internal, addresses }: Route):
 }
 
 /** What probes of the node itself say: one answer is enough. */
-export function verdictOf(context: RemoteNodeContext): 'reachable' | 'unreachable' | 'unknown' {
-  const said = probesOf(context)
-    .filter(({ target }) => target === 'node')
-    .map((probe) => context.probes[healthProbeKey(probe)]);
+export function verdictOf({ name, agent, route, probes }: RemoteNodeContext): 'reachable' | 'unreachable' | 'unknown' {
+  if (!agent || !route || !healthOf(agent).enabled) return 'unknown';
+  const said = (['ICMP', 'TCP'] as const).map(
+    (protocol) => probes[healthProbeKey({ node: name, target: 'node', protocol, address: route.remote })],
+  );
   if (said.includes('')) return 'reachable';
-  return said.length > 0 && said.every((error) => error !== undefined) ? 'unreachable' : 'unknown';
+  return said.every((error) => error !== undefined) ? 'unreachable' : 'unknown';
 }

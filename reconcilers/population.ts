@@ -210,14 +210,15 @@ export class Population {
     const before = machine.snapshot;
     const from = nameOf(before);
     const [snapshot, actions] = transition(machine.kind.logic, before, { ...message, at: cause.at });
-    machine.snapshot = snapshot;
-    const changed = machine.snapshot.context !== before.context || nameOf(machine.snapshot) !== from;
-    if (nameOf(machine.snapshot) !== from) {
+    const hasMoved = nameOf(snapshot) !== from;
+    const hasChanged = hasMoved || !hasSameFields(snapshot.context, before.context);
+    if (hasChanged) machine.snapshot = snapshot;
+    if (hasMoved) {
       machine.owedSettled = true;
       this.#moved(machine, from, message.type, cause);
     }
     this.#act(machine, actions);
-    if (changed) this.#express(machine, cause, message.type);
+    if (hasChanged) this.#express(machine, cause, message.type);
   }
 
   #moved(machine: Machine, from: string, on: string, cause: Cause): void {
@@ -346,4 +347,12 @@ export function nameOf(snapshot: AnyMachineSnapshot): string {
     value = first[1];
   }
   return typeof value === 'string' ? [...parts, value].join('.') : parts.join('.');
+}
+
+/** XState makes a new context for each assignment, also for one that changes nothing. */
+function hasSameFields(a: object, b: object): boolean {
+  if (a === b) return true;
+  const keys = Object.keys(a);
+  if (keys.length !== Object.keys(b).length) return false;
+  return keys.every((key) => a[key as keyof typeof a] === b[key as keyof typeof b]);
 }

@@ -335,5 +335,6 @@ export const ruleKey = ({ family, priority }: RuleRow): string => `${family}/${p
 export const xfrmStateKey = ({ src, dst, spi }: XfrmStateRow): string => `${src}>${dst}/${spi}`;
 export const xfrmPolicyKey = ({ direction, src, dst, mark }: XfrmPolicyRow): string =>
   `${direction}/${src}>${dst}/${mark}`;
-export const healthProbeKey = ({ node, target, protocol, address }: HealthProbeRow): string =>
+type HealthProbeName = Pick<HealthProbeRow, 'node' | 'target' | 'protocol' | 'address'>;
+export const healthProbeKey = ({ node, target, protocol, address }: HealthProbeName): string =>
   `${node}/${target}/${protocol}/${address}`;

@@ -27,10 +27,12 @@ import { facts, type World } from './world.ts';
 const bare = (address: string): string => address.slice(0, address.indexOf('/'));
 
 /** What the kernel must have for a running pod, by what CNI answered; an oracle that does not ask the machines. */
-export function rowsOfSandbox({ state, result, netns }: Sandbox): string[] {
-  if (state !== 'running' || !result) return [];
+export function rowsOfSandbox({ state, result, netns }: Sandbox): ReadonlySet<string> {
+  if (state !== 'running' || !result) return noRows;
+  const known = rowsOfAnswer.get(result);
+  if (known) return known;
   const { link, ips } = result;
-  return [
+  const rows = new Set([
     `links ${link}`,
     `attachments ${link}/ingress`,
     `attachments ${link}/egress`,
@@ -41,14 +43,20 @@ export function rowsOfSandbox({ state, result, netns }: Sandbox): string[] {
       `bpf.ipcache ${address}`,
       `bpf.endpoints ${bare(address)}`,
     ]),
-  ];
+  ]);
+  rowsOfAnswer.set(result, rows);
+  return rows;
 }
+
+const noRows: ReadonlySet<string> = new Set();
+/** An answer is of one sandbox, and asked about at each op. */
+const rowsOfAnswer = new WeakMap<object, ReadonlySet<string>>();
 
 /** Hitless: looked at right before an op is applied. */
 export function checkOp(op: Op, sandboxes: readonly Sandbox[], kernel: SimulatedKernel): string | undefined {
   if (op.action !== 'delete') return undefined;
   const row = `${op.table} ${op.key}`;
-  const owner = sandboxes.find((sandbox) => kernel.hasNamespace(sandbox.netns) && rowsOfSandbox(sandbox).includes(row));
+  const owner = sandboxes.find((sandbox) => rowsOfSandbox(sandbox).has(row) && kernel.hasNamespace(sandbox.netns));
   return owner && `hitless: delete of ${row}, which running pod ${owner.pod} needs`;
 }
 
@@ -78,7 +86,7 @@ export function checkRemembered(
 export function checkAnswer(sandbox: Sandbox, answered: Answered, kernel: SimulatedKernel): string[] {
   const there = new Set([...kernel.rows()].map(({ table, key }) => `${table} ${key}`));
   const rows = rowsOfSandbox({ ...sandbox, state: 'running' });
-  const wrong = rows.filter((row) => there.has(row) !== (answered === 'added'));
+  const wrong = [...rows].filter((row) => there.has(row) !== (answered === 'added'));
   const what = answered === 'added' ? 'missing' : 'left';
   return wrong.map((row) => `answer: ${sandbox.containerId} is ${answered}, but ${row} is ${what}`);
 }
@@ -112,7 +120,7 @@ export function checkKernel(engine: Engine, kernel: SimulatedKernel, sandboxes: 
     else if (canonical(wanted.get(row)) !== canonical(value))
       found.push(`convergent: ${row} is ${canonical(value)}, wanted ${canonical(wanted.get(row))}`);
   }
-  for (const row of sandboxes.flatMap(rowsOfSandbox))
+  for (const row of sandboxes.flatMap((sandbox) => [...rowsOfSandbox(sandbox)]))
     if (!there.has(row)) found.push(`lost: ${row}, which a running pod needs`);
   return found;
 }
