@@ -1,3 +1,4 @@
+/** Only one death of a guest is the emulator's fault. */
 import { describe, expect, it } from 'vitest';
 import { lostByEmulator } from './emulator.ts';
 
