@@ -63,6 +63,9 @@ function troubleOf(one: unknown): string {
   if ('url' in fields || own.includes('url')) {
     if (!/^https?:\/\//.test(String(fields['url'])) || !URL.canParse(String(fields['url'])))
       return wrong('url', 'an http(s) URL');
+    // Its value is not repeated: errors end up in logs.
+    const { username, password } = new URL(String(fields['url']));
+    if (username || password) return '.url has a user or password, expected them in tokenFile or headers';
   }
   if (own.includes('address') && !/:[0-9]{1,5}$/.test(String(fields['address']))) return wrong('address', 'HOST:PORT');
   const ranges: [string, number, number][] = [

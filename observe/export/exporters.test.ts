@@ -133,7 +133,7 @@ it('sends log records by OTLP', async () => {
     value: { stringValue: 'axoneme' },
   });
   const record = resourceLogs[0]?.scopeLogs[0]?.logRecords[0];
-  expect(record).toMatchObject({ severityText: 'WARN' });
+  expect(record).toMatchObject({ severityText: 'WARN', timeUnixNano: expect.stringMatching(/123456789$/) });
   expect(record?.['attributes']).toContainEqual({ key: 'flow.verdict', value: { stringValue: 'DROPPED' } });
 });
 
@@ -239,6 +239,7 @@ it.each([
   [{ type: 'file' }, 'hubble.export[0].path is undefined, expected a path'],
   [{ type: 'file', path: '/x', maxSize: 3 }, 'hubble.export[0].maxSize: unknown'],
   [{ type: 'loki', url: 'loki:3100' }, 'hubble.export[0].url is "loki:3100", expected an http(s) URL'],
+  [{ type: 'loki', url: 'http://me:secret@loki' }, 'hubble.export[0].url has a user or password, expected them in'],
   [{ type: 'syslog', address: 'siem' }, 'hubble.export[0].address is "siem", expected HOST:PORT'],
   [{ type: 'file', path: '/x', allow: [{ http_path: ['('] }] }, 'hubble.export[0].allow: filter http_path'],
   [{ type: 'file', path: '/x', capacity: 0 }, 'hubble.export[0].capacity is 0, expected a whole number'],

@@ -64,7 +64,7 @@ function recordOf(flow: Flow) {
   const isDrop = flow.verdict === 'DROPPED';
   const ports = flow.l4?.TCP ?? flow.l4?.UDP ?? flow.l4?.SCTP;
   return {
-    timestamp: new Date(flow.time.seconds * 1000 + flow.time.nanos / 1e6),
+    timestamp: [flow.time.seconds, flow.time.nanos],
     severityNumber: isDrop ? SeverityNumber.WARN : SeverityNumber.INFO,
     severityText: isDrop ? 'WARN' : 'INFO',
     body: summaryOf(flow),
