@@ -1,5 +1,5 @@
 /** OpenTelemetry: each flow as a log record over OTLP/HTTP, made and sent by OpenTelemetry's own SDK. */
-import { SeverityNumber } from '@opentelemetry/api-logs';
+import { type LogRecord, SeverityNumber } from '@opentelemetry/api-logs';
 import { OTLPLogExporter } from '@opentelemetry/exporter-logs-otlp-http';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { LoggerProvider, type LogRecordProcessor, type ReadableLogRecord } from '@opentelemetry/sdk-logs';
@@ -60,7 +60,7 @@ export class OtlpSink implements Sink {
   }
 }
 
-function recordOf(flow: Flow) {
+function recordOf(flow: Flow): LogRecord {
   const isDrop = flow.verdict === 'DROPPED';
   const ports = flow.l4?.TCP ?? flow.l4?.UDP ?? flow.l4?.SCTP;
   return {
