@@ -6,6 +6,7 @@ import { healthDefaults } from '../network-config.ts';
 import { createNodeCgroup } from './cgroups.ts';
 import { createNode, NODE_DEVICE } from './fabric.ts';
 import { Kubelet } from './kubelet.ts';
+import { logFile } from './log-file.ts';
 import { healthNetns, netnsPath, nodeAddress, nodeName, nodeNetns, POD_RANGE, pinDirOf } from './names.ts';
 import { merged, networkOf } from './network.ts';
 import { nodeObject } from './node-object.ts';
@@ -82,7 +83,13 @@ export async function embedNode(options: NodeOptions): Promise<EmbeddedNode> {
     netns,
     debugSocket,
     start() {
-      agent = supervise({ netns: netnsPath(netns), cgroup, argv: [AXONEME, 'agent', '--config', configFile], log });
+      const keep = logFile(join(stateDir, 'agent.log'));
+      const say = (line: string): void => {
+        keep(line);
+        log(line);
+      };
+      const argv = [AXONEME, 'agent', '--config', configFile];
+      agent = supervise({ netns: netnsPath(netns), cgroup, argv, log: say });
       return kubelet.start();
     },
     async stop() {

@@ -89,7 +89,7 @@ async function target(flags: Flags): Promise<{ place: Place; socket: string }> {
       netns: netnsPath(node.netns),
       stateDir: state,
       pinRoot: `/sys/fs/bpf/axoneme/${name}/${node.name}`,
-      logs: [join(stateDirOf(name), 'logs'), ...(flags.record ? [flags.record] : [])],
+      logs: [state, join(stateDirOf(name), 'logs'), ...(flags.record ? [flags.record] : [])],
     };
     return { place, socket: node.debugSocket };
   }
@@ -98,7 +98,7 @@ async function target(flags: Flags): Promise<{ place: Place; socket: string }> {
     netns: '',
     stateDir,
     pinRoot: flags['pin-root'] ?? '/sys/fs/bpf/axoneme',
-    logs: flags.record ? [flags.record] : [],
+    logs: [stateDir, ...(flags.record ? [flags.record] : [])],
   };
   return { place, socket: flags.socket ?? join(stateDir, 'debug.sock') };
 }

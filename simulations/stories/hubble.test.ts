@@ -267,13 +267,14 @@ it('goes into a sysdump, which a dead agent cannot prevent', async () => {
       'agent/tables/bpf.ipcache.json',
       'node/ip-route.json',
       'state/rows.ndjson',
+      'logs/agent.log',
     ])
       expect(alive).toContain(`alive/${part}`);
     const { stdout: pids } = await run('pgrep', ['-f', `agent --config /run/axoneme/${name}/`]);
     for (const pid of pids.trim().split('\n')) process.kill(Number(pid), 'SIGSTOP');
     const silent = await dump('silent');
     for (const pid of pids.trim().split('\n')) process.kill(Number(pid), 'SIGCONT');
-    expect(silent).toContain('silent/state/rows.ndjson');
+    for (const part of ['state/rows.ndjson', 'logs/agent.log']) expect(silent).toContain(`silent/${part}`);
     expect(silent).not.toContain('silent/agent/');
   } finally {
     rmSync(directory, { recursive: true, force: true });
