@@ -401,6 +401,17 @@ export class Engine implements Inspector, RowKeeper {
     return known;
   }
 
+  /** Objects of ours that are said to be there, and of which the watch of their resource has not told. */
+  untold(): string[] {
+    const isUntold = (key: string): boolean => {
+      const resource = key.slice(0, key.indexOf('/'));
+      return this.#sources.has(`kube/${resource}`) && !this.#population.knows(`every/${resource}`, key);
+    };
+    return [...this.#rows.table('kube.objects')]
+      .filter(({ key, actualJson, inFlight }) => actualJson !== undefined && !inFlight && isUntold(key))
+      .map(({ key }) => key);
+  }
+
   hasFailed(table: TableName): boolean {
     return [...this.#rows.failed].some((entry) => entry.table === table && entry.error);
   }

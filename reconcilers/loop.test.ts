@@ -1,7 +1,7 @@
 /** The loop's promises: one order of events, one kernel op after the other, and no failure that stops it. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { assign, setup } from 'xstate';
-import type { ClusterEvent, LogEntry, OpError } from '../cluster/events.ts';
+import type { ClusterEvent, KubeObject, LogEntry, OpError } from '../cluster/events.ts';
 import type { Driver, Op, OpResult } from '../datapath/driver.ts';
 import type { Kind } from '../machines/machine.ts';
 import { type Row, type TableName, tableNames, tables } from '../state/tables.ts';
@@ -164,6 +164,27 @@ describe('loop', () => {
     });
     expect(resultsOf().slice(2)).toEqual(['put x done', 'put l1 done']);
     expect(engine.stats().inFlight).toBe(0);
+  });
+
+  it('writes an object again of which its watch did not tell at two looks in a row: it went between two lists', async () => {
+    const { loop } = start();
+    const key = 'ciliumendpoints/shop/a';
+    loop.push('kube', { type: 'source.synced', source: 'kube/ciliumendpoints' });
+    loop.push('kube', pod('a', object(key), object('events/shop/unwatched')));
+    await loop.idle();
+    const endpoint: KubeObject = { apiVersion: 'cilium.io/v2', kind: 'X', metadata: { name: 'a', namespace: 'shop' } };
+    const look = async (): Promise<string[]> => {
+      await loop.resync();
+      await loop.idle();
+      return resultsOf().splice(2);
+    };
+    loop.push('kube', { type: 'kube.upserted', resource: 'ciliumendpoints', object: endpoint });
+    expect([...(await look()), ...(await look())]).toEqual([]);
+    loop.push('kube', pod('b', object('ciliumendpoints/shop/b')));
+    await loop.idle();
+    const written = ['put ciliumendpoints/shop/b done'];
+    expect(await look()).toEqual(written);
+    expect(await look()).toEqual([...written, ...written]);
   });
 
   it('takes stock: what is there is told, what was stored and is gone is forgotten, the rest is believed', async () => {

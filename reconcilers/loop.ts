@@ -6,6 +6,7 @@
  *   what nobody owns.
  * - The kube and edge lanes run beside it: no kernel op waits for the API server.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Observable, Subscription } from 'rxjs';
 import type { ClusterEvent, LogEntry, OpDone, OpError } from '../cluster/events.ts';
 import type { Driver, Op, OpResult } from '../datapath/driver.ts';
@@ -34,6 +35,8 @@ export class Loop {
   #kernelLane: Promise<void> = Promise.resolve();
   #underWay = 0;
   #stopped = false;
+  /** At the last look at everything. */
+  #untold: ReadonlySet<string> = new Set();
   readonly #subscriptions: Subscription[] = [];
 
   constructor(options: LoopOptions) {
@@ -180,6 +183,16 @@ export class Loop {
         }
       });
     }
+    this.#resyncObjects();
+  }
+
+  /** What is deleted between two lists of a watch is never told of: an object of ours that is untold twice in a row is gone. */
+  #resyncObjects(): void {
+    const { engine } = this.#options;
+    const untold = engine.untold();
+    const changes = untold.filter((key) => this.#untold.has(key)).map((key) => ({ key, value: null }));
+    this.#untold = new Set(untold);
+    if (changes.length > 0) this.push('dump/kube.objects', { type: 'observed', table: 'kube.objects', changes });
   }
 
   /** Resolves when no event is queued and no op is under way. */
@@ -216,8 +229,11 @@ function differences(
 ): { key: string; value: unknown }[] {
   const changes: { key: string; value: unknown }[] = [];
   for (const [key, value] of there) {
-    if (!known.has(key) || canonical(known.get(key)) !== canonical(value)) changes.push({ key, value });
+    if (!known.has(key) || !isSame(known.get(key), value)) changes.push({ key, value });
   }
   for (const key of known.keys()) if (!there.has(key)) changes.push({ key, value: null });
   return changes.sort((a, b) => (a.key < b.key ? -1 : 1));
 }
+
+/** Mostly they are equal, which is sooner seen than said. */
+const isSame = (a: unknown, b: unknown): boolean => isDeepStrictEqual(a, b) || canonical(a) === canonical(b);
