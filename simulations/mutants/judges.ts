@@ -34,12 +34,25 @@ export const judges: readonly Judge[] = [
   simulate,
   tests(/^(reconcilers|cluster|state)\//, 'reconcilers/', 'cluster/watch', 'cluster/events', 'state/'),
   tests(/^cluster\/recording/, 'cluster/recording'),
-  tests(/^machines\//, 'machines/service', 'machines/remote-node', 'machines/kinds'),
+  tests(
+    /^machines\//,
+    'machines/service',
+    'machines/remote-node',
+    'machines/encryption',
+    'machines/kinds',
+    'simulations/identity-grace',
+  ),
   tests(/^(simulations\/(replay|imported)|cluster\/kubectl)/, 'simulations/replay', 'simulations/imported', 'cluster/'),
   tests(/^(policy|state)\//, 'simulations/prefix-check'),
   tests(/^simulations\/node/, 'simulations/node'),
   tests(/^policy\//, 'policy/'),
-  tests(/^datapath\//, 'datapath/translation', 'datapath/loader', 'simulations/upgrade/maps'),
+  tests(
+    /^datapath\//,
+    'datapath/translation',
+    'datapath/loader',
+    'datapath/drivers/allowed-ips',
+    'simulations/upgrade/maps',
+  ),
 ];
 
 export const judgesOf = (file: string): readonly Judge[] => [

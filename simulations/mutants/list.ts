@@ -20,6 +20,8 @@ const copies = 'datapath/map-copies.ts';
 const pinnedMaps = 'datapath/pinned-maps.ts';
 const handover = 'datapath/handover.ts';
 const translation = 'datapath/translation.ts';
+const endpoint = 'machines/endpoint-context.ts';
+const ipsec = 'machines/ipsec.ts';
 
 export const mutants: readonly Mutant[] = [
   {
@@ -270,5 +272,59 @@ export const mutants: readonly Mutant[] = [
     file: translation,
     find: 'if (from.size === to.size) return [{ from: from.offset, to: to.offset, bytes: bytes * count }];',
     replace: 'if (from.size === to.size) return [{ from: to.offset, to: to.offset, bytes: bytes * count }];',
+  },
+  {
+    name: 'hears of a machine only when its state has another name',
+    file: population,
+    find: 'const hasChanged = hasMoved || !hasSameFields(snapshot.context, before.context);',
+    replace: 'const hasChanged = hasMoved;',
+  },
+  {
+    name: 'believes after a crash what is stored and no longer there',
+    file: loop,
+    find: '...differences(known, there).filter(({ value }) => value === null),',
+    replace: '',
+  },
+  {
+    name: 'takes a new identity before other nodes know it',
+    file: endpoint,
+    find: 'draft.next = isOther && sinceMs > 0 && dueMs > at ? { identity, labels, dueMs } : undefined;',
+    replace: 'draft.next = isOther && dueMs < 0 ? { identity, labels, dueMs } : undefined;',
+  },
+  {
+    name: 'takes a new identity before policy allows it',
+    file: endpoint,
+    find: 'if (draft.identity === 0 || !draft.agent?.policy) take(draft);',
+    replace: 'take(draft);',
+  },
+  {
+    name: 'refuses the key of before as soon as there is another',
+    file: ipsec,
+    find: 'untilMs: key.untilMs || at + rotationGraceMs',
+    replace: 'untilMs: at',
+  },
+  {
+    name: 'asks for the new key before others can have it',
+    file: ipsec,
+    find: 'else draft.announceAtMs = at + Math.min(ANNOUNCE_AFTER_MS, rotationGraceMs / 2);',
+    replace: 'else draft.announced = newest;',
+  },
+  {
+    name: 'gives WireGuard an address twice when it moves inside a range',
+    file: 'datapath/drivers/allowed-ips.ts',
+    find: 'if (wider < limit && names.has(',
+    replace: 'if (wider < 0 && names.has(',
+  },
+  {
+    name: 'takes results of before a frame for those of other ops',
+    file: 'simulations/replay/player.ts',
+    find: 'if (op?.action === result.action) result.revision = op.revision;',
+    replace: 'void op;',
+  },
+  {
+    name: 'goes on from a checkpoint after the moment that was asked for',
+    file: 'simulations/replay/checkpoints.ts',
+    find: 'one.run < run || (one.run === run && one.seq <= until.seq)',
+    replace: 'one.run <= run',
   },
 ];
