@@ -173,7 +173,7 @@ describe('a watch', () => {
     put('later', '1');
     proxy.refuse(false);
     await agrees(heard);
-    expect(heard.lines.slice(4)).toEqual(['delete gone 1', 'upsert changed 2', 'upsert later 1', 'upsert new 1']);
+    expect(heard.lines.slice(4)).toEqual(['upsert changed 2', 'upsert later 1', 'upsert new 1', 'delete gone 1']);
     expect(heard.synced).toBe(1);
   });
 

@@ -50,13 +50,13 @@ describe('a watched set', () => {
     expect(said(set.heard('ADDED', object('b', 10)))).toEqual([]);
   });
 
-  test('a list after another says only differences, and may go back to a restored server’s revision', () => {
+  test('a list after another says only differences, what is gone last, and may go back to a restored server’s revision', () => {
     const set = new WatchedSet();
     set.listed([object('a', 1), object('b', 2), object('c', 3)], '100');
     expect(said(set.listed([object('a', 1), object('b', 50), object('d', 51)], '60'))).toEqual([
-      'delete c@3',
       'upsert b@50',
       'upsert d@51',
+      'delete c@3',
     ]);
     expect(set.revision).toBe('60');
   });

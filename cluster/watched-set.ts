@@ -2,7 +2,8 @@
  * What a watcher knows: the set of objects said and not deleted, and the revision up to which it is complete. No I/O.
  *
  * - Each state of an object (uid and resourceVersion) is said at most once; what is said as deleted was said before.
- * - A list is compared with the set: only differences are said.
+ * - A list is compared with the set: only differences are said, what is there before what is gone: an address that went from one object to
+ *   another is not nobody's in between.
  * - Revisions go up between two lists; an event at or below the revision is a repetition.
  */
 import { type KubeObject, objectKey } from './events.ts';
@@ -31,12 +32,12 @@ export class WatchedSet {
   listed(objects: readonly KubeObject[], revision: string): WatchEvent[] {
     const events: WatchEvent[] = [];
     const keys = new Set(objects.map(objectKey));
-    for (const [key, object] of this.#known) {
-      if (keys.has(key)) continue;
+    const gone = [...this.#known].filter(([key]) => !keys.has(key));
+    for (const object of objects) events.push(...this.#upserted(object));
+    for (const [key, object] of gone) {
       this.#known.delete(key);
       events.push({ type: 'delete', object });
     }
-    for (const object of objects) events.push(...this.#upserted(object));
     this.#revision = revision;
     if (!this.#synced) events.push({ type: 'synced' });
     this.#synced = true;

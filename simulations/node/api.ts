@@ -220,13 +220,16 @@ export class KubeWatch {
       if (!first.has(key)) first.set(key, before);
     }
     const now = this.#api.of(resource);
-    for (const [key, before] of first) if (!now.has(key)) this.#say(resource, undefined, before);
     for (const [key, before] of first) if (now.has(key)) this.#say(resource, now.get(key), before);
+    for (const [key, before] of first) if (!now.has(key)) this.#say(resource, undefined, before);
   }
 
   #say(resource: string, object: KubeObject | undefined, before: KubeObject | undefined): void {
     const { isAsked = () => true } = this.#options;
     const wasHere = before !== undefined && isAsked(resource, before);
+    // A namesake: the object that had the name before is gone.
+    if (object && before && wasHere && before.metadata.uid !== object.metadata.uid)
+      this.#push({ type: 'kube.deleted', resource, object: before });
     if (object && isAsked(resource, object)) this.#push({ type: 'kube.upserted', resource, object });
     else if (before && wasHere) this.#push({ type: 'kube.deleted', resource, object: before });
   }
