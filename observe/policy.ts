@@ -10,11 +10,10 @@ import {
 import { recordsOf } from '../machines/records.ts';
 import type { IdentityLabels, PolicyInputs } from '../policy/change.ts';
 import { toJSON } from '../policy/resolver.ts';
-import { policyKey, type Rule } from '../policy/rule.ts';
+import type { Rule } from '../policy/rule.ts';
 import type { Inspector } from '../reconcilers/inspect.ts';
 import { type PolicyEntryRow, policyEntryKey, type TableName } from '../state/tables.ts';
 import { endpointsOf } from './endpoints.ts';
-import { POLICY_KINDS } from './hubble/agent-events.ts';
 import { reservedName } from './names.ts';
 
 export type PolicyStanding = 'valid' | 'needs L7' | 'invalid';
@@ -97,16 +96,6 @@ function viewOf(object: PolicyObject): PolicyView {
     outdated: problems.length > 0 && lastValid !== undefined,
     rules: lastValid?.rules ?? [],
   };
-}
-
-/** Of the object that an event is about, `networkpolicies/shop/db`; undefined: it is gone. */
-export function policyStanding(inspector: Inspector, subject: string): PolicyStanding | undefined {
-  const context = policyContextOf(inspector);
-  const [resource = '', ...words] = subject.split('/');
-  const [namespace, name] = words.length > 1 ? words : ['', words[0]];
-  const kind = POLICY_KINDS[resource];
-  const object = kind && context && objectsOf(context).get(policyKey(kind, namespace, name ?? ''));
-  return object ? viewOf(object).status : undefined;
 }
 
 /** How many identities the widest selector has, by what it selects. */

@@ -22,6 +22,7 @@ import { startDebugServer } from '../../observe/debug-server.ts';
 import { KubeCounts } from '../../observe/metrics/kube-metrics.ts';
 import { startMetrics } from '../../observe/metrics/metrics-server.ts';
 import { NodeLabels } from '../../observe/node-labels.ts';
+import { PolicyChanges } from '../../observe/policy-changes.ts';
 import { Workloads } from '../../observe/workloads.ts';
 import { IN_MEMORY } from '../../reconcilers/actual-store.ts';
 import { CniRepliesDriver } from '../../reconcilers/drivers/cni-replies.ts';
@@ -161,10 +162,12 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const kubeCounts = new KubeCounts(Date.now);
   const workloads = new Workloads();
   const nodeLabels = new NodeLabels(config.nodeName);
+  const policies = new PolicyChanges(engine);
   const hear = (event: ClusterEvent): void => {
     kubeCounts.count(event);
     workloads.hear(event);
     nodeLabels.hear(event);
+    policies.hear(event);
   };
   loop.feed('kube', kubeEvents(kubeConfig, config.nodeName, log).pipe(tap(hear)));
 
@@ -178,7 +181,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     log,
   });
   const endpoint = healthEndpoint({ health: config.health, cni: handlers, restored: before.endpoints, log });
-  const hubble = await agentHubble(config, engine, datapath, version, log, { workloads, nodeLabels });
+  const hubble = await agentHubble(config, engine, datapath, version, log, { workloads, nodeLabels, policies });
   const sources: DebugSources = {
     inspector: engine,
     kernelRows,
@@ -186,6 +189,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     health,
     agent: { nodeName: config.nodeName, version, build: datapath.build, startedAt, features: datapath.features },
     exports: hubble.exports,
+    policyChanges: () => policies.counts,
     hubble: {
       ...hubble,
       socket: config.hubble.socket,
@@ -209,6 +213,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     async stop() {
       clearInterval(resync);
       await cni.close();
+      policies.close();
       await hubble.close();
       await debug.close();
       await metrics.close();

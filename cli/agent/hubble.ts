@@ -1,5 +1,5 @@
 /** The agent's flows and Hubble API. */
-import { startWith } from 'rxjs';
+import { EMPTY, map, merge, type Observable, startWith } from 'rxjs';
 import type { Datapath } from '../../datapath/datapath.ts';
 import { monotonicNs } from '../../native/index.ts';
 import { type Exporters, startExporters } from '../../observe/export/start.ts';
@@ -7,10 +7,12 @@ import { agentEvents, timeOf } from '../../observe/hubble/agent-events.ts';
 import { type Hubble, startHubble } from '../../observe/hubble/hubble.ts';
 import { Origins } from '../../observe/hubble/origins.ts';
 import { ownAddress, peerName, peersOf } from '../../observe/hubble/peers.ts';
+import { policyEvent } from '../../observe/hubble/policy-events.ts';
 import { keptLinkNames } from '../../observe/link-names.ts';
 import { Names } from '../../observe/names.ts';
 import type { NodeLabels } from '../../observe/node-labels.ts';
 import { podsByNetns } from '../../observe/pods-by-netns.ts';
+import type { PolicyChange, PolicyChanges } from '../../observe/policy-changes.ts';
 import type { Workloads } from '../../observe/workloads.ts';
 import type { Inspector } from '../../reconcilers/inspect.ts';
 import type { AgentConfig } from '../agent-config.ts';
@@ -21,7 +23,7 @@ export async function agentHubble(
   datapath: Datapath,
   version: string,
   log: (line: string) => void,
-  heard: { workloads?: Workloads; nodeLabels?: NodeLabels } = {},
+  heard: { workloads?: Workloads; nodeLabels?: NodeLabels; policies?: PolicyChanges } = {},
 ): Promise<Hubble & { exports: Exporters['stats'] }> {
   const names = new Names(inspector);
   const origins = new Origins(inspector);
@@ -38,7 +40,9 @@ export async function agentHubble(
     ...(heard.nodeLabels && { nodeLabels: heard.nodeLabels.now }),
   };
   const time = timeOf(Date.now());
-  const agentEvents$ = agentEvents(inspector, names).pipe(
+  const policyChanges$: Observable<PolicyChange> = heard.policies?.changes$ ?? EMPTY;
+  const policyEvents$ = policyChanges$.pipe(map((change) => policyEvent(change, Date.now())));
+  const agentEvents$ = merge(agentEvents(inspector, names), policyEvents$).pipe(
     startWith({ type: 'AGENT_STARTED' as const, agent_start: { time }, time }),
   );
   const peers$ = peersOf(inspector, {

@@ -11,6 +11,7 @@ import type { GetFlowsRequest, GetFlowsResponse } from '../hubble/observer.ts';
 import type { RingView } from '../hubble/ring.ts';
 import type { ServerStatus } from '../hubble/source.ts';
 import type { Flow } from '../hubble/types.ts';
+import type { PolicyCounts } from '../policy-changes.ts';
 import type { FilterWords } from '../web/flow-routes.ts';
 
 export type DatapathView = Pick<
@@ -29,6 +30,7 @@ export interface DebugSources {
   agent: AgentView;
   hubble?: HubbleView;
   exports?(): ExporterStats[];
+  policyChanges?(): Partial<PolicyCounts>;
   health?: ProbesView;
   /** Prometheus' text. */
   metrics?(): Promise<string>;

@@ -1,6 +1,7 @@
 /**
- * What the agent itself did, as Hubble's agent events: endpoints that came and went, addresses that got an identity, policies.
+ * What the agent itself did, as Hubble's agent events: endpoints that came and went, addresses that got an identity.
  *
+ * - Policies are in `policy-events.ts`.
  * - They come from transitions and ops of the engine: what is not in the world yet is not told.
  */
 import { merge, type Observable } from 'rxjs';
@@ -54,8 +55,6 @@ const resourceOf = (subject: string): string => subject.slice(0, subject.indexOf
 export function agentEvents(inspector: Inspector, names: Names): Observable<TimedAgentEvent> {
   const here = inspector.machines().filter(({ kind, state }) => kind === 'endpoint' && state === 'ready');
   const alive = new Map(here.map(({ key, context }) => [key, context as EndpointContext]));
-  /** The last event that changed policy entries: a policy is told of once, whatever number of entries it changed. */
-  let policySeq = 0;
   const done$ = inspector.ops$.pipe(filter(({ doneAt, error }) => doneAt !== undefined && !error));
   return merge(
     inspector.transitions$.pipe(
@@ -65,14 +64,6 @@ export function agentEvents(inspector: Inspector, names: Names): Observable<Time
     done$.pipe(
       filter(({ table }) => table === 'bpf.ipcache'),
       map((op) => ofAddress(op, names)),
-    ),
-    done$.pipe(
-      filter(({ table, cause }) => table === 'bpf.policy' && isPolicy(cause.subject)),
-      filter(({ cause }) => cause.seq !== policySeq),
-      map((op) => {
-        policySeq = op.cause.seq;
-        return ofPolicy(op);
-      }),
     ),
   );
 }
@@ -124,19 +115,6 @@ function ofAddress({ key: cidr, action, value, before, doneAt = 0 }: OpRecord, n
       namespace,
       pod_name,
     },
-    time: timeOf(doneAt),
-  };
-}
-
-function ofPolicy({ cause, doneAt = 0 }: OpRecord): TimedAgentEvent {
-  const [resource = '', ...path] = cause.subject.split('/');
-  const [namespace, name] = path.length > 1 ? path : [undefined, path[0]];
-  const of = 'k8s:io.cilium.k8s.policy';
-  const labels = [`${of}.derived-from=${POLICY_KINDS[resource]}`, `${of}.name=${name}`];
-  if (namespace !== undefined) labels.push(`${of}.namespace=${namespace}`);
-  return {
-    type: cause.type === 'kube.deleted' ? 'POLICY_DELETED' : 'POLICY_UPDATED',
-    policy_update: { labels, revision: cause.seq, rule_count: 1 },
     time: timeOf(doneAt),
   };
 }

@@ -65,6 +65,19 @@ export function agentMetrics(registry: Registry, sources: DebugSources, now: () 
     for (const [source, count] of Object.entries(counts)) set({ source }, count);
   });
   gauge('cilium_policy', 'Policies in force', [], (set) => set({}, policyNodeView(inspector)?.policies.length ?? 0));
+  counter(
+    'cilium_policy_change_total',
+    'Changes of policies; failed: it is not in force',
+    ['outcome', 'source'],
+    (add) => {
+      const { success = 0, fail = 0 } = sources.policyChanges?.() ?? {};
+      add({ outcome: 'success', source: 'k8s' }, success);
+      add({ outcome: 'fail', source: 'k8s' }, fail);
+    },
+  );
+  gauge('cilium_policy_max_revision', 'Number of the last change of a policy', [], (set) =>
+    set({}, sources.policyChanges?.().revision ?? 0),
+  );
   gauge(
     'cilium_policy_endpoint_enforcement_status',
     'Endpoints by the directions in which policy is enforced',

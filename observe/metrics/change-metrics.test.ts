@@ -2,7 +2,6 @@
 import { Subject } from 'rxjs';
 import { expect, it } from 'vitest';
 import { kinds } from '../../machines/kinds.ts';
-import { policyMachineKey } from '../../machines/policy-context.ts';
 import { Engine } from '../../reconcilers/engine.ts';
 import type { OpRecord, Transition } from '../../reconcilers/inspect.ts';
 import { changeMetrics } from './change-metrics.ts';
@@ -39,9 +38,6 @@ it('counts ops, addresses, services and endpoints', async () => {
   for (const [at, [from, to]] of moves.entries())
     transitions$.next({ machine: 'endpoint/a', from, to, on: 'x', cause: { ...cause, at: 1_000 + at * 100 } });
   transitions$.next({ machine: 'service/shop/web', from: '', to: 'x', on: 'born', cause });
-  // A change of a policy is one, whatever number of messages it took.
-  for (const on of ['kube.upserted', 'settled'])
-    transitions$.next({ machine: policyMachineKey, from: 'known', to: 'known', on, cause });
   ops$.next(op({ cause: { ...cause, seq: 9, subject: 'endpoint/shop/web-0' } }));
   ops$.next(op({ table: 'bpf.ipcache', error: { kind: 'failed', errno: 'E2BIG', message: 'x' } as never }));
   ops$.next(op({ error: { kind: 'cancelled', message: 'x' } as never }));
@@ -52,8 +48,6 @@ it('counts ops, addresses, services and endpoints', async () => {
     'cilium_errors_warnings_total{level="error",subsystem="bpf.policy"} 1',
     'cilium_policy_implementation_delay_bucket{le="0.05",source="k8s"} 1',
     'cilium_policy_implementation_delay_count{source="k8s"} 2',
-    'cilium_policy_max_revision 7',
-    'cilium_policy_change_total{outcome="success",source="k8s"} 1',
     'cilium_policy_incremental_update_duration_count{scope="global"} 1',
     'cilium_ipcache_errors_total{type="upsert",error="E2BIG"} 1',
     'cilium_controllers_runs_total{status="success"} 5',

@@ -6,11 +6,9 @@
  */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { Subscription } from 'rxjs';
-import { policyMachineKey } from '../../machines/policy-context.ts';
 import type { Inspector, OpRecord, Transition } from '../../reconcilers/inspect.ts';
 import type { LocalEndpointRow, TableName } from '../../state/tables.ts';
 import { isPolicy } from '../hubble/agent-events.ts';
-import { policyNodeView, policyStanding } from '../policy.ts';
 
 const BUCKETS_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30];
 /** OpenMetrics allows 128 characters for all labels of an exemplar. */
@@ -88,10 +86,6 @@ export function changeMetrics(registry: Registry, inspector: Inspector): () => v
     'type',
     'error',
   ]);
-  const policyChanges = counts('cilium_policy_change_total', 'Changes of policies; failed: it is not in force', [
-    'outcome',
-    'source',
-  ]);
   const mapOps = counts('cilium_bpf_map_ops_total', 'Changes of maps', ['map_name', 'operation', 'outcome']);
   const errors = counts('cilium_errors_warnings_total', 'Errors that were logged', ['level', 'subsystem']);
   const ipam = counts('cilium_ipam_events_total', 'Addresses that pods were given or gave back', ['action', 'family']);
@@ -109,12 +103,6 @@ export function changeMetrics(registry: Registry, inspector: Inspector): () => v
       this.set(inspector.stats().seq);
     },
   });
-
-  /** As agent events number them: by the event at the root. What was in force before somebody counted has the number of then. */
-  const revision = new Gauge({
-    ...{ name: 'cilium_policy_max_revision', help: 'Number of the last change of a policy', registers },
-  });
-  if (policyNodeView(inspector)?.policies.length) revision.set(inspector.stats().seq);
 
   /** Since when an endpoint is on its way. */
   const began = new Map<string, number>();
@@ -172,22 +160,12 @@ export function changeMetrics(registry: Registry, inspector: Inspector): () => v
     services(from === '' ? 'add' : to === '' ? 'delete' : 'update');
   }
 
-  let policySeq = 0;
-  /** Once for each object, also where no entry changes. */
-  function ofPolicy({ cause }: Transition): void {
-    if (!isPolicy(cause.subject) || cause.seq === policySeq) return;
-    policySeq = cause.seq;
-    revision.set(cause.seq);
-    policyChanges(policyStanding(inspector, cause.subject) === 'invalid' ? 'fail' : 'success', 'k8s');
-  }
-
   const subscription = new Subscription();
   subscription.add(inspector.ops$.subscribe(ofOp));
   subscription.add(
     inspector.transitions$.subscribe((transition) => {
       if (transition.machine.startsWith('endpoint/')) ofEndpoint(transition);
       else if (transition.machine.startsWith('service/')) ofService(transition);
-      else if (transition.machine === policyMachineKey) ofPolicy(transition);
     }),
   );
   return () => subscription.unsubscribe();

@@ -256,6 +256,10 @@ it('agent events are a node’s; those of the node tell of its pods', async () =
   expect(events.find(({ ipcache_update }) => ipcache_update?.cidr === cidr)).toMatchObject({
     type: 'IPCACHE_UPSERTED',
   });
+  const policies = events.filter(({ type }) => type === 'POLICY_UPDATED').map((event) => event.policy_update);
+  expect(policies.find((update) => update?.labels.includes('k8s:io.cilium.k8s.policy.name=no-discard'))).toMatchObject({
+    rule_count: 1,
+  });
 });
 
 it('its page tells of its nodes, and where the rest is', async () => {
