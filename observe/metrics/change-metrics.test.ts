@@ -37,7 +37,6 @@ it('counts ops, addresses, services and endpoints', async () => {
   ];
   for (const [at, [from, to]] of moves.entries())
     transitions$.next({ machine: 'endpoint/a', from, to, on: 'x', cause: { ...cause, at: 1_000 + at * 100 } });
-  transitions$.next({ machine: 'service/shop/web', from: '', to: 'x', on: 'born', cause });
   ops$.next(op({ cause: { ...cause, seq: 9, subject: 'endpoint/shop/web-0' } }));
   ops$.next(op({ table: 'bpf.ipcache', error: { kind: 'failed', errno: 'E2BIG', message: 'x' } as never }));
   ops$.next(op({ error: { kind: 'cancelled', message: 'x' } as never }));
@@ -55,7 +54,6 @@ it('counts ops, addresses, services and endpoints', async () => {
     'cilium_controllers_runs_duration_seconds_count{status="failure"} 2',
     'cilium_service_implementation_delay_count{action="upsert"} 1',
     'cilium_ipam_events_total{action="allocate",family="ipv4"} 1',
-    'cilium_services_events_total{action="add"} 1',
     'cilium_endpoint_regenerations_total{reason="kube.upserted",outcome="success",error=""} 1',
     'cilium_endpoint_regenerations_total{reason="kube.upserted",outcome="failure",error="failed"} 1',
   ])
@@ -83,6 +81,27 @@ it('measures how long the cluster takes to hear of a new endpoint, and of none t
   expect(text).toContain('cilium_endpoint_propagation_delay_seconds_sum 0.26\n');
   expect(text).toContain('cilium_endpoint_propagation_delay_seconds_count 1\n');
   end();
+});
+
+it('counts services that came, changed and went, as the API server tells of them', async () => {
+  const kube = new KubeCounts(() => 0);
+  const object = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'web', namespace: 'shop', uid: 'u' } };
+  const other = { ...object, metadata: { ...object.metadata, namespace: 'else' } };
+  for (const one of [object, object, other, object])
+    kube.count({ type: 'kube.upserted', resource: 'services', object: one });
+  kube.count({ type: 'kube.deleted', resource: 'services', object });
+  kube.count({ type: 'kube.upserted', resource: 'services', object });
+  kube.count({ type: 'kube.upserted', resource: 'pods', object });
+  const of = newRegistry();
+  kube.register(of);
+  const lines = (await expose(of, PROMETHEUS))
+    .split('\n')
+    .filter((line) => line.startsWith('cilium_services_events_total{'));
+  expect(lines).toEqual([
+    'cilium_services_events_total{action="add"} 3',
+    'cilium_services_events_total{action="update"} 2',
+    'cilium_services_events_total{action="delete"} 1',
+  ]);
 });
 
 it('tells by exemplars which object it was, to those who take OpenMetrics', async () => {

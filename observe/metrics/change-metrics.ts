@@ -89,7 +89,6 @@ export function changeMetrics(registry: Registry, inspector: Inspector): () => v
   const mapOps = counts('cilium_bpf_map_ops_total', 'Changes of maps', ['map_name', 'operation', 'outcome']);
   const errors = counts('cilium_errors_warnings_total', 'Errors that were logged', ['level', 'subsystem']);
   const ipam = counts('cilium_ipam_events_total', 'Addresses that pods were given or gave back', ['action', 'family']);
-  const services = counts('cilium_services_events_total', 'Changes of services', ['action']);
   const regenerations = counts('cilium_endpoint_regenerations_total', 'Endpoints that were programmed anew', [
     'reason',
     'outcome',
@@ -156,16 +155,11 @@ export function changeMetrics(registry: Registry, inspector: Inspector): () => v
     regenerated({ scope: 'total', status }, status, (cause.at - since) / 1000, cause);
   }
 
-  function ofService({ from, to }: Transition): void {
-    services(from === '' ? 'add' : to === '' ? 'delete' : 'update');
-  }
-
   const subscription = new Subscription();
   subscription.add(inspector.ops$.subscribe(ofOp));
   subscription.add(
     inspector.transitions$.subscribe((transition) => {
       if (transition.machine.startsWith('endpoint/')) ofEndpoint(transition);
-      else if (transition.machine.startsWith('service/')) ofService(transition);
     }),
   );
   return () => subscription.unsubscribe();

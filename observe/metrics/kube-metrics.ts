@@ -1,6 +1,6 @@
 /** What the API server tells of objects, under Cilium's names. */
 import { Counter, Gauge, type Registry } from 'prom-client';
-import type { ClusterEvent } from '../../cluster/events.ts';
+import type { ClusterEvent, KubeObject } from '../../cluster/events.ts';
 
 type Change = { scope: string; action: 'create' | 'update' | 'delete'; at: number; count: number };
 
@@ -8,6 +8,9 @@ type Change = { scope: string; action: 'create' | 'update' | 'delete'; at: numbe
 export class KubeCounts {
   readonly #now: () => number;
   readonly #changes = new Map<string, Change>();
+  /** Services that are there. */
+  readonly #services = new Set<string>();
+  readonly #serviceEvents = { add: 0, update: 0, delete: 0 };
   /** Told of each event that was counted. */
   heard: ((event: ClusterEvent) => void) | undefined;
 
@@ -24,8 +27,18 @@ export class KubeCounts {
     known.at = this.#now();
     known.count++;
     this.#changes.set(key, known);
+    if (event.resource === 'services') this.#countService(event.object.metadata, action);
     this.heard?.(event);
   };
+
+  #countService({ namespace, name }: KubeObject['metadata'], action: Change['action']): void {
+    const key = `${namespace}/${name}`;
+    const isThere = this.#services.has(key);
+    if (action === 'delete') this.#services.delete(key);
+    else this.#services.add(key);
+    if (action !== 'delete') this.#serviceEvents[isThere ? 'update' : 'add']++;
+    else if (isThere) this.#serviceEvents.delete++;
+  }
 
   register(registry: Registry): void {
     const registers = [registry];
@@ -49,6 +62,17 @@ export class KubeCounts {
         this.reset();
         for (const { scope, action, count } of changes())
           this.inc({ scope, action, valid: 'true', equal: 'false' }, count);
+      },
+    });
+    const services = this.#serviceEvents;
+    new Counter({
+      name: 'cilium_services_events_total',
+      help: 'Services that came, changed and went',
+      labelNames: ['action'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [action, count] of Object.entries(services)) this.inc({ action }, count);
       },
     });
     new Gauge({
