@@ -109,7 +109,7 @@ inline_fn bool is_to_be_masqueraded(const struct packet *p)
 {
 	__u32 ifindex = p->fib.ifindex;
 
-	if (!(p->ipv6 ? config.masquerade_ipv6 : config.masquerade_ipv4))
+	if (!is_masquerading(p))
 		return false;
 	if (p->direction != DIRECTION_EGRESS || !p->endpoint_id || !identity_is_world(p->dst_identity) || icmp_is_error(p))
 		return false;

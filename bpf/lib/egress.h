@@ -9,16 +9,12 @@
 #undef SOURCE_FILE
 #define SOURCE_FILE SOURCE_EGRESS
 
-/* Masquerading. TC_ACT_OK or DROPPED. */
+/* Masquerading; where it is off, of flows that began before that. TC_ACT_OK or DROPPED. */
 inline_fn int masquerade(struct __sk_buff *skb, struct packet *p, const struct netdev *netdev)
 {
-	__u32 traced;
-	int ret;
+	__u32 traced = take_trace_mark(skb);
+	int ret = nat_egress(skb, p, netdev);
 
-	if (!(p->ipv6 ? config.masquerade_ipv6 : config.masquerade_ipv4))
-		return TC_ACT_OK;
-	traced = take_trace_mark(skb);
-	ret = nat_egress(skb, p, netdev);
 	if (ret < 0 || traced == MARK_TRACED)
 		return ret < 0 ? ret : TC_ACT_OK;
 	if (traced) {

@@ -7,6 +7,7 @@
  * - The source port is kept if it is in range and free, else a random one of the range is taken.
  * - The node's own flows whose source port is in the range claim it in the same way, so that neither takes the other's replies.
  * - SCTP keeps its port or is dropped: its CRC32c covers the port.
+ * - Flows that began while it was on go on when it is off; a flow that began without it is not spared once it is on.
  */
 #pragma once
 
@@ -223,6 +224,8 @@ noinline_fn int nat_egress_flow(struct __sk_buff *skb, struct packet *p, const s
 	if (entry && nat_verify(p, node, entry)) {
 		to = *entry;
 	} else {
+		if (!is_masquerading(p))
+			return 0;
 		p->dst_identity = identity_of(p, &p->tuple.daddr);
 		if (!identity_is_world(p->dst_identity))
 			return 0;

@@ -184,6 +184,12 @@ inline_fn bool addr_is_ipv6_link_local(const struct addr *x)
 	return (x->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 }
 
+/* Do new flows to outside get the node's address? */
+inline_fn bool is_masquerading(const struct packet *p)
+{
+	return p->ipv6 ? config.masquerade_ipv6 : config.masquerade_ipv4;
+}
+
 inline_fn bool is_icmp(__u8 proto)
 {
 	return proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
