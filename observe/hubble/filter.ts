@@ -184,7 +184,7 @@ const compilers: Compilers = {
       (!name || flow.interface.name === name),
   source_cluster_name: (name) => (flow) => flow.source.cluster_name === name,
   destination_cluster_name: (name) => (flow) => flow.destination.cluster_name === name,
-  encrypted: (wanted) => () => !wanted,
+  encrypted: (wanted) => (flow) => (flow.IP?.encrypted === true) === wanted,
 };
 
 const never: Predicate = () => false;

@@ -239,6 +239,14 @@ describe('over the unix socket', () => {
     });
   });
 
+  it('knows what is encrypted between nodes by where it was seen', async () => {
+    for (const subtype of [13, 11, 12]) events$.next(event({ subtype }));
+    const seen = async (whitelist: object[], number: number) =>
+      (await flows(observer, { number, whitelist })).map(({ flow }) => flow.trace_observation_point);
+    expect(await seen([{ encrypted: [true] }], 2)).toEqual(['TO_CRYPTO', 'FROM_CRYPTO']);
+    expect(await seen([{ encrypted: [false] }], 1)).toEqual(['TO_NETWORK']);
+  });
+
   it('keeps only what a mask names, and passes over what a flow has not', async () => {
     const field_mask = { paths: ['verdict', 'source.identity', 'l7', 'IP'] };
     const [{ flow }] = await flows(observer, { number: 1, field_mask });

@@ -79,6 +79,7 @@ export function packetFlow(event: DatapathEvent, parts: FlowParts, context: Flow
     const isIpv6 = packet.destination.includes(':');
     flow.IP = { source: sourceAddress ?? '', destination: packet.destination, ipVersion: isIpv6 ? 'IPv6' : 'IPv4' };
     if (isTranslated) flow.IP.source_xlated = packet.source;
+    if (type === TRACE && POINTS[event.subtype]?.endsWith('_CRYPTO')) flow.IP.encrypted = true;
     // As the source's address, its port is that before translation.
     const sourcePort = isTranslated && event.origPort > 0 ? event.origPort : packet.sourcePort;
     const l4 = layer4Of(sourcePort === undefined ? packet : { ...packet, sourcePort });

@@ -72,7 +72,14 @@ export interface Flow {
   drop_reason?: number;
   drop_reason_desc?: string;
   ethernet?: { source: string; destination: string };
-  IP?: { source: string; destination: string; ipVersion: IpVersion; source_xlated?: string };
+  IP?: {
+    source: string;
+    destination: string;
+    ipVersion: IpVersion;
+    source_xlated?: string;
+    /** Where it was seen on its way into encryption, or out of it. */
+    encrypted?: boolean;
+  };
   l4?: Layer4;
   source: FlowEndpoint;
   destination: FlowEndpoint;
