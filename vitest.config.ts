@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { configDefaults, defineConfig } from 'vitest/config';
+import LongestFirst from './tidy/longest-first.ts';
 
 /** Rooms whose tests touch nothing but memory and temporary files. */
 const pureRooms = ['machines', 'policy', 'state', 'reconcilers', 'tidy'];
@@ -20,6 +21,7 @@ export default defineConfig({
     teardownTimeout: 30_000,
     globalSetup: ['tidy/leaks.ts'],
     setupFiles: ['tidy/seed.ts'],
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         extends: true,
