@@ -50,6 +50,7 @@ const gcOf = (): ConntrackGc =>
     nowS: () => NOW_S,
     timeoutTcpEstablishedS: 8000,
     timeoutAnyS: 60,
+    natPorts: 10,
     onError: (error) => {
       throw error;
     },
@@ -122,6 +123,19 @@ describe('sweep', () => {
     putFlow(4, { usedS: 30 });
     await gcOf().sweep();
     expect(flows()).toEqual(['egress 1', 'egress 4', 'ingress 1', 'ingress 4']);
+  });
+
+  test('of flows that stay, those to the remote end that has most are told as a share of all ports', async () => {
+    const gc = gcOf();
+    for (const port of [1, 2, 3]) putFlow(port, { usedS: 30 });
+    putFlow(4, { usedS: 30, proto: UDP });
+    putFlow(5, { usedS: 1000 });
+    expect((await gc.sweep()).natSaturation).toEqual({ ipv4: 0.3, ipv6: 0 });
+    const ipv6 = { saddr: 'fd01::9', daddr: 'fd00::5', sport: 443, proto: UDP, direction: INGRESS };
+    const value = { addr: 'fd00:1::5', port: 1, created: NOW_S - 1, verified: NOW_S - 1 };
+    for (const dport of [1, 2, 3, 4])
+      nat.put(encode(codecs.nat.key, { ...ipv6, dport }), encode(codecs.nat.value, value));
+    expect((await gc.sweep()).natSaturation).toEqual({ ipv4: 0.3, ipv6: 0.4 });
   });
 
   test('a claim alone goes when nothing needs it', async () => {
@@ -205,6 +219,7 @@ describe('sweep', () => {
       nowS: () => NOW_S,
       timeoutTcpEstablishedS: 8000,
       timeoutAnyS: 60,
+      natPorts: 10,
       onError: () => {},
       intervalMs: { min: 5, start: 5, max: 20 },
     });

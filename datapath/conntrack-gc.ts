@@ -12,6 +12,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { BpfMap, Btf } from '../native/index.ts';
 import { Codecs } from './codec.ts';
 import { FlowKeys } from './flow-keys.ts';
+import { type NatSaturation, NatSaturations } from './nat-saturation.ts';
 import { ServiceFlowKeys } from './service-flow-keys.ts';
 
 /** About 5 ms of work. */
@@ -27,6 +28,8 @@ export interface ConntrackGcOptions {
   nowS: () => number;
   timeoutTcpEstablishedS: number;
   timeoutAnyS: number;
+  /** That the node may give to flows to one remote end. */
+  natPorts: number;
   onError: (error: unknown) => void;
   intervalMs?: Intervals;
 }
@@ -47,6 +50,8 @@ export interface GcCounters {
   conntrackEntries: number;
   natEntries: number;
   serviceFlowEntries: number;
+  /** Share of the ports that the remote end takes that takes most, 0 to 1. */
+  natSaturation: NatSaturation;
   lastSweepMs: number;
   /** The longest time that the event loop had to wait for a chunk. */
   longestChunkMs: number;
@@ -58,6 +63,7 @@ export class ConntrackGc {
   readonly #intervals: Intervals;
   readonly #keys: FlowKeys;
   readonly #serviceKeys: ServiceFlowKeys;
+  readonly #saturations: NatSaturations;
   readonly #expiresAt: number;
   readonly #nat: { created: number; verified: number };
   readonly #service: { created: number; verified: number };
@@ -72,6 +78,7 @@ export class ConntrackGc {
     this.#intervals = options.intervalMs ?? defaultIntervals;
     this.#keys = new FlowKeys(options.btf);
     this.#serviceKeys = new ServiceFlowKeys(options.btf);
+    this.#saturations = new NatSaturations(options.btf, options.natPorts);
     const codecs = new Codecs(options.btf);
     this.#expiresAt = codecs.offsetOf('ct_entry', 'expires');
     this.#nat = {
@@ -90,6 +97,7 @@ export class ConntrackGc {
       conntrackEntries: 0,
       natEntries: 0,
       serviceFlowEntries: 0,
+      natSaturation: { ipv4: 0, ipv6: 0 },
       lastSweepMs: 0,
       longestChunkMs: 0,
       nextSweepMs: this.#intervals.start,
@@ -136,7 +144,11 @@ export class ConntrackGc {
     const overCt = await this.#walk(conntrack, (key, value, nowS) =>
       value.readUInt32LE(this.#expiresAt) <= nowS ? [key] : [],
     );
-    const overNat = await this.#walk(nat, (key, value, nowS) => this.#orphan(key, value, nowS));
+    const overNat = await this.#walk(nat, (key, value, nowS) => {
+      const over = this.#orphan(key, value, nowS);
+      if (over.length === 0) this.#saturations.see(key);
+      return over;
+    });
     const overServices = await this.#walk(serviceFlows, (key, value, nowS) => this.#serviceOrphan(key, value, nowS));
     const counters = this.#counters;
     counters.sweeps++;
@@ -146,6 +158,7 @@ export class ConntrackGc {
     counters.conntrackEntries = overCt.seen - overCt.deleted;
     counters.natEntries = Math.max(0, overNat.seen - overNat.deleted);
     counters.serviceFlowEntries = Math.max(0, overServices.seen - overServices.deleted);
+    counters.natSaturation = this.#saturations.take();
     counters.lastSweepMs = performance.now() - start;
     for (const hear of this.#hearers) hear(counters.lastSweepMs);
     counters.nextSweepMs = nextInterval(counters.nextSweepMs, this.#intervals, [

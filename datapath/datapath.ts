@@ -201,6 +201,7 @@ export async function openDatapath(config: DatapathConfig, options: DatapathOpti
     nowS: conntrackNow,
     timeoutTcpEstablishedS: Number(runtime.values['timeoutTcpEstablished']),
     timeoutAnyS: Number(runtime.values['timeoutAny']),
+    natPorts: Number(runtime.values['natPortMax']) - Number(runtime.values['natPortMin']) + 1,
     onError,
     ...(options.gcIntervalMs && { intervalMs: options.gcIntervalMs }),
   });

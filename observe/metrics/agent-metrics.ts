@@ -130,6 +130,14 @@ export function agentMetrics(registry: Registry, sources: DebugSources, now: () 
       set({ ...swept, status: 'deleted' }, gc()?.conntrackDeleted ?? 0);
     },
   );
+  gauge(
+    'cilium_nat_endpoint_max_connection',
+    'Share of the ports for masquerading that the remote end takes that takes most of them, 0 to 1',
+    ['family'],
+    (set) => {
+      for (const [family, share] of Object.entries(gc()?.natSaturation ?? {})) set({ family }, share);
+    },
+  );
   const gcDuration = new Histogram({
     name: 'cilium_datapath_conntrack_gc_duration_seconds',
     help: 'What a sweep over connections took',
