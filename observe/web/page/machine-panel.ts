@@ -5,11 +5,13 @@ import type { ExplainView } from '../../debug/table-routes.ts';
 import { ApiError } from './api.ts';
 import { type Diagram, drawDiagram, nameOf } from './diagram.ts';
 import { explainChain } from './explain.ts';
-import { clock, plural } from './format.ts';
+import { clock, plural, shortened } from './format.ts';
 import type { PanZoom } from './pan-zoom.ts';
 
 export type MachineLine = Omit<MachineView, 'context'> & { title: string };
 export type MachineDetail = MachineView & { history: Transition[] };
+
+const NETNS_MAX = 16;
 
 interface Panel {
   detail: MachineDetail;
@@ -45,7 +47,11 @@ export function machinePanel(panel: Panel): TemplateResult {
 }
 
 /** The end of a path tells more than its beginning. */
-const keyText = (key: string): string => key.replace(/^\/run\/netns\/[^|]*\.([^.|]+\.[^.|]+)\.[0-9a-f]+\|/, 'in $1: ');
+const keyText = (key: string): string =>
+  key
+    .replace(/^\/run\/netns\/[^|]*\.([^.|]+\.[^.|]+)\.[0-9a-f]+\|/, 'in $1: ')
+    // What it is of stands before: room is for what is in it.
+    .replace(/^\/[^|]*\/(?:axo-[^.|]+\.)?([^/|]+)\|/, (_, netns: string) => `in ${shortened(netns, NETNS_MAX)}: `);
 
 function chain({ explained, titleOf }: Panel): TemplateResult {
   if (!explained) return html`<p class="hint">Asking …</p>`;
