@@ -9,7 +9,7 @@
  *   as lost is together what was made, and reading leaves the agent half of its processor.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -120,6 +120,7 @@ async function readers(): Promise<void> {
   } finally {
     await consumer.close();
     await producer.close();
+    rmSync(socket, { force: true });
   }
 }
 
