@@ -187,6 +187,30 @@ describe('loop', () => {
     expect(await look()).toEqual([...written, ...written]);
   });
 
+  it('writes an object again that somebody else deleted, also while nobody was there to hear of it', async () => {
+    world.dumped = new Map([['kube.objects', new Map<string, unknown>([['ciliumendpoints/shop/b', { kind: 'X' }]])]]);
+    const { loop } = start();
+    await loop.takeStock([]);
+    const say = async (event: ClusterEvent): Promise<string[]> => {
+      const from = resultsOf().length;
+      loop.push('kube', event);
+      await loop.idle();
+      return resultsOf().slice(from);
+    };
+    const [a, b] = ['a', 'b'].map((name) => object(`ciliumendpoints/shop/${name}`)) as [Row, Row];
+    const found = { ...b, value: { kind: 'X' } } as unknown as Row;
+    expect(await say(pod('b', found))).toEqual([]);
+    expect(await say({ type: 'source.synced', source: 'kube/ciliumendpoints' })).toEqual([`put ${b.key} done`]);
+    expect(await say(pod('a', a))).toEqual([`put ${a.key} done`]);
+    const metadata = { name: 'a', namespace: 'shop' };
+    const gone: ClusterEvent = {
+      type: 'kube.deleted',
+      resource: 'ciliumendpoints',
+      object: { apiVersion: 'cilium.io/v2', kind: 'X', metadata },
+    };
+    expect(await say(gone)).toEqual([`put ${a.key} done`]);
+  });
+
   it('takes stock: what is there is told, what was stored and is gone is forgotten, the rest is believed', async () => {
     world.dumped = new Map([['links', new Map<string, unknown>([['l1', { mtu: 1 }]])]]);
     const { loop, engine } = start();
