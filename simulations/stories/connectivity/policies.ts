@@ -25,13 +25,15 @@ const sorted = (texts: Iterable<string>): string => [...texts].sort().join(' ');
 
 export class PoliciesInForce {
   readonly #cluster: EmbeddedCluster;
+  readonly #settleTimeoutMs: number;
   readonly #config = new KubeConfig();
   readonly #connections = new Agent({ keepAlive: true });
   #now: KubeObject[] = [];
   #round = 0;
 
-  constructor(cluster: EmbeddedCluster) {
+  constructor(cluster: EmbeddedCluster, settleTimeoutMs = SETTLE_TIMEOUT_MS) {
     this.#cluster = cluster;
+    this.#settleTimeoutMs = settleTimeoutMs;
     this.#config.loadFromFile(cluster.ready.kubeconfig);
   }
 
@@ -101,7 +103,7 @@ export class PoliciesInForce {
       .map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
     const hasSlices = objects.some(({ kind }) => kind === 'EndpointSlice');
     let last: PolicyNodeView | undefined;
-    await until(`policies ${policies || 'none'} in force`, SETTLE_TIMEOUT_MS, async () => {
+    await until(`policies ${policies || 'none'} in force`, this.#settleTimeoutMs, async () => {
       last = await this.#cluster.debug<PolicyNodeView>('/v1/policy');
       if (!last.settled || sorted(last.policies.map(({ key }) => key)) !== policies) return undefined;
       if (sorted(last.groups) !== groups) return undefined;
