@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { configDefaults, defineConfig } from 'vitest/config';
-import LongestFirst from './tidy/longest-first.ts';
+import { LongestFirst } from './tidy/longest-first.ts';
 
 /** Rooms whose tests touch nothing but memory and temporary files. */
 const pureRooms = ['machines', 'policy', 'state', 'reconcilers', 'tidy'];

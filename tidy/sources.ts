@@ -34,7 +34,8 @@ export function sources(name: RegExp): Source[] {
 }
 
 export const roomOf = (path: string): string => path.split('/')[0] ?? '';
-export const isTest = (path: string): boolean => /\.(test|lab|long|guest|bench)\.ts$/.test(path) || roomOf(path) === 'tidy';
+export const isTest = (path: string): boolean =>
+  /\.(test|lab|long|guest|bench)\.ts$/.test(path) || roomOf(path) === 'tidy';
 export const isGenerated = (source: Source): boolean =>
   /generated/.test(source.path) || /^(\/\*|\/\/|#).*\bgenerated\b.*\b(by|from)\b/im.test(source.text.slice(0, 300));
 

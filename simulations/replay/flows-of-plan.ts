@@ -104,7 +104,8 @@ export class FlowsOfPlans {
     };
     for (const [address, { link }] of pods) {
       // In a pod that is being wired nothing runs yet that could ask services, which come after it in the plan.
-      for (const target of this.#endpoints.has(address) ? targets : []) add({ program: 'from_endpoint', link }, address, target.address, target);
+      for (const target of this.#endpoints.has(address) ? targets : [])
+        add({ program: 'from_endpoint', link }, address, target.address, target);
       for (const peer of peers) {
         for (const port of ports) {
           add({ program: 'from_endpoint', link }, address, peer, port);
