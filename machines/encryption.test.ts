@@ -1,5 +1,7 @@
 /** What WireGuard and IPsec come to in rows, and how keys change. */
 import { describe, expect, test } from 'vitest';
+import type { ClusterEvent, KubeObject } from '../cluster/events.ts';
+import type { Op } from '../datapath/driver.ts';
 import {
   ciliumEndpoint,
   ciliumNode,
@@ -221,5 +223,30 @@ describe('IPsec', () => {
     nodes.say({ type: 'ipsec.keyed', keys: [four] });
     expect(states(nodes).length).toBe(4);
     expect(nodes.rows('bpf.nodes')['192.0.2.2']).toEqual({ nodeId: 9, encryptKey: 3 });
+  });
+});
+
+describe('what encrypts is there before an address asks for it, and goes when nothing asks any more', () => {
+  const keyId = 3;
+  test.each<['wireguard' | 'ipsec', ClusterEvent, KubeObject, readonly string[]]>([
+    ['wireguard', { type: 'wireguard.keyed', publicKey: ownKey }, keyed(2), ['wireguard.peers', 'bpf.ipcache']],
+    [
+      'ipsec',
+      { type: 'ipsec.keyed', keys: [{ id: keyId, fingerprint: 'aaaa' }] },
+      ciliumNode(2, { keyId }),
+      ['xfrm.states', 'xfrm.policies', 'bpf.nodes', 'bpf.ipcache'],
+    ],
+  ])('%s', (type, key, node, order) => {
+    const nodes = new NodesWorld().among({ encryption: { type } });
+    nodes.say(key);
+    const tablesOf = (ops: readonly Op[]): string[] => [
+      ...new Set(
+        ops
+          .map(({ action, table }) => `${action} ${table}`)
+          .filter((name) => order.includes(name.slice(name.indexOf(' ') + 1))),
+      ),
+    ];
+    expect(tablesOf(nodes.upsert('ciliumnodes', node))).toEqual(order.map((table) => `put ${table}`));
+    expect(tablesOf(nodes.delete('ciliumnodes', node))).toEqual(order.toReversed().map((table) => `delete ${table}`));
   });
 });
