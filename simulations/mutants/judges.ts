@@ -44,7 +44,7 @@ export const judges: readonly Judge[] = [
   ),
   tests(/^(simulations\/(replay|imported)|cluster\/kubectl)/, 'simulations/replay', 'simulations/imported', 'cluster/'),
   tests(/^(policy|state)\//, 'simulations/prefix-check'),
-  tests(/^simulations\/node/, 'simulations/node'),
+  tests(/^(simulations\/node|reconcilers)/, 'simulations/node'),
   tests(/^policy\//, 'policy/'),
   tests(
     /^datapath\//,
