@@ -43,8 +43,13 @@ const echo: Kind = {
 };
 
 function toy() {
-  const engine = new Engine([echo], { forgets: true, rows: () => [], write: () => {} });
+  const store = { forgets: true, rows: () => [], write: () => {} };
+  let engine = new Engine([echo], store);
   let seq = 0;
+  /** Another engine goes on from what the one before wrote down. */
+  const change = (): void => {
+    engine = Engine.load([echo], store, structuredClone(engine.save()));
+  };
   const step = (event: ClusterEvent): Op[] =>
     engine.step({ seq: ++seq, at: seq, source: 'test', event }).flatMap(({ ops }) => ops);
   const link = (name: string, mtu: number): Op[] =>
@@ -63,7 +68,14 @@ function toy() {
         ...(error && { error }),
       })),
     });
-  return { engine, link, done };
+  return {
+    get engine() {
+      return engine;
+    },
+    link,
+    done,
+    change,
+  };
 }
 
 const busy = { kind: 'kernel' as const, errno: 'EBUSY', message: 'busy', retryable: true };
@@ -118,4 +130,23 @@ it('keeps to that in any order of news and results', () => {
       expect(rows.filter(({ state }) => state !== 'in-sync')).toEqual([]);
     }),
   );
+});
+
+it('goes on from what was written down between any two events as if nothing had been', () => {
+  const [one, other] = [toy(), toy()];
+  const both = (act: (toy: ReturnType<typeof toy>) => Op[]): Op[] => {
+    other.change();
+    const ops = act(one);
+    expect(act(other)).toEqual(ops);
+    return ops;
+  };
+  const first = both(({ link }) => link('a', 1));
+  // The sysctl of b waits for the plan before.
+  const second = both(({ link }) => link('b', 1));
+  expect(tablesOf(second)).toEqual(['identity.claims', 'timers']);
+  const third = both(({ done }) => done(first));
+  expect(tablesOf(third)).toEqual(['sysctls']);
+  both(({ done }) => done([...second, ...third], busy));
+  expect(other.engine.stats()).toEqual(one.engine.stats());
+  expect(other.engine.rows('sysctls')).toEqual(one.engine.rows('sysctls'));
 });

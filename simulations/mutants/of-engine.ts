@@ -240,4 +240,10 @@ export const ofEngine: readonly Mutant[] = [
     find: 'for (const entry of saved.heldBack) engine.#heldBack.add(entry);',
     replace: '',
   },
+  {
+    name: 'forgets in a checkpoint what waits for the plan before',
+    file: engine,
+    find: 'for (const entry of saved.waiting) engine.#waiting.add(entry);',
+    replace: '',
+  },
 ];

@@ -55,6 +55,14 @@ describe('moments', () => {
       expect(engineDigest(player.life.engine)).toEqual(digest);
       expect(differences(player.life.engine, player.kernel)).toEqual([]);
     }
+    // Never from one after the moment: that of each checkpoint is reached from itself, the one just before from the one before it.
+    checkpoints.all.forEach((one, i) => {
+      const { run, seq } = one;
+      expect(checkpoints.before({ run, seq }, run)).toBe(one);
+      expect(checkpoints.before({ run, seq: seq - 1 }, run)).toBe(checkpoints.all[i - 1]);
+      expect(checkpoints.before({ seq: seq - 1 }, run)).toBe(checkpoints.all[i - 1]);
+      expect(checkpoints.before({ time: one.at - 1 }, run)?.at ?? 0).toBeLessThan(one.at);
+    });
     // Another pass finds them; another build or recording would not.
     expect(new Checkpoints(directory, cache, false, 40).all).toEqual(checkpoints.all);
     expect(new Checkpoints(directory, cache, true, 40).all).toEqual([]);
