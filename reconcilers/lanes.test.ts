@@ -134,7 +134,7 @@ it('keeps to that in any order of news and results', () => {
 
 it('goes on from what was written down between any two events as if nothing had been', () => {
   const [one, other] = [toy(), toy()];
-  const both = (act: (toy: ReturnType<typeof toy>) => Op[]): Op[] => {
+  const both = (act: (on: ReturnType<typeof toy>) => Op[]): Op[] => {
     other.change();
     const ops = act(one);
     expect(act(other)).toEqual(ops);
