@@ -49,6 +49,7 @@ export const judges: readonly Judge[] = [
   tests(
     /^datapath\//,
     'datapath/translation',
+    'datapath/map-copies',
     'datapath/loader',
     'datapath/drivers/allowed-ips',
     'simulations/upgrade/maps',
