@@ -1,7 +1,7 @@
 /** `simulate --nodes N` and `simulate upgrade`: random histories of a whole cluster, and a summary that fits into a change ticket. */
 import { type ClusterAction, isFault } from '../../simulations/cluster/actions.ts';
 import { type ClusterOutcome, runCluster } from '../../simulations/cluster/run.ts';
-import { shrink } from '../../simulations/node/actions.ts';
+import { shrink, tailOf } from '../../simulations/node/actions.ts';
 import { isOfUpgrades } from '../../simulations/upgrade/actions.ts';
 import { print, printJson } from '../output/print.ts';
 
@@ -117,11 +117,12 @@ async function failure(
   const law = lawOf(outcome);
   const deadline = Date.now() + SHRINK_MS;
   if (!isJson) process.stderr.write(`seed ${seed} breaks a law, looking for the shortest way there\n`);
-  const shortest = await shrink(
-    actions,
-    async (fewer) => lawOf(await runCluster({ seed, nodes, trustsStart }, fewer)) === law,
-    () => Date.now() > deadline,
-  );
+  const isSame = async (fewer: readonly ClusterAction[]): Promise<boolean> =>
+    lawOf(await runCluster({ seed, nodes, trustsStart }, fewer)) === law;
+  const isOver = (): boolean => Date.now() > deadline;
+  // What comes after the first judgement that found something has no part in it.
+  const tail = await tailOf(actions.slice(0, outcome.done), isSame, isOver);
+  const shortest = await shrink(tail, isSame, isOver);
   const { violations } = await runCluster({ seed, nodes, trustsStart }, shortest);
   const [short, whole] = [commandOf(wanted, seed, shortest), commandOf(wanted, seed, wanted.actions)];
   if (isJson) printJson({ ok: false, seed, violations, actions: shortest, command: short, whole });

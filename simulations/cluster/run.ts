@@ -17,6 +17,8 @@ export interface ClusterOutcome {
   recoveryMs: number;
   /** Time that passed in the cluster. */
   passedMs: number;
+  /** Actions until a law was broken, or all of them. */
+  done: number;
   /** Of all kernels at the end: the same for the same seed, on any machine. */
   digest: string;
 }
@@ -36,7 +38,7 @@ export async function runCluster(options: RunOptions, actions: readonly ClusterA
   const cluster = new Cluster(options);
   const began = cluster.clock.now;
   const faults: Record<string, number> = {};
-  let recoveryMs = 0;
+  let [recoveryMs, done] = [0, 0];
   const found: string[] = [];
   const judge = async (): Promise<boolean> => {
     const took = await cluster.settle();
@@ -52,8 +54,9 @@ export async function runCluster(options: RunOptions, actions: readonly ClusterA
       const action = actions[at] as ClusterAction;
       if (isFault(action)) faults[action.do] = (faults[action.do] ?? 0) + 1;
       await cluster.act(action);
-      onProgress(at + 1);
-      if ((at + 1) % checkEvery === 0 || at + 1 === actions.length) isSound = await judge();
+      done = at + 1;
+      onProgress(done);
+      if (done % checkEvery === 0 || done === actions.length) isSound = await judge();
       isSound &&= cluster.violations.length === 0;
     }
     return {
@@ -64,6 +67,7 @@ export async function runCluster(options: RunOptions, actions: readonly ClusterA
       faults,
       recoveryMs,
       passedMs: cluster.clock.now - began,
+      done,
       digest: digestOf(cluster),
     };
   } finally {

@@ -148,3 +148,18 @@ export async function shrink<A>(
   }
   return best;
 }
+
+const TAIL = 64;
+
+/** Of a long history mostly the end matters: the shortest of its last 64, 128, … that fails; all of it if none does. */
+export async function tailOf<A>(
+  actions: readonly A[],
+  fails: (actions: readonly A[]) => Promise<boolean>,
+  isOver: () => boolean,
+): Promise<readonly A[]> {
+  for (let length = TAIL; length < actions.length && !isOver(); length *= 2) {
+    const tail = actions.slice(-length);
+    if (await fails(tail)) return tail;
+  }
+  return actions;
+}

@@ -1,7 +1,7 @@
 /** Whatever happens to a simulated node, the laws hold; and a node on which they do not is found out. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Action, actionsFrom, errnos, shrink } from './actions.ts';
+import { type Action, actionsFrom, errnos, shrink, tailOf } from './actions.ts';
 import { checkSettled } from './laws.ts';
 import { FAR_PODS, NEIGHBORS, neighborKinds } from './neighbors.ts';
 import { POLICIES, policyKinds } from './policies.ts';
@@ -385,4 +385,16 @@ it('a failing list of actions is shrunk to what fails', async () => {
     { do: 'create', pod: 7 },
     { do: 'create', pod: 31 },
   ]);
+});
+
+it('of a long list that fails the end is tried first', async () => {
+  const actions: Action[] = Array.from({ length: 1_000 }, (_, pod) => ({ do: 'create', pod }));
+  const tried: number[] = [];
+  const failsBy = (wanted: number) => async (some: readonly Action[]) => {
+    tried.push(some.length);
+    return some.some((one) => one.do === 'create' && one.pod === wanted);
+  };
+  expect(await tailOf(actions, failsBy(800), () => false)).toEqual(actions.slice(-256));
+  expect(await tailOf(actions, failsBy(0), () => false)).toBe(actions);
+  expect(tried).toEqual([64, 128, 256, 64, 128, 256, 512]);
 });
