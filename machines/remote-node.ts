@@ -56,8 +56,17 @@ type Event = RemoteNodeEvent;
 
 type Place = 'own' | 'leaving' | 'discovered' | 'unroutable' | 'unreachable' | 'reachable' | 'routed';
 
+/** Asked for by each guard of a state. */
+const places = new WeakMap<Context, Place>();
+
 /** Where it belongs, as long as nothing failed. */
 function placeOf(context: Context): Place {
+  const known = places.get(context) ?? placeFrom(context);
+  places.set(context, known);
+  return known;
+}
+
+function placeFrom(context: Context): Place {
   const { name, agent, gone, route, problems } = context;
   if (agent?.nodeName === name) return 'own';
   if (gone) return 'leaving';

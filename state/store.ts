@@ -58,7 +58,7 @@ export class Store {
   readonly #put: Database.Statement;
   readonly #forget: Database.Statement;
   readonly #row: Database.Statement;
-  readonly #write: (changes: readonly RowChange[]) => void;
+  readonly #writeAll: (changes: readonly RowChange[]) => void;
   #lastId: number;
   #rowsInLog = 0;
   #rest: NodeJS.Timeout | undefined;
@@ -75,11 +75,8 @@ export class Store {
     this.#put = this.#db.prepare('INSERT OR REPLACE INTO rows (tbl, key, value, op) VALUES (?, ?, ?, ?)');
     this.#forget = this.#db.prepare('DELETE FROM rows WHERE tbl = ? AND key = ?');
     this.#row = this.#db.prepare('SELECT key, value AS json, op FROM rows WHERE tbl = ? AND key = ?');
-    this.#write = this.#db.transaction((changes: readonly RowChange[]) => {
-      for (const { table, key, json, op } of changes) {
-        if (json === undefined) this.#forget.run(table, key);
-        else this.#put.run(table, key, json, op);
-      }
+    this.#writeAll = this.#db.transaction((changes: readonly RowChange[]) => {
+      for (const change of changes) this.#writeOne(change);
     });
   }
 
@@ -123,12 +120,20 @@ export class Store {
   }
 
   write(changes: readonly RowChange[]): void {
-    if (changes.length === 0) return;
-    this.#write(changes);
+    const [first] = changes;
+    if (!first) return;
+    // One statement is a transaction of its own.
+    if (changes.length === 1) this.#writeOne(first);
+    else this.#writeAll(changes);
     this.#rowsInLog += changes.length;
     if (this.#rowsInLog < WORTH_ROWS) return;
     this.#rest ??= setTimeout(() => this.#checkpoint(), REST_MS).unref();
     this.#rest.refresh();
+  }
+
+  #writeOne({ table, key, json, op }: RowChange): void {
+    if (json === undefined) this.#forget.run(table, key);
+    else this.#put.run(table, key, json, op);
   }
 
   #checkpoint(): void {

@@ -60,6 +60,8 @@ export class Cluster {
   readonly gone = { events: 0, ops: 0, lives: 0 };
   /** Addresses of running pods, and since when. */
   readonly #running = new Map<string, Known>();
+  /** Of each node, at the last look. */
+  readonly #addressesOf = new Map<string, ReadonlySet<string>>();
   /** By pod: addresses under which its node tells of it, and since when it has without a pause. */
   readonly #told = new Map<string, ReadonlyMap<string, number>>();
   readonly #random: () => number;
@@ -297,6 +299,7 @@ export class Cluster {
     this.nodes.delete(node.number);
     this.#busy.delete(node);
     for (const [address, { node: name }] of this.#running) if (name === node.name) this.#running.delete(address);
+    this.#addressesOf.delete(node.name);
     node.close();
   }
 
@@ -362,8 +365,9 @@ export class Cluster {
         if (!this.#running.has(address)) this.#running.set(address, { node: node.name, pod, sinceMs: this.clock.now });
       }
     }
-    for (const [address, { node: name }] of this.#running)
-      if (name === node.name && !there.has(address)) this.#running.delete(address);
+    for (const address of this.#addressesOf.get(node.name) ?? [])
+      if (!there.has(address) && this.#running.get(address)?.node === node.name) this.#running.delete(address);
+    this.#addressesOf.set(node.name, there);
   }
 
   /** Who hears that a pod's endpoint is gone is right to forget it, until its node says again where it is. */
