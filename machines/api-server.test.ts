@@ -25,7 +25,7 @@ const gone = (resource: string, object: KubeObject): Message => ({ type: 'kube.d
 
 function after(...messages: Message[]) {
   const facts = { nodeName: 'node-1', policy: {} } as unknown as AgentFacts;
-  const [birth] = apiServer.births?.({ type: 'agent.started', config: facts }, 1) ?? [];
+  const [birth] = apiServer.births?.['agent.started']?.({ type: 'agent.started', config: facts }, 1) ?? [];
   expect(birth?.key).toBe(apiServerKey);
   const [first] = initialTransition(apiServer.logic, birth?.input);
   return messages.reduce((snapshot, message) => transition(apiServer.logic, snapshot, message)[0], first);

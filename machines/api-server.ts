@@ -129,10 +129,10 @@ const rows = ({ context }: Snapshot): Row[] =>
 export const apiServer: Kind = {
   name: 'api-server',
   logic: machine,
-  births: (event) =>
-    event.type === 'agent.started' && event.config.policy
-      ? [{ key: apiServerKey, input: { nodeName: event.config.nodeName } }]
-      : [],
+  births: {
+    'agent.started': ({ config }) =>
+      config.policy ? [{ key: apiServerKey, input: { nodeName: config.nodeName } }] : [],
+  },
   topics: (_: AnyMachineSnapshot) => ['agent', SLICES, 'every/nodes'],
   facts: (snapshot) => [{ topic: apiServerKey, value: factOf((snapshot as Snapshot).context) }],
   rows: (snapshot) => rows(snapshot as Snapshot),

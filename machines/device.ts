@@ -153,10 +153,10 @@ function rows({ context, value }: Snapshot): Row[] {
 export const device: Kind = {
   name: 'device',
   logic: machine,
-  births: (event) =>
-    event.type === 'link.upserted' && !OURS.test(event.link.name)
-      ? [{ key: `device/${event.link.name}`, input: { key: `device/${event.link.name}`, link: event.link } }]
-      : [],
+  births: {
+    'link.upserted': ({ link }) =>
+      OURS.test(link.name) ? [] : [{ key: `device/${link.name}`, input: { key: `device/${link.name}`, link } }],
+  },
   topics: ({ context }: AnyMachineSnapshot) => {
     const { key, link } = context as Context;
     return ['agent', `link/${link.name}`, timerTopic(key, 'retry')];

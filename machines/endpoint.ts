@@ -10,7 +10,6 @@
  * - The answer to CNI ADD comes after every row is actual; the address is free again only after every row is gone.
  */
 import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
-import type { ClusterEvent } from '../cluster/events.ts';
 import { calm, failedAgain, timerTopic } from './backoff.ts';
 import {
   CNI_EXISTS,
@@ -30,7 +29,7 @@ import {
 import { rows } from './endpoint-rows.ts';
 import { subjectOf } from './endpoint-subject.ts';
 import { poolKey } from './ip-pool.ts';
-import { type Birth, type Fact, type Kind, recipe, speech, type Tell } from './machine.ts';
+import { type Birth, type Births, type Fact, type Kind, recipe, speech, type Tell } from './machine.ts';
 import { nodeKey } from './node.ts';
 import { type HealthEndpointFact, healthEndpointTopic } from './node-announcement.ts';
 import { endpointPolicyTopic, subjectsTopic } from './policy-facts.ts';
@@ -247,24 +246,15 @@ export type EndpointSnapshot = SnapshotFrom<typeof machine>;
 
 // --- rows
 
-function births(event: ClusterEvent, at: number): Birth[] {
-  switch (event.type) {
-    case 'cni.add':
-    case 'cni.del': {
-      const key = `endpoint/${event.containerId}/${event.ifname}`;
-      const input: EndpointInput =
-        event.type === 'cni.add' ? { key, why: 'add', request: event, at } : { key, why: 'del', request: event };
-      return [{ key, input }];
-    }
-    case 'local.restored':
-      return event.endpoints.map((row) => {
-        const key = `endpoint/${row.containerId}/${row.ifname}`;
-        return { key, input: { key, why: 'restored', row } satisfies EndpointInput };
-      });
-    default:
-      return [];
-  }
-}
+const keyOf = ({ containerId, ifname }: { containerId: string; ifname: string }): string =>
+  `endpoint/${containerId}/${ifname}`;
+const born = (input: EndpointInput): Birth => ({ key: input.key, input });
+
+const births: Births = {
+  'cni.add': (request, at) => [born({ key: keyOf(request), why: 'add', request, at })],
+  'cni.del': (request) => [born({ key: keyOf(request), why: 'del', request })],
+  'local.restored': ({ endpoints }) => endpoints.map((row) => born({ key: keyOf(row), why: 'restored', row })),
+};
 
 // --- facts
 

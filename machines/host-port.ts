@@ -5,7 +5,7 @@
  * - Two pods that want one port (one is going, the other coming) settle it by claims, as services do.
  */
 import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
-import type { ClusterEvent, KubeObject } from '../cluster/events.ts';
+import type { KubeObject, KubeUpserted } from '../cluster/events.ts';
 import { type BackendRow, backendKey, frontendKey, type Row } from '../state/tables.ts';
 import { type Backoff, calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
 import { canonicalAddress } from './cidr.ts';
@@ -224,10 +224,10 @@ function rows({ context, value }: Snapshot): Row[] {
   return value === 'failing' ? [...wanted.values(), timerRow(key, 'retry', backoff.dueMs)] : [...wanted.values()];
 }
 
-function births(event: ClusterEvent): Birth[] {
-  if (event.type !== 'kube.upserted' || event.resource !== 'pods') return [];
-  if (isHostNetwork(event.object) || !portsOf(event.object).some(({ hostPort }) => isPort(hostPort))) return [];
-  const { namespace = '', name } = event.object.metadata;
+function bornOf({ resource, object }: KubeUpserted): Birth[] {
+  if (resource !== 'pods') return [];
+  if (isHostNetwork(object) || !portsOf(object).some(({ hostPort }) => isPort(hostPort))) return [];
+  const { namespace = '', name } = object.metadata;
   const key = `host-port/${namespace}/${name}`;
   return [{ key, input: { key } }];
 }
@@ -235,7 +235,7 @@ function births(event: ClusterEvent): Birth[] {
 export const hostPort: Kind = {
   name: 'host-port',
   logic: machine,
-  births,
+  births: { 'kube.upserted': bornOf },
   topics: ({ context }: AnyMachineSnapshot) => {
     const { key, pod, frontends } = context as Context;
     return [

@@ -200,10 +200,9 @@ type Snapshot = SnapshotFrom<typeof machine>;
 export const ipPool: Kind = {
   name: 'ip-pool',
   logic: machine,
-  births: (event) =>
-    event.type === 'agent.started'
-      ? [{ key: poolKey, input: { nodeName: event.config.nodeName, ipv4: event.config.ipv4, ipv6: event.config.ipv6 } }]
-      : [],
+  births: {
+    'agent.started': ({ config: { nodeName, ipv4, ipv6 } }) => [{ key: poolKey, input: { nodeName, ipv4, ipv6 } }],
+  },
   topics: ({ context }: AnyMachineSnapshot) => ['local', `nodes/${(context as Context).nodeName}`],
   facts: (snapshot) => {
     const { context, value } = snapshot as Snapshot;

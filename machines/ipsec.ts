@@ -185,10 +185,10 @@ function rows({ context, value }: Snapshot): Row[] {
 export const ipsec: Kind = {
   name: 'ipsec',
   logic: machine,
-  births: (event) =>
-    event.type === 'agent.started' && encryptionOf(event.config).type === 'ipsec'
-      ? [{ key: ipsecKey, input: { agent: event.config } }]
-      : [],
+  births: {
+    'agent.started': ({ config }) =>
+      encryptionOf(config).type === 'ipsec' ? [{ key: ipsecKey, input: { agent: config } }] : [],
+  },
   topics: (_: AnyMachineSnapshot) => [
     'agent',
     'local',

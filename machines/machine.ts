@@ -57,6 +57,11 @@ export interface Birth {
   input: unknown;
 }
 
+/** By type of event, so that the others need not be looked at. */
+export type Births = {
+  [T in ClusterEvent['type']]?: (event: Extract<ClusterEvent, { type: T }>, at: number) => Birth[];
+};
+
 export interface Fact {
   topic: string;
   value: unknown;
@@ -68,7 +73,7 @@ export interface Kind {
   name: string;
   logic: AnyStateMachine;
   /** Machines that an event brings to life, unless they live already; the newborn hears the event's topics as any other. */
-  births?(event: ClusterEvent, at: number): Birth[];
+  births?: Births;
   /** Topics with this prefix are machines of this kind: the first subscription brings one to life with the topic as key. */
   serves?: string;
   topics(snapshot: AnyMachineSnapshot): string[];

@@ -160,7 +160,7 @@ const machine = setup({
 export const nodeDirectory: Kind = {
   name: 'node-directory',
   logic: machine,
-  births: (event) => (event.type === 'agent.started' ? [{ key: directoryKey, input: {} }] : []),
+  births: { 'agent.started': () => [{ key: directoryKey, input: {} }] },
   topics: () => ['local', claimsTopic],
   rows: () => [],
 };

@@ -236,7 +236,7 @@ function rows({ context, value }: Snapshot): Row[] {
 export const node: Kind = {
   name: 'node',
   logic: machine,
-  births: (event) => (event.type === 'agent.started' ? [{ key: nodeKey, input: { agent: event.config } }] : []),
+  births: { 'agent.started': ({ config }) => [{ key: nodeKey, input: { agent: config } }] },
   topics: ({ context }: AnyMachineSnapshot) => [
     'agent',
     'devices',

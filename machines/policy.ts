@@ -196,10 +196,9 @@ function rows({ context, value }: Snapshot): Row[] {
 export const policy: Kind = {
   name: 'policy',
   logic: machine,
-  births: (event) =>
-    event.type === 'agent.started' && event.config.policy
-      ? [{ key: policyMachineKey, input: { agent: event.config } }]
-      : [],
+  births: {
+    'agent.started': ({ config }) => (config.policy ? [{ key: policyMachineKey, input: { agent: config } }] : []),
+  },
   topics: (snapshot: AnyMachineSnapshot) => {
     const { agent, namingServices, namingPorts } = snapshot.context as Context;
     const node = agent.policy?.hostFirewall ? [`nodes/${agent.nodeName}`] : [];

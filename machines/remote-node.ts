@@ -6,7 +6,7 @@
  * - A node that does not answer keeps its rows: the way to it may be back at any time.
  */
 import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
-import type { ClusterEvent } from '../cluster/events.ts';
+import type { KubeUpserted } from '../cluster/events.ts';
 import { apiServerKey } from './api-server.ts';
 import { calm, failedAgain, timerRow, timerTopic } from './backoff.ts';
 import { hostCidr } from './cidr.ts';
@@ -146,9 +146,9 @@ type Snapshot = SnapshotFrom<typeof machine>;
 
 const isNode = (resource: string): boolean => resource === 'ciliumnodes' || resource === 'nodes';
 
-function births(event: ClusterEvent): Birth[] {
-  if (event.type !== 'kube.upserted' || !isNode(event.resource)) return [];
-  const { name } = event.object.metadata;
+function bornOf({ resource, object }: KubeUpserted): Birth[] {
+  if (!isNode(resource)) return [];
+  const { name } = object.metadata;
   return [{ key: remoteNodeKey(name), input: { name } }];
 }
 
@@ -175,7 +175,7 @@ function facts(context: Context): Fact[] {
 export const remoteNode: Kind = {
   name: 'remote-node',
   logic: machine,
-  births,
+  births: { 'kube.upserted': bornOf },
   topics: (snapshot: AnyMachineSnapshot) => {
     const context = snapshot.context as Context;
     const { name } = context;

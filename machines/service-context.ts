@@ -91,11 +91,13 @@ export function learn(context: ServiceContext, event: ServiceEvent): ServiceCont
 }
 
 function learnSlice(context: ServiceContext, name: string, object: KubeObject | undefined): ServiceContext {
-  const { [name]: before, ...others } = context.slices;
+  const before = context.slices[name];
   const after = object && sliceFacts(object, before);
   if (!before && !after) return context.isHeard ? context : { ...context, isHeard: true };
-  const slices = after ? { ...others, [name]: after } : others;
-  const families = new Set([before?.family, after?.family]);
+  const slices = { ...context.slices };
+  if (after) slices[name] = after;
+  else delete slices[name];
+  const families = [before?.family, after?.family];
   return chosen({ ...context, isHeard: true, slices }, families, { name, before, after });
 }
 
@@ -105,7 +107,7 @@ function asked(context: ServiceContext, at: number): ServiceContext {
   const frontends = spec && node ? frontendsOf(spec, node) : [];
   const keys = new Set(frontends.map(({ key }) => key));
   const now = contested({ ...context, frontends, rivals: rivalsOf(rivals, keys) }, at);
-  return chosen(now, new Set(['IPv4', 'IPv6']));
+  return chosen(now, ['IPv4', 'IPv6']);
 }
 
 export const claimOf = ({ service, spec }: ServiceContext, { type }: Frontend): Claim => ({
@@ -142,15 +144,15 @@ interface ChangedSlice {
 /** Makes the sets of these families anew. */
 function chosen(
   context: ServiceContext,
-  families: ReadonlySet<Family | undefined>,
+  families: readonly (Family | undefined)[],
   changed?: ChangedSlice,
 ): ServiceContext {
   const { node, slices } = context;
   const sets: Record<string, ChosenSet> = {};
-  for (const [key, set] of Object.entries(context.sets)) if (!families.has(set.family)) sets[key] = set;
+  for (const [key, set] of Object.entries(context.sets)) if (!families.includes(set.family)) sets[key] = set;
   const all = Object.values(slices);
   for (const frontend of node ? context.frontends : []) {
-    if (!node || !families.has(frontend.family)) continue;
+    if (!node || !families.includes(frontend.family)) continue;
     const isOutside = frontend.type !== 'ClusterIP';
     for (const from of ['inside', 'outside'] as const) {
       const key = setOf(context, frontend, from);
@@ -166,8 +168,11 @@ function chosen(
     }
   }
   const localEndpoints = node && context.spec?.healthPort ? localReady(all, node) : 0;
-  const names = [...new Set([...Object.keys(context.sets), ...Object.keys(sets)])];
-  const touched = names.filter((key) => families.has((sets[key] ?? context.sets[key])?.family));
-  const groups = regroup(context.groups, slices, { all: names, touched }, changed);
+  const changedSets = (wasBig: boolean): string[] => {
+    const all = Object.entries({ ...context.sets, ...sets });
+    // What becomes big moves all its rows into groups.
+    return all.filter(([, { family }]) => !wasBig || families.includes(family)).map(([key]) => key);
+  };
+  const groups = regroup(context.groups, slices, changedSets, changed);
   return { ...context, sets, localEndpoints, groups };
 }

@@ -35,15 +35,15 @@ export const sliceIn = (group: string): string | undefined =>
 export const setIn = (group: string): string | undefined =>
   group.startsWith(SET) ? group.slice(SET.length) : undefined;
 
-/** After a slice, or without one all of them, and those of all sets that are `touched` have changed. */
+/** After a slice, or without one all of them, and these sets have changed, of a service that was big already or is now. */
 export function regroup(
   groups: Groups,
   slices: Slices,
-  sets: { all: readonly string[]; touched: readonly string[] },
+  changedSets: (wasBig: boolean) => string[],
   changed?: ChangedSlice,
 ): Groups {
-  // What becomes big moves all its rows into groups.
-  const setGroups = (groups.isBig ? sets.touched : sets.all).map((key) => `${SET}${key}`);
+  if (!groups.isBig && !isBig(slices)) return ungrouped;
+  const setGroups = changedSets(groups.isBig).map((key) => `${SET}${key}`);
   if (groups.isBig && changed) {
     const { holders, takers } = passOn(groups.holders, slices, changed);
     return {
@@ -52,15 +52,19 @@ export function regroup(
       touched: [changed.name, ...takers].map((name) => `${SLICE}${name}`).concat(setGroups),
     };
   }
-  if (!groups.isBig && !isBig(slices)) return ungrouped;
   const holders = groups.isBig ? groups.holders : holdersIn(slices);
   const names = Object.keys(slices).map((name) => `${SLICE}${name}`);
   return { isBig: true, holders, touched: [...names, ...setGroups] };
 }
 
 function isBig(slices: Slices): boolean {
-  const all = Object.values(slices);
-  return all.length > SLICES_MAX || all.reduce((sum, { endpoints }) => sum + endpoints.length, 0) > ENDPOINTS_MAX;
+  let count = 0;
+  let sum = 0;
+  for (const name in slices) {
+    count++;
+    sum += slices[name]?.endpoints.length ?? 0;
+  }
+  return count > SLICES_MAX || sum > ENDPOINTS_MAX;
 }
 
 function holdersIn(slices: Slices): Record<string, string> {

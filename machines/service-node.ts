@@ -128,7 +128,7 @@ function fact(context: Context): ServiceNodeFact {
 export const serviceNode: Kind = {
   name: 'service-node',
   logic: machine,
-  births: (event) => (event.type === 'agent.started' ? [{ key: serviceNodeKey, input: { agent: event.config } }] : []),
+  births: { 'agent.started': ({ config }) => [{ key: serviceNodeKey, input: { agent: config } }] },
   topics: ({ context }: AnyMachineSnapshot) => [
     'agent',
     'devices',

@@ -12,9 +12,7 @@ export function serviceRows(context: ServiceContext, isFailing: boolean): Row[] 
   const { groups, slices, sets, key, backoff } = context;
   const wanted: Row[] = [];
   if (!groups.isBig) {
-    const seen = new Set<string>();
-    for (const slice of Object.values(slices))
-      wanted.push(...backendRows(context, slice).filter(({ key }) => isFirst(seen, key)));
+    wanted.push(...allBackendRows(context, Object.values(slices)));
     for (const name of Object.keys(sets)) wanted.push(...setRows(context, name));
   }
   wanted.push(...frontendRows(context), ...healthRows(context), ...conflictRows(context));
@@ -29,6 +27,14 @@ export function groupRows(context: ServiceContext, group: string): Row[] {
   const slice = context.slices[name];
   if (!slice) return [];
   return backendRows(context, slice).filter(({ key }) => (context.groups.holders[key] ?? name) === name);
+}
+
+/** Of a backend that several slices name one row. */
+function allBackendRows(context: ServiceContext, slices: readonly SliceFacts[]): readonly Backend[] {
+  const [only] = slices;
+  if (only && slices.length === 1) return backendRows(context, only);
+  const seen = new Set<string>();
+  return slices.flatMap((slice) => backendRows(context, slice).filter(({ key }) => isFirst(seen, key)));
 }
 
 function isFirst(seen: Set<string>, key: string): boolean {

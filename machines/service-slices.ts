@@ -138,7 +138,7 @@ export type Backend = Extract<Row, { table: 'bpf.backends' }>;
 interface Offer {
   /** By port, by endpoint. */
   byPort: readonly (readonly Backend[])[];
-  /** Each once. */
+  /** Each once; of a single port that names none twice the very list. */
   all: readonly Backend[];
 }
 /** One object for each backend: a slice that changes says most of what it said before. */
@@ -154,20 +154,39 @@ function offerOf(slice: SliceFacts): Offer {
 
 /** What was offered `before` at the same address and port is offered again; `origins` are the endpoints' places there. */
 function offerAgain(slice: SliceFacts, origins: readonly number[], before: SliceFacts): Offer {
-  const old = offerOf(before).byPort;
-  return offerFrom(
-    slice.ports.map((port) => {
-      const same = old[before.ports.findIndex((one) => one.port === port.port && one.protocol === port.protocol)];
-      return slice.endpoints.map((endpoint, i) => same?.[origins[i] as number] ?? backendOf(endpoint, port));
-    }),
-  );
+  const old = offerOf(before);
+  const byPort = slice.ports.map((port): readonly Backend[] => {
+    const same = old.byPort[before.ports.findIndex((one) => one.port === port.port && one.protocol === port.protocol)];
+    return slice.endpoints.map((endpoint, i) => same?.[origins[i] as number] ?? backendOf(endpoint, port));
+  });
+  const [only] = byPort;
+  const isPlain = only && byPort.length === 1 && old.all === old.byPort[0] && areEachOnce(only, origins);
+  return isPlain ? { byPort, all: only } : offerFrom(byPort);
 }
 
-function offerFrom(byPort: readonly (readonly Backend[])[]): Offer {
+/** Those that are new, after ones of before that were each once there. */
+function areEachOnce(backends: readonly Backend[], origins: readonly number[]): boolean {
+  let last = NEW;
+  let news = 0;
+  for (let i = 0; i < backends.length; i++) {
+    const origin = origins[i] as number;
+    if (origin === NEW) {
+      const { key } = backends[i] as Backend;
+      if (++news > NEWS_MAX || backends.some((other, at) => at !== i && other.key === key)) return false;
+    } else if (origin <= last) return false;
+    else last = origin;
+  }
+  return true;
+}
+/** More are sooner told apart all at once. */
+const NEWS_MAX = 4;
+
+function offerFrom(byPort: Offer['byPort']): Offer {
   const keys = new Set<string>();
   const all: Backend[] = [];
   for (const backends of byPort) for (const backend of backends) if (isNew(keys, backend.key)) all.push(backend);
-  return { byPort, all };
+  const [only] = byPort;
+  return { byPort, all: only?.length === all.length && byPort.length === 1 ? only : all };
 }
 
 function isNew(keys: Set<string>, key: string): boolean {
@@ -224,19 +243,27 @@ function choose(
   const draining: string[] = [];
   for (const slice of slices) {
     const { byPort } = offerOf(slice);
-    for (const [at, one] of slice.ports.entries()) {
-      if (!isPortOf(port, one)) continue;
-      for (const [i, endpoint] of slice.endpoints.entries()) {
-        const key = (): string => byPort[at]?.[i]?.key ?? '';
+    for (let at = 0; at < slice.ports.length; at++) {
+      if (!isPortOf(port, slice.ports[at] as SlicePort)) continue;
+      const backends = byPort[at] ?? [];
+      for (let i = 0; i < backends.length; i++) {
+        const endpoint = slice.endpoints[i] as EndpointFacts;
+        const { key } = backends[i] as Backend;
         if (endpoint.ready) {
-          if (fitsReady(endpoint)) ready.push(key());
-        } else if (endpoint.draining && fitsDraining(endpoint)) draining.push(key());
+          if (fitsReady(endpoint)) ready.push(key);
+        } else if (endpoint.draining && fitsDraining(endpoint)) draining.push(key);
       }
     }
   }
   const isDraining = ready.length === 0 && draining.length > 0;
-  const chosen = (isDraining ? draining : ready).sort();
-  return { backends: chosen.filter((key, i) => key !== chosen[i - 1]), draining: isDraining };
+  return { backends: inOrder(isDraining ? draining : ready), draining: isDraining };
+}
+
+/** Sorted, each once. */
+function inOrder(keys: string[]): string[] {
+  keys.sort();
+  for (let i = 1; i < keys.length; i++) if (keys[i] === keys[i - 1]) return [...new Set(keys)];
+  return keys;
 }
 
 const anywhere = (): boolean => true;

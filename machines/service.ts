@@ -7,9 +7,9 @@
  * - A row that cannot be applied (a full map) is tried again with growing pauses; the other rows stay as they are.
  */
 import { type AnyMachineSnapshot, assign, type SnapshotFrom, setup } from 'xstate';
-import type { ClusterEvent } from '../cluster/events.ts';
+import type { KubeUpserted } from '../cluster/events.ts';
 import { calm, failedAgain, timerTopic } from './backoff.ts';
-import { type Birth, type Kind, recipe, speech } from './machine.ts';
+import { type Birth, type Fact, type Kind, recipe, speech } from './machine.ts';
 import { claimTopic } from './service-claims.ts';
 import { claimOf, initialContext, learn, type ServiceContext, type ServiceEvent } from './service-context.ts';
 import { serviceNodeKey } from './service-node.ts';
@@ -125,37 +125,43 @@ type Snapshot = SnapshotFrom<typeof machine>;
 
 const isServed = ({ context }: Snapshot): boolean => context.spec !== undefined && context.frontends.length > 0;
 
-function births(event: ClusterEvent): Birth[] {
-  if (event.type !== 'kube.upserted') return [];
-  const { namespace = '', name, labels } = event.object.metadata;
-  const service =
-    event.resource === 'services'
-      ? name
-      : event.resource === 'endpointslices'
-        ? labels?.['kubernetes.io/service-name']
-        : undefined;
+function bornOf({ resource, object }: KubeUpserted): Birth[] {
+  if (resource !== 'services' && resource !== 'endpointslices') return [];
+  const { namespace = '', name, labels } = object.metadata;
+  const service = resource === 'services' ? name : labels?.['kubernetes.io/service-name'];
   if (!service) return [];
   const key = `service/${namespace}/${service}`;
   return [{ key, input: { key } }];
 }
 
+// --- speech
+
+type Said = Pick<Context, 'spec'> & { topics: string[]; facts: Fact[] };
+
+/** Of the last context with these frontends: what else it depends on changes seldom, slices all the time. */
+const said = new WeakMap<Context['frontends'], Said>();
+
+function saidBy(context: Context): Said {
+  const { key, service, spec, frontends } = context;
+  const known = said.get(frontends);
+  if (known && known.spec === spec) return known;
+  const rivals = frontends.filter(({ type }) => type !== 'ClusterIP').map((frontend) => claimTopic(frontend.key));
+  const own = [`services/${service}`, `slices/${service}`, serviceNodeKey];
+  const made = {
+    spec,
+    topics: [...own, timerTopic(key, 'retry'), ...rivals],
+    facts: frontends.map((frontend) => ({ topic: claimTopic(frontend.key), value: claimOf(context, frontend) })),
+  };
+  said.set(frontends, made);
+  return made;
+}
+
 export const service: Kind = {
   name: 'service',
   logic: machine,
-  births,
-  topics: ({ context }: AnyMachineSnapshot) => {
-    const { key, service, frontends } = context as Context;
-    const rivals = frontends.filter(({ type }) => type !== 'ClusterIP').map((frontend) => claimTopic(frontend.key));
-    const own = [`services/${service}`, `slices/${service}`, serviceNodeKey];
-    return [...own, timerTopic(key, 'retry'), ...rivals];
-  },
-  facts: (snapshot) => {
-    const context = snapshot.context as Context;
-    return context.frontends.map((frontend) => ({
-      topic: claimTopic(frontend.key),
-      value: claimOf(context, frontend),
-    }));
-  },
+  births: { 'kube.upserted': bornOf },
+  topics: ({ context }: AnyMachineSnapshot) => saidBy(context as Context).topics,
+  facts: ({ context }: AnyMachineSnapshot) => saidBy(context as Context).facts,
   rows: (snapshot) => {
     const { value, context } = snapshot as Snapshot;
     return isServed(snapshot as Snapshot) ? serviceRows(context, value === 'failing') : [];

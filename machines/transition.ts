@@ -12,24 +12,20 @@ export interface Action {
 }
 export type Transitioned = [snapshot: AnyMachineSnapshot, actions: Action[]];
 
-type Identity = Pick<AnyActorScope, 'self' | 'system'>;
-const identities = new WeakMap<AnyStateMachine, Identity>();
+const scopes = new WeakMap<AnyStateMachine, AnyActorScope>();
 
 const nothing = (): void => {};
 
-function identityOf(logic: AnyStateMachine): Identity {
-  const known = identities.get(logic);
+/** Of the transition that is being made: there is one at a time, and it is over before the next. */
+let actions: Action[] = [];
+
+function scopeOf(logic: AnyStateMachine): AnyActorScope {
+  const known = scopes.get(logic);
   if (known) return known;
   const self = createActor(logic);
-  const made = { self, system: self.system };
-  identities.set(logic, made);
-  return made;
-}
-
-function scoped(logic: AnyStateMachine, move: (scope: AnyActorScope) => AnyMachineSnapshot): Transitioned {
-  const actions: Action[] = [];
-  const scope: AnyActorScope = {
-    ...identityOf(logic),
+  const made: AnyActorScope = {
+    self,
+    system: self.system,
     id: '',
     sessionId: '',
     logger: nothing,
@@ -38,7 +34,13 @@ function scoped(logic: AnyStateMachine, move: (scope: AnyActorScope) => AnyMachi
     stopChild: nothing,
     actionExecutor: (action) => void actions.push(action),
   };
-  return [move(scope), actions];
+  scopes.set(logic, made);
+  return made;
+}
+
+function scoped(logic: AnyStateMachine, move: (scope: AnyActorScope) => AnyMachineSnapshot): Transitioned {
+  actions = [];
+  return [move(scopeOf(logic)), actions];
 }
 
 export function initialTransition(logic: AnyStateMachine, input: unknown): Transitioned {

@@ -127,10 +127,10 @@ function rows({ context, value }: Snapshot): Row[] {
 export const tunnel: Kind = {
   name: 'tunnel',
   logic: machine,
-  births: (event) =>
-    event.type === 'agent.started' && routingOf(event.config).mode !== 'native'
-      ? [{ key: tunnelKey, input: { agent: event.config } }]
-      : [],
+  births: {
+    'agent.started': ({ config }) =>
+      routingOf(config).mode !== 'native' ? [{ key: tunnelKey, input: { agent: config } }] : [],
+  },
   topics: (_: AnyMachineSnapshot) => ['agent', underlayKey, timerTopic(tunnelKey, 'retry')],
   rows: (snapshot) => rows(snapshot as Snapshot),
 };

@@ -140,10 +140,10 @@ function rows({ context, value }: Snapshot): Row[] {
 export const wireguard: Kind = {
   name: 'wireguard',
   logic: machine,
-  births: (event) =>
-    event.type === 'agent.started' && encryptionOf(event.config).type === 'wireguard'
-      ? [{ key: wireguardKey, input: { agent: event.config } }]
-      : [],
+  births: {
+    'agent.started': ({ config }) =>
+      encryptionOf(config).type === 'wireguard' ? [{ key: wireguardKey, input: { agent: config } }] : [],
+  },
   topics: (_: AnyMachineSnapshot) => ['agent', 'wireguard-key', underlayKey, timerTopic(wireguardKey, 'retry')],
   facts: (snapshot) => {
     const { announced } = snapshot.context as Context;

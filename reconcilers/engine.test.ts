@@ -41,10 +41,9 @@ const logic = setup({
 const flag: Kind = {
   name: 'flag',
   logic,
-  births: (event) =>
-    event.type === 'kube.upserted'
-      ? [{ key: `flag/${event.object.metadata.name}`, input: { name: event.object.metadata.name } }]
-      : [],
+  births: {
+    'kube.upserted': ({ object }) => [{ key: `flag/${object.metadata.name}`, input: { name: object.metadata.name } }],
+  },
   topics: ({ context }) => [`pods/${(context as Context).name}`, 'timer/again'],
   rows: ({ context }) => {
     const { name, mac } = context as Context;

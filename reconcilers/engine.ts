@@ -264,7 +264,7 @@ export class Engine implements Inspector, RowKeeper {
       this.#persist(entry, record);
       if (op.reason === 'drift') this.#driftRepaired++;
     }
-    this.ops$.next(record);
+    if (this.ops$.observed) this.ops$.next(record);
     if (error && entry.revision === revision) this.#failed(entry, error);
     else this.#rows.dirty.add(entry);
     this.#settle(entry);
@@ -382,7 +382,7 @@ export class Engine implements Inspector, RowKeeper {
     entry.inFlight = record;
     entry.lastOp = record;
     this.#count(entry, 1);
-    this.ops$.next(record);
+    if (this.ops$.observed) this.ops$.next(record);
     return op;
   }
 

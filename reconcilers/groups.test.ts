@@ -31,7 +31,7 @@ const list: Kind = {
     context: { macs: {}, touched: [] },
     on: { 'kube.upserted': { actions: 'learn' }, 'kube.deleted': { actions: 'learn' } },
   }),
-  births: () => [{ key: 'list', input: {} }],
+  births: { 'kube.upserted': () => [{ key: 'list', input: {} }], 'kube.deleted': () => [{ key: 'list', input: {} }] },
   topics: () => ['every/pods'],
   rows: () => [],
   groups: {
@@ -57,7 +57,7 @@ const listener: Kind = {
     context: {},
     on: { fact: { actions: assign(({ context, event }) => ({ ...context, [event.topic]: event.value })) } },
   }),
-  births: () => [{ key: 'listener', input: {} }],
+  births: { 'kube.upserted': () => [{ key: 'listener', input: {} }] },
   topics: () => NAMES.map((name) => `mac/${name}`),
   rows: () => [],
 };

@@ -32,8 +32,7 @@ const logic = setup({
 const echo: Kind = {
   name: 'echo',
   logic,
-  births: (event) =>
-    event.type === 'link.upserted' ? [{ key: `echo/${event.link.name}`, input: { name: event.link.name } }] : [],
+  births: { 'link.upserted': ({ link: { name } }) => [{ key: `echo/${name}`, input: { name } }] },
   topics: ({ context }) => [`link/${context.name}`],
   rows: ({ context: { name, mtu } }) => [
     { table: 'timers', key: name, value: { dueMs: mtu } },

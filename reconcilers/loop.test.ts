@@ -22,10 +22,11 @@ const wish: Kind = {
     context: ({ input }) => input,
     on: { 'kube.upserted': { actions: assign(({ event }) => ({ rows: event.object.rows })) } },
   }),
-  births: (event) =>
-    event.type === 'kube.upserted'
-      ? [{ key: `wish/${event.object.metadata.name}`, input: { name: event.object.metadata.name, rows: [] } }]
-      : [],
+  births: {
+    'kube.upserted': ({ object: { metadata } }) => [
+      { key: `wish/${metadata.name}`, input: { name: metadata.name, rows: [] } },
+    ],
+  },
   topics: ({ context }) => [`pods/${(context as Context).name}`],
   rows: ({ context }) => (context as Context).rows,
 };

@@ -32,6 +32,7 @@ function within({ table, action, value, before }: Op): number {
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 export function plan(ops: readonly Op[]): Step[] {
+  if (ops.length === 0) return [];
   const sorted = [...ops].sort(
     (a, b) => order(a) - order(b) || byName(a.table, b.table) || within(a) - within(b) || byName(a.key, b.key),
   );

@@ -8,7 +8,7 @@
  */
 import type { AnyMachineSnapshot } from 'xstate';
 import { type ClusterEvent, type KubeObject, keepsTopics, type TopicRef, topicsOf } from '../cluster/events.ts';
-import type { Birth, Fact, FactMessage, Kind, RowName, Tell } from '../machines/machine.ts';
+import type { Birth, Births, Fact, FactMessage, Kind, RowName, Tell } from '../machines/machine.ts';
 import { initialTransition, transition } from '../machines/transition.ts';
 import { canonical, type Row } from '../state/tables.ts';
 import { type AnyMessage, type ColdPlace, Facts } from './facts.ts';
@@ -26,7 +26,11 @@ export interface Machine {
   readonly kind: Kind;
   snapshot: AnyMachineSnapshot;
   topics: ReadonlySet<string>;
+  /** The list that `topics` was made of. */
+  topicList: readonly string[] | undefined;
   facts: Map<string, string>;
+  /** The list that `facts` was made of. */
+  factList: readonly Fact[] | undefined;
   /** Facts of `Kind.groups`, by group; a group without facts is not there. */
   groupFacts: Map<string, Map<string, string>>;
   rows: readonly RowEntry[];
@@ -48,14 +52,18 @@ export interface RowKeeper {
   retry(machine: Machine): void;
 }
 
+const nothing: readonly never[] = [];
+
 export class Population {
   readonly machines = new Map<string, Machine>();
   readonly #subscribers = new Map<string, Set<string>>();
   readonly #facts: Facts;
-  readonly #queue: { to: string; message: AnyMessage }[] = [];
+  #queue: { to: string; message: AnyMessage }[] = [];
   /** By key of a machine that is over and not yet buried: events that gave birth to it anew. */
   readonly #rebirths = new Map<string, { birth: Birth; event: ClusterEvent }[]>();
   readonly #kinds: readonly Kind[];
+  /** Kinds that are born of events of this type. */
+  readonly #bearing = new Map<string, { kind: Kind; births: NonNullable<Births[ClusterEvent['type']]> }[]>();
   readonly #keeper: RowKeeper;
   readonly #onTransition: (transition: Transition) => void;
   transitions = 0;
@@ -69,6 +77,10 @@ export class Population {
     cold: ColdPlace | undefined,
   ) {
     this.#kinds = kinds;
+    for (const kind of kinds) {
+      for (const [type, births] of Object.entries(kind.births ?? {}))
+        this.#bearing.set(type, [...(this.#bearing.get(type) ?? []), { kind, births }]);
+    }
     this.#facts = new Facts(cold);
     this.#keeper = keeper;
     this.#onTransition = onTransition;
@@ -76,10 +88,12 @@ export class Population {
 
   /** Between two events. */
   save(): SavedPopulation {
-    const machines = [...this.machines.values()].map(({ kind, snapshot, ...machine }): SavedMachine => {
-      const { value, context, status } = snapshot;
-      return { ...machine, kind: kind.name, snapshot: { value, context: JSON.stringify(context), status } };
-    });
+    const machines = [...this.machines.values()].map(
+      ({ kind, snapshot, topicList: _, factList: __, ...machine }): SavedMachine => {
+        const { value, context, status } = snapshot;
+        return { ...machine, kind: kind.name, snapshot: { value, context: JSON.stringify(context), status } };
+      },
+    );
     const { transitions, unheard } = this;
     return {
       machines,
@@ -97,7 +111,13 @@ export class Population {
       if (!kind) throw new Error(`there is no kind of machine named ${name}`);
       const { value, context, status } = snapshot;
       const resolved = kind.logic.resolveState({ value, context: JSON.parse(context), status } as never);
-      this.machines.set(machine.key, { ...machine, kind, snapshot: resolved });
+      this.machines.set(machine.key, {
+        ...machine,
+        kind,
+        snapshot: resolved,
+        topicList: undefined,
+        factList: undefined,
+      });
     }
     for (const [topic, keys] of subscribers) this.#subscribers.set(topic, keys);
     this.#facts.load(facts);
@@ -108,8 +128,10 @@ export class Population {
 
   /** Lets an event be heard; `run` must follow. */
   announce(event: ClusterEvent, cause: Cause): void {
-    for (const kind of this.#kinds) {
-      for (const birth of kind.births?.(event, cause.at) ?? []) {
+    // Of these nobody is born, and nobody hears but by his rows.
+    if (event.type === 'ops.done' || event.type === 'observed') return;
+    for (const { kind, births } of this.#bearing.get(event.type) ?? []) {
+      for (const birth of births(event as never, cause.at)) {
         if (this.machines.get(birth.key)?.snapshot.status === 'done') this.#postpone(birth, event);
         else this.#bear(kind, birth, cause);
       }
@@ -157,7 +179,8 @@ export class Population {
     for (let count = 0; this.#queue.length > 0; count++) {
       if (count > MESSAGES_MAX)
         throw new Error(`event ${cause.seq} (${cause.type} ${cause.subject}) keeps machines talking for ever`);
-      const batch = this.#queue.splice(0);
+      const batch = this.#queue;
+      this.#queue = [];
       for (const { to, message } of batch) this.#deliver(to, message, cause);
     }
   }
@@ -170,7 +193,9 @@ export class Population {
       kind,
       snapshot,
       topics: new Set(),
+      topicList: undefined,
       facts: new Map(),
+      factList: undefined,
       groupFacts: new Map(),
       rows: [],
       groups: new Map(),
@@ -243,8 +268,12 @@ export class Population {
   #express(machine: Machine, cause: Cause, on = 'born'): void {
     const { kind, snapshot } = machine;
     const over = snapshot.status === 'done';
-    this.#subscribe(machine, over ? [] : kind.topics(snapshot), cause);
-    machine.facts = this.#state(machine, machine.facts, over ? [] : (kind.facts?.(snapshot) ?? []));
+    const topics = over ? nothing : kind.topics(snapshot);
+    if (topics !== machine.topicList) this.#subscribe(machine, topics, cause);
+    machine.topicList = topics;
+    const facts = over ? nothing : (kind.facts?.(snapshot) ?? nothing);
+    if (facts !== machine.factList) machine.facts = this.#state(machine, machine.facts, facts);
+    machine.factList = facts;
     const state = nameOf(snapshot);
     const last = machine.history.at(-1);
     const by =
@@ -338,6 +367,7 @@ const namedGroups = ({ groups }: Kind, snapshot: AnyMachineSnapshot): string[] =
 
 /** `ready`, or `up.ready` where states are nested. */
 export function nameOf(snapshot: AnyMachineSnapshot): string {
+  if (typeof snapshot.value === 'string') return snapshot.value;
   const parts: string[] = [];
   let value: unknown = snapshot.value;
   while (typeof value === 'object' && value !== null) {
@@ -352,7 +382,7 @@ export function nameOf(snapshot: AnyMachineSnapshot): string {
 /** XState makes a new context for each assignment, also for one that changes nothing. */
 function hasSameFields(a: object, b: object): boolean {
   if (a === b) return true;
-  const keys = Object.keys(a);
-  if (keys.length !== Object.keys(b).length) return false;
-  return keys.every((key) => a[key as keyof typeof a] === b[key as keyof typeof b]);
+  for (const key in a) if (a[key as keyof typeof a] !== b[key as keyof typeof b]) return false;
+  for (const key in b) if (!(key in a)) return false;
+  return true;
 }
