@@ -18,6 +18,7 @@ import { leftovers, until } from '../stories/embedded.ts';
 import { Country, type End, hosts, PORT, pods } from '../stories/many-nodes/country.ts';
 import { differences, peerQuestions, serviceQuestions } from '../stories/many-nodes/matrix.ts';
 import { policyCases } from '../stories/many-nodes/policies.ts';
+import { associate } from '../stories/many-nodes/sctp.ts';
 import { UnderlayCapture } from '../stories/many-nodes/underlay-capture.ts';
 
 const routing = process.env['LAB_ROUTING'] ?? 'native';
@@ -119,6 +120,15 @@ describe(`${routing} routing, encryption ${encryption}`, () => {
       const choice = { sizes: [1400], askers: ['a', hosts[1]] } as const;
       expect(await differences(country, serviceQuestions(country, choice))).toEqual([]);
       say('the matrix of services is done');
+    },
+    4 * MINUTE,
+  );
+
+  test(
+    'associations come to be between pods, and at the ports of each node',
+    async () => {
+      await associate(country, dir, 3 * MINUTE);
+      say('the matrix of associations is done');
     },
     4 * MINUTE,
   );
@@ -229,15 +239,23 @@ describe(`${routing} routing, encryption ${encryption}`, () => {
   test.runIf(encryption === 'wireguard')(
     'a node that comes back with another key is reached again',
     async () => {
-      const [pid] = country.cluster.agentPids();
-      rmSync(join(stateDirOf(name), 'nodes', nodes[2] as string, 'wireguard.key'));
-      for (const one of country.cluster.agentPids()) if (one !== pid) process.kill(one, 'SIGKILL');
+      const [one = '', other = '', replaced = ''] = nodes;
+      const file = join(stateDirOf(name), 'nodes', replaced, 'wireguard.key');
+      rmSync(file);
+      for (const node of [one, replaced])
+        for (const pid of country.cluster.agentPids(node)) process.kill(pid, 'SIGKILL');
+      await until('a new key', START_MS, () => existsSync(file) || undefined);
+      for (const node of [one, other])
+        await until(`${node} has the new key of ${replaced}`, START_MS, async () => {
+          const key = keysOf(replaced).publicKey();
+          return (await peersOf(node).catch(() => [])).some((peer) => peer.includes(key)) || undefined;
+        });
       await beating('echoes after a node has another key');
       const questions = peerQuestions(country, { sizes: [1400], askers: ['a', 'c'] });
       expect(await differences(country, questions)).toEqual([]);
       say('the node with another key is reached');
     },
-    6 * MINUTE,
+    2 * START_MS,
   );
 
   test(

@@ -134,8 +134,9 @@ export class EmbeddedCluster {
     });
   }
 
-  /** Process ids of this cluster's agents. */
-  agentPids(): number[] {
+  /** Process ids of this cluster's agents, or of one node's. */
+  agentPids(node?: string): number[] {
+    const place = node === undefined ? `/${this.name}/` : `/${this.name}/nodes/${node}/`;
     return readdirSync('/proc')
       .filter((entry) => /^\d+$/.test(entry))
       .map(Number)
@@ -144,7 +145,7 @@ export class EmbeddedCluster {
         return (
           words.some((word) => word.endsWith('main.ts')) &&
           words.includes('agent') &&
-          words.some((word) => word.includes(`/${this.name}/`))
+          words.some((word) => word.includes(place))
         );
       });
   }
