@@ -386,7 +386,7 @@ export class Cluster {
     if (table !== 'bpf.ipcache' || action !== 'delete') return;
     const known = this.#running.get(key);
     const toldMs = known && this.#told.get(known.pod)?.get(key.slice(0, key.indexOf('/')));
-    if (!known || toldMs === undefined || this.clock.now - Math.max(known.sinceMs, toldMs) < KNOWN_AFTER_MS) return;
+    if (!known || toldMs === undefined || node.hearingMs(Math.max(known.sinceMs, toldMs)) < KNOWN_AFTER_MS) return;
     const { identity } = before as IpcacheRow;
     this.violations.push(
       `hitless: ${node.name} deletes bpf.ipcache ${key} (identity ${identity}), where a pod of ${known.node} has been running for ${this.clock.now - known.sinceMs} ms`,

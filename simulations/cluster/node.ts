@@ -57,6 +57,7 @@ export class ClusterNode {
   #hooks: string[] = [];
   #rotations = 0;
   #isCut = false;
+  #cutOrHealedMs = 0;
   #eventsOfTheDead = 0;
   #fault: { errno: string; ops: number } | undefined;
   readonly #common: Common;
@@ -197,8 +198,15 @@ export class ClusterNode {
 
   /** From the API server. */
   set isCut(cut: boolean) {
+    if (cut !== this.#isCut) this.#cutOrHealedMs = this.#common.clock.now;
     this.#isCut = cut;
     if (this.agent && this.isAlive) this.agent.isCut = cut;
+  }
+
+  /** For how long it could hear, until now or until it was cut off, of what was said at `saidMs`. */
+  hearingMs(saidMs: number): number {
+    const { now } = this.#common.clock;
+    return this.#isCut ? this.#cutOrHealedMs - saidMs : now - Math.max(saidMs, this.#cutOrHealedMs);
   }
 
   /** Of the next agent. */
