@@ -4,6 +4,7 @@ import { type ClusterOutcome, runCluster } from '../../simulations/cluster/run.t
 import { shrink, tailOf } from '../../simulations/node/actions.ts';
 import { isOfUpgrades } from '../../simulations/upgrade/actions.ts';
 import { print, printJson } from '../output/print.ts';
+import { actionsFlag } from './actions-flag.ts';
 
 export interface ClusterSimulation {
   nodes: number;
@@ -62,7 +63,7 @@ export async function simulateCluster(wanted: ClusterSimulation): Promise<number
 }
 
 const commandOf = ({ flags }: ClusterSimulation, seed: number, actions?: readonly ClusterAction[]): string =>
-  `cli/axoneme simulate ${flags.what} --seed ${seed} ${actions ? `--actions '${JSON.stringify(actions)}'` : flags.random}`;
+  `cli/axoneme simulate ${flags.what} --seed ${seed} ${actions ? actionsFlag(seed, actions) : flags.random}`;
 
 function summaryOf(
   { nodes, seed, events, runs, facts }: ClusterSimulation,

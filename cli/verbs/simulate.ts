@@ -4,6 +4,7 @@ import { type Action, actionsFrom, shrink } from '../../simulations/node/actions
 import { type Outcome, runActions } from '../../simulations/node/run.ts';
 import { noPositionals } from '../output/arguments.ts';
 import { print, printJson, wantsJson } from '../output/print.ts';
+import { actionsFlag, parseActions } from '../simulate/actions-flag.ts';
 import { simulateCluster } from '../simulate/cluster.ts';
 import { clusterHistory, faultLevelOf, upgradeHistory } from '../simulate/histories.ts';
 import { parseArguments, UsageError, wholeNumber } from '../usage.ts';
@@ -22,7 +23,7 @@ axoneme simulate upgrade [--from RELEASE] [--to RELEASE] [--nodes N] [--seed N] 
   --from RELEASE of upgrades: what all nodes begin with (default: the oldest that is stored in simulations/releases)
   --to RELEASE   and what they are rolled to, one after the other (default: current); others come and go in between, with crashes in the
                  middle, flips of configuration and kernels that start anew; 3 nodes, 20 events, 100 runs unless told otherwise
-  --actions JSON these actions instead of random ones, as a failure prints them`;
+  --actions JSON these actions instead of random ones, as a failure prints them; @FILE reads them from a file`;
 
 const SEED_MAX = 2 ** 31 - 1;
 const EVENTS_MAX = 100_000;
@@ -96,18 +97,6 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
-function parseActions<A extends { do: string }>(text: string): A[] {
-  try {
-    const actions: unknown = JSON.parse(text);
-    if (Array.isArray(actions) && actions.every((action) => typeof action?.do === 'string')) return actions as A[];
-  } catch {
-    // said below
-  }
-  throw new UsageError(
-    `flag --actions is ${JSON.stringify(text.slice(0, 60))}, expected a JSON list of {"do":…} as a failure prints it`,
-  );
-}
-
 /** The law that is broken first names the failure: a shorter run that breaks another one is another story. */
 const lawOf = ({ violations }: Outcome): string => violations[0]?.split(':')[0] ?? '';
 
@@ -123,7 +112,7 @@ async function failureOf(
   const isSame = async (fewer: readonly Action[]): Promise<boolean> => lawOf(await runActions(seed, fewer)) === law;
   const shortest = await shrink(actions, isSame, () => Date.now() > deadline);
   const { violations } = await runActions(seed, shortest);
-  const command = `cli/axoneme simulate --seed ${seed} ${isGiven ? `--actions '${JSON.stringify(actions)}'` : `--events ${events}`}`;
+  const command = `cli/axoneme simulate --seed ${seed} ${isGiven ? actionsFlag(seed, actions) : `--events ${events}`}`;
   return { seed, violations, actions: shortest, command };
 }
 
@@ -133,7 +122,7 @@ function report(failure: Failure, isJson: boolean): number {
   else {
     print(`seed ${seed} breaks a law:\n${violations.map((line) => `  ${line}\n`).join('')}`);
     print(
-      `shortest way there found, ${actions.length} actions:\n  cli/axoneme simulate --seed ${seed} --actions '${JSON.stringify(actions)}'\n`,
+      `shortest way there found, ${actions.length} actions:\n  cli/axoneme simulate --seed ${seed} ${actionsFlag(seed, actions)}\n`,
     );
     print(`the whole run again:\n  ${command}\n`);
   }
