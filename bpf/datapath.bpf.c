@@ -83,7 +83,7 @@ inline_fn int from_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 		return DROP(p, DROP_INVALID_SOURCE);
 	p->endpoint_id = src->id;
 	p->src_identity = src->identity;
-	ret = fragment_track(p);
+	ret = fragment_track(skb, p);
 	if (ret < 0)
 		return ret;
 	trace_from(skb, p, TRACE_FROM_ENDPOINT);
@@ -182,7 +182,7 @@ inline_fn int to_endpoint_ip(struct __sk_buff *skb, struct packet *p)
 	dst = own_endpoint(skb, &p->tuple.daddr);
 	if (!dst)
 		return DROP(p, DROP_UNKNOWN_L3);
-	ret = fragment_track(p);
+	ret = fragment_track(skb, p);
 	if (ret < 0)
 		return ret;
 	trace_from(skb, p, TRACE_FROM_HOST);

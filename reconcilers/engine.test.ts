@@ -133,6 +133,37 @@ describe('engine', () => {
     expect(engine.machine('flag/a')?.state).toBe('calm');
   });
 
+  it('lets the next of a key live when the last one is over but for deletes that failed', () => {
+    step(done(step(pod('s', '02:01'))));
+    const deletes = step(gone('s'));
+    expect(brief(deletes)).toEqual(['delete s', 'delete shared']);
+    const [own, shared] = deletes.map((op) => [op]);
+    expect(step(done(own as Op[], broken))).toEqual([]);
+    // One op is still under way.
+    expect(step(pod('s', '02:01'))).toEqual([]);
+    expect(engine.machine('flag/s')?.state).toBe('over');
+    expect(step(done(shared as Op[], { ...broken, kind: 'cancelled' }))).toEqual([]);
+    // It finds what it wants.
+    expect(engine.machine('flag/s')?.state).toBe('calm');
+    expect(engine.explain('links', 's')?.row.state).toBe('in-sync');
+
+    step(done(step(gone('s')), broken));
+    expect(brief(step(pod('s', '02:02')))).toEqual(['put s', 'put shared']);
+    expect(engine.explain('links', 's')?.row.owners).toEqual(['flag/s']);
+  });
+
+  it('tries a failed delete of nobody again when its table is looked at', () => {
+    step(done(step(pod('s', '02:01'))));
+    step(done(step(gone('s')), broken));
+    step(pod('s', '02:01'));
+    step(done(step(gone('s')), broken));
+    const again = step({ type: 'observed', table: 'links', changes: [] });
+    expect(brief(again)).toEqual(['delete s', 'delete shared']);
+    step(done(again));
+    expect(engine.rows('links')).toEqual([]);
+    expect(engine.machine('flag/s')).toBeUndefined();
+  });
+
   it('keeps a shared row until its last owner leaves, and lets the first key decide', () => {
     step(done(step(pod('s1', '02:01'))));
     const second = step(pod('s2', '02:02'));

@@ -35,7 +35,7 @@ import type {
 import { joinFailed } from './join-failed.ts';
 import { begun, finished, readOp, subjectOf, writtenOp } from './op-records.ts';
 import { plan, type Step } from './plan.ts';
-import { type Machine, Population, type RowKeeper } from './population.ts';
+import { type Machine, Population, type RowKeeper, releaseStuck } from './population.ts';
 import { decided, isOf, type RowEntry, RowIndex, settled } from './rows.ts';
 import type { SavedEngine } from './saved.ts';
 import { rowsOf, rowViewOf, viewOf } from './views.ts';
@@ -212,6 +212,10 @@ export class Engine implements Inspector, RowKeeper {
     return now;
   }
 
+  await(machine: Machine): void {
+    this.#restless.add(machine);
+  }
+
   retry(machine: Machine): void {
     for (const entry of machine.unsettled) if (entry.error) this.#rows.touch(entry, 'retry');
   }
@@ -235,6 +239,7 @@ export class Engine implements Inspector, RowKeeper {
     let told = false;
     for (const entry of this.#rows.dirty) this.#settle(entry);
     for (const machine of this.#restless) {
+      if (this.#population.isAwaited(machine)) releaseStuck(machine);
       if (machine.unsettled.size > 0 || !machine.owedSettled) continue;
       machine.owedSettled = false;
       told = true;
@@ -272,8 +277,10 @@ export class Engine implements Inspector, RowKeeper {
 
   #failed(entry: RowEntry, error: NonNullable<OpDone['error']>): void {
     this.#rows.fail(entry, error);
-    if (error.kind === 'cancelled') return;
     for (const key of entry.watchers.keys()) {
+      const machine = this.#population.machines.get(key);
+      if (machine) this.#restless.add(machine);
+      if (error.kind === 'cancelled') continue;
       this.#population.send(key, { type: 'failed', table: entry.table, key: entry.key, error });
     }
   }

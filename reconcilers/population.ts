@@ -4,7 +4,7 @@
  * - Messages are delivered in the order in which they were sent; a step ends when none is left.
  * - A fact is handed to whoever subscribes to its topic later; a fact that did not change is not sent again.
  * - A machine in its final state lives on until its rows are settled, and then leaves without a trace; what would bring it
- *   to life meanwhile does so then.
+ *   to life meanwhile does so then, or when what is left are deletes that failed.
  */
 import type { AnyMachineSnapshot } from 'xstate';
 import { type ClusterEvent, type KubeObject, keepsTopics, type TopicRef, topicsOf } from '../cluster/events.ts';
@@ -50,6 +50,8 @@ export interface RowKeeper {
   /** The same for one group of rows. */
   rewriteGroup(machine: Machine, group: string, rows: readonly Row[], by: Transition): void;
   retry(machine: Machine): void;
+  /** The machine is over, and something would bring it to life. */
+  await(machine: Machine): void;
 }
 
 const nothing: readonly never[] = [];
@@ -132,8 +134,12 @@ export class Population {
     if (event.type === 'ops.done' || event.type === 'observed') return;
     for (const { kind, births } of this.#bearing.get(event.type) ?? []) {
       for (const birth of births(event as never, cause.at)) {
-        if (this.machines.get(birth.key)?.snapshot.status === 'done') this.#postpone(birth, event);
-        else this.#bear(kind, birth, cause);
+        const machine = this.machines.get(birth.key);
+        if (machine?.snapshot.status !== 'done') this.#bear(kind, birth, cause);
+        else {
+          this.#postpone(birth, event);
+          this.#keeper.await(machine);
+        }
       }
     }
     const topics = topicsOf(event);
@@ -154,6 +160,11 @@ export class Population {
       this.#facts.retain(topic, fact, undefined);
       this.#publish(topic, { ...before, type: 'kube.deleted' });
     }
+  }
+
+  /** Something would bring it to life, were it not there. */
+  isAwaited({ key }: Machine): boolean {
+    return this.#rebirths.has(key);
   }
 
   knows(topic: string, fact: string): boolean {
@@ -385,4 +396,12 @@ function hasSameFields(a: object, b: object): boolean {
   for (const key in a) if (a[key as keyof typeof a] !== b[key as keyof typeof b]) return false;
   for (const key in b) if (!(key in a)) return false;
   return true;
+}
+
+/** One that is over but for deletes that failed is over: they are nobody's, and tried again when their tables are looked at. */
+export function releaseStuck({ key, snapshot, unsettled }: Machine): void {
+  if (snapshot.status !== 'done') return;
+  for (const { error, inFlight } of unsettled) if (!error || inFlight) return;
+  for (const entry of unsettled) entry.watchers.delete(key);
+  unsettled.clear();
 }

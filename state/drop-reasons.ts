@@ -16,7 +16,7 @@ export const dropReasons: ReadonlyMap<number, DropReason> = new Map<number, Drop
   [6, { kind: 'forward', text: 'LB, sock cgroup: No backend entry found', proto: '' }],
   [7, { kind: 'forward', text: 'LB, sock cgroup: Reverse entry update failed', proto: '' }],
   [8, { kind: 'forward', text: 'LB, sock cgroup: Reverse entry stale', proto: '' }],
-  [9, { kind: 'forward', text: 'Fragmented packet', proto: '' }],
+  [9, { kind: 'counter', text: 'Fragmented packet', proto: '' }],
   [10, { kind: 'forward', text: 'Fragmented packet entry update failed', proto: '' }],
   [12, { kind: 'forward', text: 'Interface Decrypting', proto: '' }],
   [13, { kind: 'forward', text: 'Interface Encrypting', proto: '' }],

@@ -2,7 +2,7 @@
 /* Fragments: the first one leaves its ports for the later ones, which have none. */
 #pragma once
 
-#include "packet.h"
+#include "counters.h"
 
 #undef SOURCE_FILE
 #define SOURCE_FILE SOURCE_FRAGMENT
@@ -37,7 +37,10 @@ noinline_fn int fragment_ports(struct packet *p)
 	return 0;
 }
 
-inline_fn int fragment_track(struct packet *p)
+inline_fn int fragment_track(struct __sk_buff *skb, struct packet *p)
 {
-	return p->fragment ? fragment_ports(p) : 0;
+	if (!p->fragment)
+		return 0;
+	count_bytes(skb->len, REASON_FRAGMENTED_PACKET, p->direction);
+	return fragment_ports(p);
 }

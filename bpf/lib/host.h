@@ -106,7 +106,7 @@ inline_fn int host_policy(struct __sk_buff *skb, struct packet *p, __u8 directio
 
 	if (is_nd(p))
 		return 0;
-	ret = fragment_track(p);
+	ret = fragment_track(skb, p);
 	if (ret < 0)
 		return ret;
 	if (!ct_protocol_known(p)) {

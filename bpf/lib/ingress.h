@@ -53,7 +53,7 @@ inline_fn int arrive(struct __sk_buff *skb, struct packet *p, const struct netde
 		ret = config.services ? service_from_netdev(skb, p, ret) : TC_ACT_OK;
 		return config.host_firewall && ret == TC_ACT_OK ? host_from_netdev(skb, p) : ret;
 	}
-	ret = fragment_track(p);
+	ret = fragment_track(skb, p);
 	if (ret < 0)
 		return ret;
 	if (config.dsr) {

@@ -271,7 +271,7 @@ inline_fn int nat_egress(struct __sk_buff *skb, struct packet *p, const struct n
 	}
 	if (cidr_contains(p->ipv6 ? &config.native_routing_ipv6 : &config.native_routing_ipv4, &p->tuple.daddr))
 		return 0;
-	ret = fragment_track(p);
+	ret = fragment_track(skb, p);
 	if (ret < 0)
 		return ret;
 	return nat_egress_flow(skb, p, node, is_node);

@@ -12,6 +12,8 @@ beforeEach(() => {
   bench.endpoint('b');
 });
 
+/** Code in `drop-reasons.tsv`. */
+const FRAGMENTED_PACKET = 9;
 const payload = Buffer.alloc(32, 0x62);
 const fragments = (from: string, to: string, id = 99, port = 4000) => ({
   first: ip({ from, to, fragment: { id, offset: 0, more: true } }, udp(port, 53, payload)),
@@ -30,6 +32,14 @@ for (const f of families) {
       expect(bench.entries('fragments')).toMatchObject([
         { key: { saddr: f.a, daddr: f.b, proto: 17 }, value: { sport: 4000, dport: 53 } },
       ]);
+    });
+
+    test('each is counted', () => {
+      const { first, last } = fragments(f.a, f.b);
+      const before = bench.metric(FRAGMENTED_PACKET, 'egress');
+      for (const packet of [first, last, ip({ from: f.a, to: f.b }, udp(4000, 53))]) send(packet);
+      const { packets, bytes } = bench.metric(FRAGMENTED_PACKET, 'egress');
+      expect([packets - before.packets, bytes - before.bytes]).toEqual([2, first.length + last.length]);
     });
 
     test('a later fragment without its first is dropped', () => {

@@ -11,6 +11,8 @@ import { type EndpointView, endpointsOf, identitiesOf } from '../endpoints.ts';
 import { policyNodeView, widestSelectors } from '../policy.ts';
 import { statusOf } from '../status.ts';
 
+/** Code in `bpf/drop-reasons.tsv`. */
+const FRAGMENTED_PACKET = 9;
 const GC_BUCKETS_SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10];
 
 export function agentMetrics(registry: Registry, sources: DebugSources, now: () => number): void {
@@ -172,6 +174,11 @@ export function agentMetrics(registry: Registry, sources: DebugSources, now: () 
   counter('cilium_drop_bytes_total', 'Bytes dropped', ['reason', 'direction'], packets(true, 'bytes'));
   counter('cilium_forward_count_total', 'Packets forwarded', ['direction'], packets(false, 'packets'));
   counter('cilium_forward_bytes_total', 'Bytes forwarded', ['direction'], packets(false, 'bytes'));
+
+  counter('cilium_fragmented_count_total', 'Fragments of packets', ['direction'], (add) => {
+    for (const { reason, direction, packets } of sources.datapath?.metrics() ?? [])
+      if (reason === FRAGMENTED_PACKET) add({ direction: direction.toUpperCase() }, packets);
+  });
 
   counter('axoneme_engine_events_total', 'Events that the engine took', [], (add) => add({}, inspector.stats().events));
   counter('axoneme_engine_transitions_total', 'Transitions of machines', [], (add) =>
