@@ -76,6 +76,8 @@ export interface Kind {
   births?: Births;
   /** Topics with this prefix are machines of this kind: the first subscription brings one to life with the topic as key. */
   serves?: string;
+  /** Topics and facts that are as they were are the very same lists: they are kept, and not looked at again. */
+  repeatsLists?: true;
   topics(snapshot: AnyMachineSnapshot): string[];
   facts?(snapshot: AnyMachineSnapshot): Fact[];
   rows(snapshot: AnyMachineSnapshot): Row[];

@@ -160,6 +160,7 @@ export const service: Kind = {
   name: 'service',
   logic: machine,
   births: { 'kube.upserted': bornOf },
+  repeatsLists: true,
   topics: ({ context }: AnyMachineSnapshot) => saidBy(context as Context).topics,
   facts: ({ context }: AnyMachineSnapshot) => saidBy(context as Context).facts,
   rows: (snapshot) => {

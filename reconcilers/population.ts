@@ -26,10 +26,10 @@ export interface Machine {
   readonly kind: Kind;
   snapshot: AnyMachineSnapshot;
   topics: ReadonlySet<string>;
-  /** The list that `topics` was made of. */
+  /** The list that `topics` was made of, of a kind that repeats its lists. */
   topicList: readonly string[] | undefined;
   facts: Map<string, string>;
-  /** The list that `facts` was made of. */
+  /** The list that `facts` was made of, likewise. */
   factList: readonly Fact[] | undefined;
   /** Facts of `Kind.groups`, by group; a group without facts is not there. */
   groupFacts: Map<string, Map<string, string>>;
@@ -281,10 +281,10 @@ export class Population {
     const over = snapshot.status === 'done';
     const topics = over ? nothing : kind.topics(snapshot);
     if (topics !== machine.topicList) this.#subscribe(machine, topics, cause);
-    machine.topicList = topics;
+    if (kind.repeatsLists) machine.topicList = topics;
     const facts = over ? nothing : (kind.facts?.(snapshot) ?? nothing);
     if (facts !== machine.factList) machine.facts = this.#state(machine, machine.facts, facts);
-    machine.factList = facts;
+    if (kind.repeatsLists) machine.factList = facts;
     const state = nameOf(snapshot);
     const last = machine.history.at(-1);
     const by =
